@@ -1,0 +1,67 @@
+"""What a user may choose about a loop: sizes, depths and the provider."""
+
+from __future__ import annotations
+
+import dataclasses
+
+KIB = 1024
+MIB = 1024 * KIB
+
+PAGE = 4 * KIB
+"""Slices and slabs are whole pages: registration pins pages, not bytes
+(https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_rioregisterbuffer)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopOptions:
+    """Choices for one event loop; the defaults suit servers of small and large messages alike.
+
+    All sizes are bytes, all depths are requests. ``ValueError`` tells which value is out of its
+    range, ``TypeError`` which one is no number.
+
+    ``provider``: name of the Registered I/O provider (``"uring"``, ``"epoll"``); None takes the
+    environment variable ``ZERIO_PROVIDER``, and without that the best one that works here.
+
+    ``slice_size``: one registered slice, the most that one receive into registered memory takes
+    and the most small writes that are gathered into one send. 4 KiB to 1 MiB, whole pages.
+
+    ``slab_size``: slices are registered this many bytes at a time, on demand, and given back when
+    a slab is empty. At least one slice, at most 1 GiB, a multiple of ``slice_size``.
+
+    ``send_depth``: sends of one connection that the provider holds at once; more wait in the
+    transport. 1 to 1024.
+
+    ``completion_queue_size``: results that the loop's completion queue holds at first; it grows
+    with the number of connections. 16 to 1048576.
+
+    ``submission_depth``: operations queued for one system call where the provider has such a queue
+    (io_uring). 8 to 32768, a power of two.
+    """
+
+    provider: str | None = None
+    slice_size: int = 16 * KIB
+    slab_size: int = 1 * MIB
+    send_depth: int = 8
+    completion_queue_size: int = 1024
+    submission_depth: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.provider is not None and not isinstance(self.provider, str):
+            raise TypeError(f"provider must be a name or None, not {self.provider!r}")
+        self._check("slice_size", PAGE, MIB, PAGE)
+        self._check("slab_size", self.slice_size, 1024 * MIB, self.slice_size)
+        self._check("send_depth", 1, 1024)
+        self._check("completion_queue_size", 16, 1 << 20)
+        self._check("submission_depth", 8, 1 << 15)
+        if self.submission_depth & (self.submission_depth - 1):
+            raise ValueError(
+                f"submission_depth must be a power of two, not {self.submission_depth}"
+            )
+
+    def _check(self, name: str, least: int, most: int, multiple: int = 1) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an integer, not {value!r}")
+        if not least <= value <= most or value % multiple:
+            whole = f", a multiple of {multiple}" if multiple > 1 else ""
+            raise ValueError(f"{name} must be {least} to {most}{whole}, not {value}")

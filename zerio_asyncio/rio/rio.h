@@ -1,0 +1,324 @@
+/* rio.h: the contract between the event loop and an operating system.
+ *
+ * Registered I/O (RIO) is Windows' socket interface of request queues, completion queues and
+ * registered buffers. Its function table is the one interface that everything above this file
+ * speaks; an operating system is only a provider of it. Beside the table stands a second, ours:
+ * the port, that is the one place where a thread sleeps (an I/O completion port on Windows, a ring
+ * on Linux, epoll elsewhere), with what Winsock offers apart from RIO: wake-ups, accept, connect,
+ * readiness of a descriptor.
+ *
+ * Names, order, layouts and values of the RIO part are Microsoft's:
+ *   https://learn.microsoft.com/windows/win32/api/mswsock/ns-mswsock-rio_extension_function_table
+ *   https://learn.microsoft.com/windows/win32/api/mswsockdef/ns-mswsockdef-rio_buf
+ *   https://learn.microsoft.com/windows/win32/api/mswsockdef/ns-mswsockdef-rioresult
+ *   https://learn.microsoft.com/windows/win32/api/mswsock/ns-mswsock-rio_notification_completion
+ *
+ * The provider rules. Every provider keeps them, tests/rio holds one test or more for each:
+ *
+ *  1. An accepted request gives exactly one result, also when its socket is retired meanwhile
+ *     (WSA_OPERATION_ABORTED). A refused one gives none and changes nothing.
+ *  2. On one request queue the results of one direction come in the order of the requests. A
+ *     stream send completes whole or fails; a short send is never seen.
+ *  3. A slice of memory belongs to the provider from the request to the dequeue of its result,
+ *     never longer. Registered memory in use outlives its deregistration.
+ *  4. A deferred request counts at once and takes effect at the latest by the next undeferred
+ *     request, or commit, of the same direction.
+ *  5. A full request queue refuses (WSAENOBUFS). A completion queue cannot overflow: a request
+ *     queue that would allow it is refused (WSAENOBUFS). A slot is freed by dequeue, not by
+ *     completion.
+ *  6. Dequeue never blocks, never calls back, returns at most what was asked, and makes no system
+ *     call on a queue that notifies a port. A queue without notification can only be polled, so
+ *     where no kernel thread makes progress, an empty one makes progress inside its dequeue.
+ *  7. Notify is one-shot, fires at once if the queue is not empty, answers WSAEALREADY while
+ *     armed, and is blind to results of RIO_MSG_DONT_NOTIFY requests. A wake-up that finds the
+ *     queue empty is legal and must be survived.
+ *  8. Status 0 with 0 bytes is the end of a stream or an empty datagram, and only that.
+ *  9. Status values are Winsock codes on every provider; rio_errno() maps them to errno.
+ * 10. One thread at a time per port and what hangs on it; only post may be called by another.
+ *     Between two threads stands a park.
+ * 11. Events per wait, bytes per request, queue depths: all have a limit, named where it is set.
+ * 12. What a provider cannot do is present and refuses (WSAEOPNOTSUPP). There are no null entries.
+ * 13. A handle that is null, of another kind, closed, or arbitrary bits gets the documented error
+ *     (WSAEINVAL; WSAEFAULT for a buffer), never a crash.
+ * 14. After fork() a port belongs to the parent. In the child every entry but close refuses with
+ *     WSAENETDOWN and touches nothing that the parent uses; close frees the child's copy.
+ */
+#ifndef ZERIO_RIO_H
+#define ZERIO_RIO_H
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef _WIN32
+#define RIO_CALL __stdcall
+#else
+#define RIO_CALL
+#endif
+
+/* ------------------------------------------------------------------ Registered I/O: types */
+
+typedef uintptr_t rio_socket; /* SOCKET on Windows, a descriptor elsewhere */
+#define RIO_INVALID_SOCKET ((rio_socket)-1)
+
+typedef struct RIO_BUFFERID_t *RIO_BUFFERID;
+typedef struct RIO_CQ_t *RIO_CQ;
+typedef struct RIO_RQ_t *RIO_RQ;
+
+#define RIO_INVALID_BUFFERID ((RIO_BUFFERID)(uintptr_t)0xFFFFFFFF)
+#define RIO_INVALID_CQ ((RIO_CQ)0)
+#define RIO_INVALID_RQ ((RIO_RQ)0)
+#define RIO_MAX_CQ_SIZE 0x08000000u
+#define RIO_CORRUPT_CQ 0xFFFFFFFFu
+
+#define RIO_MSG_DONT_NOTIFY 1u
+#define RIO_MSG_DEFER 2u
+#define RIO_MSG_WAITALL 4u
+#define RIO_MSG_COMMIT_ONLY 8u
+
+#define RIO_EVENT_COMPLETION 1
+#define RIO_IOCP_COMPLETION 2
+
+typedef struct RIO_BUF {
+    RIO_BUFFERID BufferId;
+    uint32_t Offset; /* bytes from the start of the registered memory */
+    uint32_t Length; /* bytes */
+} RIO_BUF;
+
+typedef struct RIORESULT {
+    int32_t Status; /* 0 or a Winsock code */
+    uint32_t BytesTransferred;
+    uint64_t SocketContext;
+    uint64_t RequestContext;
+} RIORESULT;
+
+typedef struct RIO_NOTIFICATION_COMPLETION {
+    int32_t Type; /* RIO_IOCP_COMPLETION; RIO_EVENT_COMPLETION exists on Windows alone */
+    union {
+        struct {
+            void *EventHandle;
+            int32_t NotifyReset;
+        } Event;
+        struct {
+            void *IocpHandle;    /* the port: HANDLE on Windows, struct rio_port * elsewhere */
+            void *CompletionKey; /* comes back as rio_port_event.key */
+            void *Overlapped;    /* must not be null, one of its own for each queue */
+        } Iocp;
+    } u;
+} RIO_NOTIFICATION_COMPLETION;
+
+/* SOCKADDR_INET: room for either family. `family` is the system's AF_INET or AF_INET6. */
+typedef struct RIO_SOCKADDR_INET {
+    uint16_t family;
+    uint8_t rest[26];
+} RIO_SOCKADDR_INET;
+
+typedef struct RIO_EXTENSION_FUNCTION_TABLE {
+    uint32_t cbSize;
+    int32_t(RIO_CALL *RIOReceive)(RIO_RQ, RIO_BUF *data, uint32_t count, uint32_t flags,
+                                  void *request_context);
+    int32_t(RIO_CALL *RIOReceiveEx)(RIO_RQ, RIO_BUF *data, uint32_t count, RIO_BUF *local_address,
+                                    RIO_BUF *remote_address, RIO_BUF *control, RIO_BUF *flags_out,
+                                    uint32_t flags, void *request_context);
+    int32_t(RIO_CALL *RIOSend)(RIO_RQ, RIO_BUF *data, uint32_t count, uint32_t flags,
+                               void *request_context);
+    int32_t(RIO_CALL *RIOSendEx)(RIO_RQ, RIO_BUF *data, uint32_t count, RIO_BUF *local_address,
+                                 RIO_BUF *remote_address, RIO_BUF *control, RIO_BUF *flags_in,
+                                 uint32_t flags, void *request_context);
+    void(RIO_CALL *RIOCloseCompletionQueue)(RIO_CQ);
+    RIO_CQ(RIO_CALL *RIOCreateCompletionQueue)(uint32_t size, RIO_NOTIFICATION_COMPLETION *);
+    RIO_RQ(RIO_CALL *RIOCreateRequestQueue)(rio_socket, uint32_t max_receives,
+                                            uint32_t max_receive_buffers, uint32_t max_sends,
+                                            uint32_t max_send_buffers, RIO_CQ receive_cq,
+                                            RIO_CQ send_cq, void *socket_context);
+    uint32_t(RIO_CALL *RIODequeueCompletion)(RIO_CQ, RIORESULT *results, uint32_t size);
+    void(RIO_CALL *RIODeregisterBuffer)(RIO_BUFFERID);
+    int32_t(RIO_CALL *RIONotify)(RIO_CQ); /* returns the Winsock code itself */
+    RIO_BUFFERID(RIO_CALL *RIORegisterBuffer)(char *memory, uint32_t length);
+    int32_t(RIO_CALL *RIOResizeCompletionQueue)(RIO_CQ, uint32_t size);
+    int32_t(RIO_CALL *RIOResizeRequestQueue)(RIO_RQ, uint32_t max_receives, uint32_t max_sends);
+} RIO_EXTENSION_FUNCTION_TABLE;
+
+/* -------------------------------------------------------------------------- Winsock codes */
+
+#define RIO_OPERATION_ABORTED 995 /* WSA_OPERATION_ABORTED */
+#define RIO_IO_PENDING 997        /* WSA_IO_PENDING */
+#define RIO_EINTR 10004
+#define RIO_EBADF 10009
+#define RIO_EACCES 10013
+#define RIO_EFAULT 10014
+#define RIO_EINVAL 10022
+#define RIO_EMFILE 10024
+#define RIO_EWOULDBLOCK 10035
+#define RIO_EINPROGRESS 10036
+#define RIO_EALREADY 10037
+#define RIO_ENOTSOCK 10038
+#define RIO_EDESTADDRREQ 10039
+#define RIO_EMSGSIZE 10040
+#define RIO_EPROTOTYPE 10041
+#define RIO_ENOPROTOOPT 10042
+#define RIO_EPROTONOSUPPORT 10043
+#define RIO_EOPNOTSUPP 10045
+#define RIO_EAFNOSUPPORT 10047
+#define RIO_EADDRINUSE 10048
+#define RIO_EADDRNOTAVAIL 10049
+#define RIO_ENETDOWN 10050
+#define RIO_ENETUNREACH 10051
+#define RIO_ENETRESET 10052
+#define RIO_ECONNABORTED 10053
+#define RIO_ECONNRESET 10054
+#define RIO_ENOBUFS 10055
+#define RIO_EISCONN 10056
+#define RIO_ENOTCONN 10057
+#define RIO_ESHUTDOWN 10058
+#define RIO_ETOOMANYREFS 10059
+#define RIO_ETIMEDOUT 10060
+#define RIO_ECONNREFUSED 10061
+#define RIO_EHOSTDOWN 10064
+#define RIO_EHOSTUNREACH 10065
+
+/* The one map from a Winsock code to the errno that Python's OSError wants (rule 9). Codes that
+ * have no errno of their own become EIO. `code_of_errno` is its inverse, for providers. */
+int32_t rio_errno(int32_t code);
+int32_t rio_code_of_errno(int32_t error);
+
+/* The code of this thread's last refused call (WSAGetLastError on Windows). */
+int32_t rio_last_error(void);
+
+/* --------------------------------------------------------------------------------- the port */
+
+typedef struct rio_port rio_port;
+
+enum rio_port_event_kind {
+    RIO_PORT_NOTIFY = 1, /* a completion queue's notification: key, overlapped as registered */
+    RIO_PORT_POST = 2,   /* post() was called; posts that nobody has seen yet may be merged */
+    RIO_PORT_READY = 3,  /* watch(): value is the mask of what is ready */
+    RIO_PORT_ACCEPT = 4, /* accept(): value is the new descriptor, non-blocking and close-on-exec;
+                            with a status, value is RIO_INVALID_SOCKET and accepting has stopped */
+    RIO_PORT_CONNECT = 5 /* connect(): status tells how it ended */
+};
+
+#define RIO_WATCH_READ 1u
+#define RIO_WATCH_WRITE 2u
+
+typedef struct rio_port_event {
+    uint32_t kind;
+    int32_t status; /* 0 or a Winsock code */
+    uint64_t key;   /* as given by whoever asked */
+    void *overlapped;
+    uint64_t value;
+} rio_port_event;
+
+typedef struct rio_port_options {
+    uint32_t depth; /* submission queue entries; 0 is the provider's own choice */
+    uint32_t flags; /* none yet, must be 0 */
+} rio_port_options;
+
+/* All counts since the port was made. */
+typedef struct rio_port_statistics {
+    uint64_t submissions;    /* operations handed to the kernel */
+    uint64_t completions;    /* results put into completion queues */
+    uint64_t system_calls;   /* made by this port and its queues */
+    uint64_t waits;          /* calls of wait */
+    uint64_t bytes_received; /* bytes */
+    uint64_t bytes_sent;     /* bytes */
+    uint64_t gathered;       /* requests that went out with another's system call or operation */
+    uint64_t in_kernel;      /* operations that the kernel holds now */
+} rio_port_statistics;
+
+/* Every entry that returns int32_t answers 0, or refuses with a Winsock code as its value, unless
+ * it says otherwise. Times are nanoseconds. */
+typedef struct rio_port_table {
+    uint32_t size; /* bytes of this structure */
+
+    /* Null on refusal: rio_last_error() tells why. `options` may be null. */
+    rio_port *(*create)(const rio_port_options *options);
+
+    /* Ends what is in flight (results of request queues that still stand are lost with their
+     * completion queues, so retire and drain first), returns every buffer, frees the port. */
+    void (*close)(rio_port *);
+
+    /* Hands over everything queued, then sleeps until an event or the timeout (negative: for ever;
+     * 0: not at all). Both in one system call where the system can. Returns the number of events,
+     * 0..size, or minus a Winsock code. A signal ends the sleep early with 0 events. */
+    int32_t (*wait)(rio_port *, rio_port_event *events, uint32_t size, int64_t timeout_ns);
+
+    /* 1 if wait(0) would do anything: work to hand over, events or results to fetch. No system
+     * call. 0 does not promise that the kernel has nothing. */
+    int32_t (*pending)(rio_port *);
+
+    /* Wakes the port's thread. Safe from any thread and from a signal handler. */
+    int32_t (*post)(rio_port *, uint64_t key);
+
+    /* Level-triggered readiness, as select() means it; errors and hang-ups count as both. A mask
+     * of 0 stops. One watch a descriptor; a second call changes mask and key. Closing the
+     * descriptor without stopping must do no harm. WSAEBADF, WSAEOPNOTSUPP (a plain file). */
+    int32_t (*watch)(rio_port *, rio_socket, uint32_t mask, uint64_t key);
+
+    /* Accepts on a listening socket, one RIO_PORT_ACCEPT event a connection, until accept_stop or
+     * an error that is the listener's own (a client that vanished is not). Exhaustion (WSAEMFILE,
+     * WSAENOBUFS) is reported once, existing connections go on, call accept again later. After
+     * accept_stop no further event carries this key; connections already taken are closed. */
+    int32_t (*accept)(rio_port *, rio_socket listener, uint64_t key);
+    int32_t (*accept_stop)(rio_port *, rio_socket listener);
+
+    /* Connects a non-blocking socket; one RIO_PORT_CONNECT event. `address` is a sockaddr of the
+     * system, copied. connect_stop: no event will come, the socket is the caller's to close. */
+    int32_t (*connect)(rio_port *, rio_socket, const void *address, uint32_t length, uint64_t key);
+    int32_t (*connect_stop)(rio_port *, rio_socket);
+
+    /* What closesocket means to a request queue: each outstanding request will complete with
+     * WSA_OPERATION_ABORTED (or as it really ended), further ones are refused, the reservation
+     * returns to the completion queues as its results are dequeued. On return the kernel has let go
+     * of the descriptor wherever it can at once; the caller closes it. Unknown descriptors: 0. */
+    int32_t (*retire)(rio_port *, rio_socket);
+
+    /* Takes everything back from the kernel, so that this thread may end and another go on with
+     * the port. Requests stay outstanding and go on at that thread's first wait. */
+    int32_t (*park)(rio_port *);
+
+    int32_t (*statistics)(rio_port *, rio_port_statistics *);
+} rio_port_table;
+
+/* ----------------------------------------------------------------------------- the provider */
+
+#define RIO_CAP_SEND_MEMORY 1u    /* send_memory works: sends from memory that is not registered */
+#define RIO_CAP_RECEIVE_MEMORY 2u /* receive_memory works */
+#define RIO_CAP_DATAGRAM 4u       /* RIOReceiveEx and RIOSendEx work */
+
+typedef struct rio_provider {
+    uint32_t size; /* bytes of this structure */
+    uint32_t capabilities;
+    const char *name;
+
+    /* 0 if the provider works here, else the system's error number; `reason` then gets one
+     * sentence (NUL-ended, cut to size) that names the likely cause and its cure. */
+    int32_t (*probe)(char *reason, uint32_t size);
+
+    RIO_EXTENSION_FUNCTION_TABLE rio;
+    rio_port_table port;
+
+    /* As RIOSend and RIOReceive, on memory that is not registered; the caller keeps it alive until
+     * the result is dequeued. Refused with WSAEOPNOTSUPP where the capability is missing. */
+    int32_t (*send_memory)(RIO_RQ, const void *memory, uint32_t length, uint32_t flags,
+                           void *request_context);
+    int32_t (*receive_memory)(RIO_RQ, void *memory, uint32_t length, uint32_t flags,
+                              void *request_context);
+} rio_provider;
+
+/* Providers of this platform, best first; `count` gets their number. */
+const rio_provider *const *rio_providers(uint32_t *count);
+
+/* Layout is the contract (x64): checked wherever this header is compiled. */
+#if UINTPTR_MAX > 0xFFFFFFFFu
+#define RIO_LAYOUT(name, condition) typedef char rio_layout_##name[(condition) ? 1 : -1]
+RIO_LAYOUT(buf, sizeof(RIO_BUF) == 16 && offsetof(RIO_BUF, Offset) == 8);
+RIO_LAYOUT(result, sizeof(RIORESULT) == 24 && offsetof(RIORESULT, SocketContext) == 8);
+RIO_LAYOUT(notification, sizeof(RIO_NOTIFICATION_COMPLETION) == 32 &&
+                             offsetof(RIO_NOTIFICATION_COMPLETION, u) == 8);
+RIO_LAYOUT(table, sizeof(RIO_EXTENSION_FUNCTION_TABLE) == 112);
+RIO_LAYOUT(sockaddr, sizeof(RIO_SOCKADDR_INET) == 28);
+RIO_LAYOUT(event, sizeof(rio_port_event) == 32);
+#endif
+
+#endif
