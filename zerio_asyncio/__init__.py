@@ -1,0 +1,1 @@
+"""An asyncio event loop on Registered I/O."""

@@ -1,0 +1,1 @@
+"""Registered I/O for Python."""

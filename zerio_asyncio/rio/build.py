@@ -1,0 +1,102 @@
+"""The cffi builder of ``zerio_asyncio.rio._rio``: API mode, one abi3 module a platform.
+
+This file alone chooses which C files a platform gets. What Python sees of them is not written a
+second time: `declarations` reads it out of ``rio.h``. cffi then has the C compiler check every
+type and value, so a declaration that this reader got wrong does not compile.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from cffi import FFI
+
+# Relative to setup.py, from where every build runs: setuptools wants it so.
+HERE = "zerio_asyncio/rio"
+
+SOURCES = {
+    "linux": ["handles.c", "emulation.c", "epoll.c", "uring.c", "registry.c"],
+}
+
+SANITIZE = os.environ.get("ZERIO_SANITIZE") == "1"
+
+# Constants that are no integers; cffi wants their type, and the header has it only as a cast.
+TYPED = {
+    "RIO_INVALID_BUFFERID": "RIO_BUFFERID",
+    "RIO_INVALID_CQ": "RIO_CQ",
+    "RIO_INVALID_RQ": "RIO_RQ",
+}
+
+
+def declarations(header: str, call: str = "") -> str:
+    """What cffi is told of ``rio.h``: its declarations, and its constants by name.
+
+    ``header`` is the file's text, ``call`` the calling convention of the table's entries. The
+    values of constants stay with the C compiler (``#define NAME ...``). Conditional blocks are
+    dropped: the header has them for the calling convention and for its layout checks alone.
+    """
+    text = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
+    text = re.sub(r"\\\n", " ", text)
+    text = re.sub(r"^#ifndef ZERIO_RIO_H\n#define ZERIO_RIO_H\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^#(?:if|ifdef|ifndef)\b.*?^#endif\s*?$", "", text, flags=re.MULTILINE | re.DOTALL)
+    kept = []
+    for line in text.splitlines():
+        constant = re.match(r"#define (\w+)\s+\S", line)
+        if constant:
+            kept.append(_constant(constant[1]))
+        elif line.strip() and not line.startswith("#"):
+            kept.append(line.replace("RIO_CALL", call))
+    return "\n".join(kept) + "\n"
+
+
+def _constant(name: str) -> str:
+    if name in TYPED:
+        return f"static const {TYPED[name]} {name};"
+    return f"#define {name} ..."
+
+
+def _flags() -> list[str]:
+    if sys.platform == "win32":
+        return []
+    flags = ["-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
+    if SANITIZE:
+        return [
+            *flags,
+            "-O1",
+            "-g",
+            "-fsanitize=address,undefined",
+            "-fno-omit-frame-pointer",
+            "-UNDEBUG",
+        ]
+    return [*flags, "-O2"]
+
+
+def _builder() -> FFI:
+    if sys.platform not in SOURCES:
+        raise SystemExit(
+            f"zerio_asyncio has no Registered I/O provider for {sys.platform} yet; "
+            f"it builds on {', '.join(SOURCES)}"
+        )
+    builder = FFI()
+    header = Path(HERE, "rio.h").read_text(encoding="utf-8")
+    builder.cdef(declarations(header, "__stdcall" if sys.platform == "win32" else ""))
+    sources = [f"{HERE}/{name}" for name in SOURCES[sys.platform]]
+    sources = [name for name in sources if Path(name).exists()]
+    builder.set_source(
+        "zerio_asyncio.rio._rio",
+        '#include "rio.h"',
+        sources=sources,
+        depends=sorted(str(name) for name in Path(HERE).glob("*.h")),
+        include_dirs=[HERE],
+        extra_compile_args=_flags(),
+        extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
+    )
+    return builder
+
+
+# `declarations` is importable from anywhere; the builder needs the source tree around it.
+if __name__ in {"__cffi__", "__main__"}:
+    ffibuilder = _builder()
