@@ -1,0 +1,138 @@
+"""Every test of this folder runs on the standard loop and on ours over each provider.
+
+The standard loop is the oracle: what a test demands, it must show first. A test that takes
+``kind`` (or anything built on it, such as ``loop``) is run once for each loop, named in its id:
+``std``, ``uring``, ``epoll``. The mark ``ours`` leaves the standard loop out, for what only we
+have. ``ZERIO_PROVIDER`` in the environment narrows our loops to that one provider.
+
+An ``async def`` test runs on the fixture ``loop``, bounded by ``LIMIT``. After each test no
+descriptor may be left open and no exception may have reached the exception handler unclaimed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from .support import PROTOCOLS, Caught, descriptors, make_loop, provider_refusal
+
+LIMIT = 30.0
+"""Seconds for one asynchronous test; the slowest needs about five on two cores."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "ours: runs on zerio's loops alone")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kind" not in metafunc.fixturenames:
+        return
+    wanted = os.environ.get("ZERIO_PROVIDER")
+    kinds = [wanted] if wanted else ["uring", "epoll"]
+    if metafunc.definition.get_closest_marker("ours") is None:
+        kinds.insert(0, "std")
+    if "protocol" in metafunc.fixturenames:
+        # RegisteredProtocol is ours: the standard loop has nothing to compare it with.
+        pairs = [(k, p) for k in kinds for p in PROTOCOLS if (k, p) != ("std", "registered")]
+        metafunc.parametrize("kind,protocol", pairs)
+    else:
+        metafunc.parametrize("kind", kinds)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = os.path.dirname(__file__)
+    for item in items:
+        if str(item.path).startswith(here):
+            item.add_marker(pytest.mark.timeout(60))
+            # A warning is a finding: unclosed sockets and transports, coroutines never awaited.
+            # Marks that a test carries itself come later and so weigh more.
+            item.add_marker(pytest.mark.filterwarnings("error"), append=False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    loop = pyfuncitem.funcargs["loop"]
+    test = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+    loop.run_until_complete(asyncio.wait_for(test, LIMIT))
+    return True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm() -> None:
+    """Whatever a first loop opens for the whole process is open before descriptors are counted."""
+    for kind in ("std", "uring", "epoll"):
+        try:
+            loop = make_loop(kind)
+        except Exception:
+            continue
+        loop.run_until_complete(loop.run_in_executor(None, os.getpid))
+        loop.close()
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    gc.collect()
+    before = descriptors()
+    yield
+    if descriptors() != before:
+        gc.collect()
+    left = {number: name for number, name in descriptors().items() if number not in before}
+    assert not left, f"descriptors left open: {left}"
+
+
+@pytest.fixture
+def caught() -> Caught:
+    """Contexts that reached the exception handler; ``take()`` claims them."""
+    return Caught()
+
+
+@pytest.fixture
+def new_loop(kind: str, no_leaks: None, caught: Caught) -> Iterator[Callable[..., Any]]:
+    """Makes loops of the kind under test, and closes them after it."""
+    refusal = provider_refusal(kind)
+    if refusal:
+        pytest.skip(f"the system refuses the provider {kind}: {refusal}")
+    made: list[asyncio.AbstractEventLoop] = []
+
+    def make(**options: Any) -> asyncio.AbstractEventLoop:
+        loop = make_loop(kind, **options)
+        loop.set_exception_handler(caught)
+        made.append(loop)
+        return loop
+
+    yield make
+    for loop in made:
+        finish(loop)
+    assert not caught, f"reached the exception handler: {list(caught)}"
+
+
+def finish(loop: asyncio.AbstractEventLoop) -> None:
+    """What asyncio.run() does at its end."""
+    if loop.is_closed():
+        return
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(end(tasks))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+async def end(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)
+
+
+@pytest.fixture
+def loop(new_loop: Callable[..., Any]) -> asyncio.AbstractEventLoop:
+    return new_loop()
