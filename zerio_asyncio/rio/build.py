@@ -41,7 +41,7 @@ def declarations(header: str, call: str = "") -> str:
     text = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
     text = re.sub(r"\\\n", " ", text)
     text = re.sub(r"^#ifndef ZERIO_RIO_H\n#define ZERIO_RIO_H\n", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^#(?:if|ifdef|ifndef)\b.*?^#endif\s*?$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^#if.*?^#endif *$", "", text, flags=re.MULTILINE | re.DOTALL)
     kept = []
     for line in text.splitlines():
         constant = re.match(r"#define (\w+)\s+\S", line)

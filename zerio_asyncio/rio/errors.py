@@ -1,0 +1,88 @@
+"""Winsock codes as Python's ``OSError``.
+
+Every provider speaks Winsock codes (provider rule 9 in rio.h); the one map from a code to the
+``errno`` that Python programs test is C's ``rio_errno``. `winsock_error` adds what Python wants on
+top: the subclass that belongs to the errno (``ConnectionResetError`` and its like), the code's own
+name in the message, and the code itself in ``winsock``.
+
+Codes: https://learn.microsoft.com/windows/win32/winsock/windows-sockets-error-codes-2
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, cast
+
+from zerio_asyncio.rio._rio import lib
+
+_WINSOCK_BASE = 10000  # WSABASEERR: all but the two overlapped codes lie above it
+
+
+def _names() -> dict[int, str]:
+    names = {
+        lib.RIO_OPERATION_ABORTED: "WSA_OPERATION_ABORTED",
+        lib.RIO_IO_PENDING: "WSA_IO_PENDING",
+    }
+    for name in dir(lib):
+        value = getattr(lib, name)
+        if name.startswith("RIO_E") and isinstance(value, int) and value > _WINSOCK_BASE:
+            names[value] = f"WSA{name.removeprefix('RIO_')}"
+    return names
+
+
+_NAMES = _names()
+
+
+class RioError(OSError):
+    """A refused call, or a request that ended badly.
+
+    Always also an instance of the built-in class that its errno has, so that ``except
+    ConnectionResetError`` works. ``winsock`` is the provider's code, whatever the system.
+    """
+
+    winsock: int = 0
+    doing: str = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by code: the combined classes have no importable name."""
+        return winsock_error, (self.winsock, self.doing)
+
+
+_classes: dict[type[OSError], type[RioError]] = {OSError: RioError}
+
+
+def _class_for(error: int) -> type[RioError]:
+    """RioError joined with what Python itself raises for this errno."""
+    base = type(OSError(error, ""))
+    found = _classes.get(base)
+    if found is None:
+        members = {"__doc__": f"{base.__name__} with a Winsock code.", "__module__": __name__}
+        found = cast("type[RioError]", type(f"Rio{base.__name__}", (RioError, base), members))
+        _classes[base] = found
+    return found
+
+
+def code_name(code: int) -> str:
+    """``WSAENOBUFS`` for 10055; a number that has no name comes back as its digits."""
+    return _NAMES.get(code, str(code))
+
+
+def winsock_error(code: int, doing: str = "") -> RioError:
+    """Make (not raise) the exception for a Winsock code; ``doing`` names the call that got it."""
+    error = lib.rio_errno(code)
+    place = f"{doing}: " if doing else ""
+    made = _class_for(error)(error, f"{place}{os.strerror(error)} ({code_name(code)})")
+    made.winsock = code
+    made.doing = doing
+    return made
+
+
+def check(code: int, doing: str) -> None:
+    """Raise if a call that answers 0 or a code answered a code."""
+    if code:
+        raise winsock_error(code, doing)
+
+
+def last_error(doing: str) -> RioError:
+    """Make the exception for this thread's last refused call."""
+    return winsock_error(lib.rio_last_error(), doing)

@@ -1,0 +1,300 @@
+"""The port: the one place where a thread sleeps.
+
+A completion port on Windows, a ring or an epoll set on Linux. Completion queues report to it, and
+it offers what RIO leaves to the rest of Winsock: wake-ups, accept, connect, readiness. One thread
+at a time may use a port and what hangs on it; only `CompletionPort.post` may be called by another.
+Before a second thread goes on with a port, the first one calls `CompletionPort.park` (rule 10 in
+rio.h).
+
+A method that the provider refuses raises `zerio_asyncio.rio.errors.RioError`, an OSError; one on a
+closed port raises ValueError. After a fork the port is the parent's: in the child every method but
+`close` raises RioError with WSAENETDOWN (rule 14).
+"""
+
+from __future__ import annotations
+
+import enum
+import socket
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
+
+from zerio_asyncio.rio import addresses
+from zerio_asyncio.rio._rio import ffi, lib
+from zerio_asyncio.rio.errors import RioError, check, last_error, winsock_error
+from zerio_asyncio.rio.providers import Provider, pick
+
+if TYPE_CHECKING:
+    from zerio_asyncio.rio.queues import CompletionQueue
+
+EVENTS_MAX = 1024
+"""Events of one wait: bounds how long a turn of a loop can keep its timers waiting."""
+
+_FOR_EVER = -1
+_NS_PER_SECOND = 1_000_000_000
+_TIMEOUT_MAX = 100 * 365 * 24 * 3600  # seconds; a century, far inside 63 bits of nanoseconds
+
+
+class Kind(enum.IntEnum):
+    """What an event reports."""
+
+    NOTIFY = lib.RIO_PORT_NOTIFY
+    """A completion queue has results: ``queue``."""
+    POST = lib.RIO_PORT_POST
+    """`CompletionPort.post` was called; several calls may be one event."""
+    READY = lib.RIO_PORT_READY
+    """A watched descriptor is ready: ``value`` is the mask."""
+    ACCEPT = lib.RIO_PORT_ACCEPT
+    """A connection: ``value`` is its descriptor (see `Event.take_socket`)."""
+    CONNECT = lib.RIO_PORT_CONNECT
+    """A connect ended, ``error`` tells how."""
+
+
+class Watch(enum.IntFlag):
+    """Readiness to watch for."""
+
+    READ = lib.RIO_WATCH_READ
+    WRITE = lib.RIO_WATCH_WRITE
+
+
+class Outstanding(Protocol):
+    """A request without a result; it keeps its memory alive."""
+
+    def release(self) -> None:
+        """Let the memory go: nothing else touches it any more."""
+        ...
+
+
+class HasFileno(Protocol):
+    """Anything with a descriptor: a socket, a pipe's file object."""
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        ...
+
+
+class Event(NamedTuple):
+    """One thing that happened.
+
+    ``status`` is 0 or a Winsock code, ``key`` what the asker gave, ``value`` as `Kind` says,
+    ``queue`` the completion queue of a NOTIFY.
+    """
+
+    kind: Kind
+    status: int
+    key: int
+    value: int
+    queue: CompletionQueue | None
+
+    @property
+    def error(self) -> RioError | None:
+        """The status as an exception; None if all went well."""
+        return winsock_error(self.status, self.kind.name.lower()) if self.status else None
+
+    def take_socket(self) -> socket.socket:
+        """Make the socket of an ACCEPT; it is non-blocking, and now the caller's to close.
+
+        Raises the event's error if there is one, ValueError for other kinds. Call it once: nothing
+        else closes the descriptor.
+        """
+        if self.kind is not Kind.ACCEPT:
+            raise ValueError(f"an event of kind {self.kind.name} brings no socket")
+        if self.status:
+            raise winsock_error(self.status, "accept")
+        return socket.socket(fileno=self.value)
+
+
+class Statistics(NamedTuple):
+    """Counts since the port was made."""
+
+    provider: str
+    submissions: int
+    """Operations handed to the kernel."""
+    completions: int
+    """Results put into completion queues."""
+    system_calls: int
+    """Made by the port and its queues."""
+    waits: int
+    """Calls of wait."""
+    bytes_received: int
+    bytes_sent: int
+    gathered: int
+    """Requests that went out with another's system call or operation."""
+    in_kernel: int
+    """Operations that the kernel holds now."""
+
+
+def descriptor(sock: int | HasFileno) -> int:
+    """Return the descriptor of a socket or of anything with ``fileno``.
+
+    TypeError for anything else, ValueError for a closed one.
+    """
+    number = sock if isinstance(sock, int) else _fileno(sock)
+    if number < 0:
+        raise ValueError(f"not an open socket: {sock!r}")
+    return number
+
+
+def _fileno(sock: HasFileno) -> int:
+    try:
+        return sock.fileno()
+    except AttributeError:
+        raise TypeError(f"neither a descriptor nor a socket: {sock!r}") from None
+
+
+@final
+class CompletionPort:
+    """A port of one provider.
+
+    ``provider``: a `Provider`, a name, or None for `zerio_asyncio.rio.providers.pick`'s choice.
+    ``depth``: entries of the submission queue where the provider has one; 0 is its own choice.
+    OSError if the system refuses.
+
+    ``address`` is the C ``rio_port``'s, an integer, for compiled code. Close the port, or use it as
+    a context manager. Requests that are still outstanding then end; their results are lost.
+    """
+
+    def __init__(self, provider: Provider | str | None = None, *, depth: int = 0) -> None:
+        self._port: Any = None
+        if provider is None or isinstance(provider, str):
+            provider = pick(provider).provider
+        if not isinstance(provider, Provider):
+            raise TypeError(f"provider must be a Provider, a name or None, not {provider!r}")
+        self.provider = provider
+        self._table = provider.c.port
+        self._events = ffi.new("rio_port_event[]", EVENTS_MAX)
+        self._queues: weakref.WeakValueDictionary[int, CompletionQueue] = (
+            weakref.WeakValueDictionary()
+        )
+        # What closed completion queues left behind: the kernel may use it until the port closes.
+        self._left: list[Outstanding] = []
+        self._port = self._table.create(ffi.new("rio_port_options *", {"depth": depth}))
+        if not self._port:
+            self._port = None
+            raise last_error(f"port of provider {provider.name!r}")
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._port is None
+
+    @property
+    def address(self) -> int:
+        """Where the C ``rio_port`` is."""
+        return int(ffi.cast("uintptr_t", self._open()))
+
+    def _open(self) -> Any:
+        if self._port is None:
+            raise ValueError("port is closed")
+        return self._port
+
+    def wait(self, timeout: float | None = None, most: int = 64) -> list[Event]:
+        """Hand over everything queued and sleep until an event, at most ``timeout`` seconds.
+
+        None sleeps for ever, 0 not at all. Returns 1 to ``most`` events (at most `EVENTS_MAX`), or
+        none when the time was up or a signal came.
+        """
+        if not 1 <= most <= EVENTS_MAX:
+            raise ValueError(f"most must be 1 to {EVENTS_MAX} events, not {most}")
+        nanoseconds = _FOR_EVER
+        if timeout is not None:
+            if not timeout >= 0:  # a NaN is none either
+                raise ValueError(f"timeout must be 0 or more seconds, not {timeout}")
+            nanoseconds = int(min(timeout, _TIMEOUT_MAX) * _NS_PER_SECOND)
+        count = self._table.wait(self._open(), self._events, most, nanoseconds)
+        if count < 0:
+            raise winsock_error(-count, "wait")
+        return [self._event(self._events[i]) for i in range(count)]
+
+    def _event(self, event: Any) -> Event:
+        kind = Kind(event.kind)
+        queue = None
+        if kind is Kind.NOTIFY:
+            queue = self._queues.get(int(ffi.cast("uintptr_t", event.overlapped)))
+        return Event(kind, event.status, event.key, event.value, queue)
+
+    def pending(self) -> bool:
+        """Whether ``wait(0)`` would do anything. False does not promise that nothing came."""
+        return bool(self._table.pending(self._open()))
+
+    def post(self, key: int = 0) -> None:
+        """Wake the thread that waits, or the next wait. Any thread may call this."""
+        check(self._table.post(self._open(), key), "post")
+
+    def watch(self, sock: int | HasFileno, mask: int, key: int = 0) -> None:
+        """Report readiness of a descriptor as long as it lasts (level-triggered); mask 0 stops.
+
+        One watch a descriptor: a second call changes mask and key. OSError with EBADF for a closed
+        descriptor, EOPNOTSUPP for a plain file, which is always ready.
+        """
+        check(self._table.watch(self._open(), descriptor(sock), mask, key), "watch")
+
+    def accept(self, listener: int | HasFileno, key: int = 0) -> None:
+        """Accept connections, one ACCEPT event each, until `accept_stop` or an error event.
+
+        An event with an error ends it: after exhaustion (EMFILE, ENOBUFS) call again later.
+        """
+        check(self._table.accept(self._open(), descriptor(listener), key), "accept")
+
+    def accept_stop(self, listener: int | HasFileno) -> None:
+        """Stop accepting. No event of it comes any more; connections already taken are closed."""
+        check(self._table.accept_stop(self._open(), descriptor(listener)), "accept_stop")
+
+    def connect(self, sock: socket.socket, address: Any, key: int = 0) -> None:
+        """Connect a non-blocking socket; one CONNECT event tells how it ended.
+
+        The address is numeric, as `socket.socket.connect` takes it; ValueError if it is not.
+        """
+        raw = addresses.pack(sock.family, address)
+        code = self._table.connect(self._open(), descriptor(sock), raw, len(raw), key)
+        check(code, "connect")
+
+    def connect_stop(self, sock: int | HasFileno) -> None:
+        """Forget a connect: no event will come, the socket is the caller's to close."""
+        check(self._table.connect_stop(self._open(), descriptor(sock)), "connect_stop")
+
+    def retire(self, sock: int | HasFileno) -> None:
+        """End a socket's request queue; close the socket after this, never before.
+
+        Every outstanding request completes, aborted or as it really ended; dequeue the results.
+        """
+        check(self._table.retire(self._open(), descriptor(sock)), "retire")
+
+    def park(self) -> None:
+        """Take everything back from the kernel: this thread may end, another may go on."""
+        check(self._table.park(self._open()), "park")
+
+    def statistics(self) -> Statistics:
+        """Count what was done so far."""
+        counts = ffi.new("rio_port_statistics *")
+        check(self._table.statistics(self._open(), counts), "statistics")
+        return Statistics(
+            self.provider.name,
+            *(getattr(counts, name) for name in Statistics._fields if name != "provider"),
+        )
+
+    def close(self) -> None:
+        """Close the queues that report here, then the port. Again is harmless."""
+        if self._port is None:
+            return
+        for queue in list(self._queues.values()):
+            queue.close()
+        port, self._port = self._port, None
+        self._table.close(port)
+        for request in self._left:
+            request.release()
+        self._left.clear()
+
+    def __enter__(self) -> CompletionPort:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_port", None) is not None:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<CompletionPort {self.provider.name}{' closed' if self.closed else ''}>"

@@ -1,0 +1,157 @@
+"""Which providers this machine has, which of them work, and which one to take.
+
+A provider is one implementation of the table in rio.h. The platform's providers stand in C, best
+first. Being compiled in does not mean working: containers forbid io_uring, kernels lack it. So each
+is probed, and a refusal says its likely cause.
+
+`pick` decides: the caller's choice, else the environment variable ``ZERIO_PROVIDER``, else the best
+one that works. A choice that was made by name is never replaced by another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from zerio_asyncio.rio._rio import ffi, lib
+
+ENVIRONMENT = "ZERIO_PROVIDER"
+"""The environment variable that names a provider for programs that do not."""
+
+_REASON_SIZE = 512  # bytes; a refusal is one sentence
+
+_log = logging.getLogger("zerio_asyncio")
+
+
+@final
+class Provider:
+    """One implementation of the table: a name, and where it is.
+
+    ``name``: what users write. ``address``: of the C ``const rio_provider``, an integer, for
+    compiled code that calls the table without Python between. Providers live as long as the
+    process; there is one object for each, compare by identity.
+    """
+
+    __slots__ = ("address", "c", "name")
+
+    def __init__(self, c: Any) -> None:
+        self.c = c
+        self.name: str = ffi.string(c.name).decode("ascii")  # type: ignore[union-attr]
+        self.address = int(ffi.cast("uintptr_t", c))
+
+    @property
+    def sends_memory(self) -> bool:
+        """Whether it sends from memory that is not registered (a ``bytes``)."""
+        return bool(self.c.capabilities & lib.RIO_CAP_SEND_MEMORY)
+
+    @property
+    def receives_memory(self) -> bool:
+        """Whether it receives into memory that is not registered."""
+        return bool(self.c.capabilities & lib.RIO_CAP_RECEIVE_MEMORY)
+
+    @property
+    def has_datagrams(self) -> bool:
+        """Whether ``receive_from`` and ``send_to`` work."""
+        return bool(self.c.capabilities & lib.RIO_CAP_DATAGRAM)
+
+    def probe(self) -> OSError | None:
+        """Why the provider does not work here, with its cure; None if it does.
+
+        Asks the system each time: what is forbidden now may have been allowed a moment ago.
+        """
+        reason = ffi.new("char[]", _REASON_SIZE)
+        error = self.c.probe(reason, _REASON_SIZE)
+        if not error:
+            return None
+        text = ffi.string(reason).decode("utf-8", "replace")  # type: ignore[union-attr]
+        return OSError(error, text or os.strerror(error))
+
+    def __repr__(self) -> str:
+        return f"<Provider {self.name}>"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `pick` took and why.
+
+    ``reason`` is a phrase; ``refused`` lists better providers that do not work here, each with why.
+    """
+
+    provider: Provider
+    reason: str
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def _load() -> tuple[Provider, ...]:
+    count = ffi.new("uint32_t *")
+    table = lib.rio_providers(count)
+    return tuple(Provider(table[i]) for i in range(count[0]))
+
+
+_PROVIDERS = _load()
+
+
+def known() -> tuple[Provider, ...]:
+    """Return every provider of this platform, best first, working or not."""
+    return _PROVIDERS
+
+
+def available() -> list[Provider]:
+    """Return the providers that work here now, best first."""
+    return [provider for provider in _PROVIDERS if provider.probe() is None]
+
+
+def by_name(name: str) -> Provider:
+    """Find a provider by its name, working or not.
+
+    ValueError for a name that this platform has not; it lists those that it has.
+    """
+    for provider in _PROVIDERS:
+        if provider.name == name:
+            return provider
+    names = ", ".join(repr(provider.name) for provider in _PROVIDERS)
+    raise ValueError(f"no provider is called {name!r}; this platform has {names}")
+
+
+def pick(name: str | None = None) -> Choice:
+    """Choose a provider: by argument, by ``ZERIO_PROVIDER``, or the best that works.
+
+    ValueError for an unknown name. OSError, with the system's errno and the reason, if the one
+    that was named does not work, or if none does. One debug line goes to the logger
+    ``zerio_asyncio``.
+    """
+    if name is not None:
+        choice = _named(name, "asked for")
+    elif os.environ.get(ENVIRONMENT):
+        choice = _named(os.environ[ENVIRONMENT], f"asked for by {ENVIRONMENT}")
+    else:
+        choice = _best()
+    refusals = "".join(f"; {refused} refused: {why}" for refused, why in choice.refused)
+    _log.debug("provider %s: %s%s", choice.provider.name, choice.reason, refusals)
+    return choice
+
+
+def _named(name: str, reason: str) -> Choice:
+    provider = by_name(name)
+    refusal = provider.probe()
+    if refusal is not None:
+        raise OSError(
+            refusal.errno, f"provider {name!r}, {reason}, does not work here: {refusal.strerror}"
+        )
+    return Choice(provider, reason)
+
+
+def _best() -> Choice:
+    refused: list[tuple[str, str]] = []
+    error: int | None = None
+    for provider in _PROVIDERS:
+        refusal = provider.probe()
+        if refusal is None:
+            reason = "the best that works here" if refused else "the best of this platform"
+            return Choice(provider, reason, refused)
+        refused.append((provider.name, str(refusal.strerror)))
+        error = refusal.errno
+    reasons = "; ".join(f"{name}: {why}" for name, why in refused)
+    raise OSError(error, f"no provider works here: {reasons}")

@@ -1,0 +1,448 @@
+"""Completion queues and request queues: RIO itself, with Python objects as contexts.
+
+```
+   RequestQueue(socket) ──receive, send──▶ provider ──result──▶ CompletionQueue ──dequeue──▶ you
+                                                                       │
+                                       CompletionPort.wait ◀──notify───┘   once for each notify()
+```
+
+A request names a slice of registered memory; its one result is fetched by
+`CompletionQueue.dequeue`. Between the two the slice, and everything else that the provider may
+touch, is kept alive here, whatever the caller drops. Results of one direction of one request queue
+come in the order of the requests. Numbered rules are those of rio.h; errors raise
+`zerio_asyncio.rio.errors.RioError`, an OSError, and ValueError on closed objects.
+
+API pages: https://learn.microsoft.com/windows/win32/api/mswsock/ns-mswsock-rio_extension_function_table
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple, final
+
+from zerio_asyncio.rio._rio import ffi, lib
+from zerio_asyncio.rio.addresses import ADDRESS_SIZE
+from zerio_asyncio.rio.buffers import Slice
+from zerio_asyncio.rio.errors import RioError, check, last_error, winsock_error
+from zerio_asyncio.rio.ports import CompletionPort, descriptor
+from zerio_asyncio.rio.providers import Provider, pick
+
+if TYPE_CHECKING:
+    import socket
+
+RESULTS_MAX = 1024
+"""Results of one dequeue; a bound for one turn of a loop."""
+
+_tokens = itertools.count(1)  # request contexts; never 0, which a commit's null context is
+
+
+class Flag(enum.IntFlag):
+    """Flags of a request. COMMIT_ONLY has methods of its own: `RequestQueue.commit_sends`."""
+
+    DONT_NOTIFY = lib.RIO_MSG_DONT_NOTIFY
+    """The result fires no notification (it comes all the same)."""
+    DEFER = lib.RIO_MSG_DEFER
+    """May wait for the next undeferred request, or commit, of its direction."""
+    WAITALL = lib.RIO_MSG_WAITALL
+    """Stream receives: complete when the slice is full, or at the end, or on an error."""
+
+
+class Result(NamedTuple):
+    """How a request ended."""
+
+    status: int
+    """0 or a Winsock code."""
+    transferred: int
+    """Bytes. Status 0 with 0 bytes is the end of a stream, or an empty datagram."""
+    socket_context: Any
+    """What the request queue was made with."""
+    context: Any
+    """What the request was made with."""
+
+    @property
+    def error(self) -> RioError | None:
+        """The status as an exception; None if all went well."""
+        return winsock_error(self.status, "request") if self.status else None
+
+
+class _Request:
+    """What an accepted request keeps alive until its result is dequeued."""
+
+    __slots__ = ("context", "memory", "slices", "socket_context")
+
+    def __init__(self, queue: RequestQueue, context: Any, slices: tuple[Slice, ...]) -> None:
+        self.context = context
+        self.socket_context = queue.context
+        self.slices = slices
+        self.memory: Any = None  # of send_memory and receive_memory
+
+    def release(self) -> None:
+        for part in self.slices:
+            part._release()
+
+
+@final
+class CompletionQueue:
+    """Where results arrive.
+
+    ``size``: results that it can hold, 1 to RIO_MAX_CQ_SIZE; the maxima of the request queues that
+    use it may not exceed it together. ``port``: where `notify` reports, with ``key``; without a
+    port the queue can only be polled, and then ``provider`` says whose it is (a `Provider`, a name,
+    or None for the best that works).
+
+    Close order: retire the sockets, dequeue until ``outstanding`` is 0, then close this. What is
+    outstanding when it closes has no result, and keeps its memory until the port is closed.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        port: CompletionPort | None = None,
+        *,
+        key: int = 0,
+        provider: Provider | str | None = None,
+    ) -> None:
+        self._queue: Any = None
+        if port is not None and not isinstance(port, CompletionPort):
+            raise TypeError(f"port must be a CompletionPort or None, not {port!r}")
+        if port is not None:
+            provider = port.provider
+        elif not isinstance(provider, Provider):
+            provider = pick(provider).provider
+        self.provider = provider
+        self.port = port
+        self._rio = provider.c.rio
+        self._requests: dict[int, _Request] = {}
+        self._results = ffi.new("RIORESULT[]", RESULTS_MAX)
+        # Its address is the queue's identity in a notification; RIO wants one for each queue.
+        self._overlapped = ffi.new("char[1]")
+        self._queue = self._create(size, key)
+        self._size = size
+        if port is not None:
+            port._queues[int(ffi.cast("uintptr_t", self._overlapped))] = self
+
+    def _create(self, size: int, key: int) -> Any:
+        if not 0 <= size <= 0xFFFFFFFF:
+            raise ValueError(f"size must be a DWORD, not {size}")
+        notification: Any = ffi.NULL
+        if self.port is not None:
+            notification = ffi.new("RIO_NOTIFICATION_COMPLETION *")
+            notification.Type = lib.RIO_IOCP_COMPLETION
+            notification.u.Iocp.IocpHandle = self.port._open()
+            notification.u.Iocp.CompletionKey = ffi.cast("void *", key)
+            notification.u.Iocp.Overlapped = self._overlapped
+        queue = self._rio.RIOCreateCompletionQueue(size, notification)
+        if not queue:
+            raise last_error("RIOCreateCompletionQueue")
+        return queue
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called (the port's close calls it)."""
+        return self._queue is None
+
+    @property
+    def size(self) -> int:
+        """Results that the queue can hold."""
+        return self._size
+
+    @property
+    def outstanding(self) -> int:
+        """Requests whose result was not dequeued yet."""
+        return len(self._requests)
+
+    def _open(self) -> Any:
+        if self._queue is None:
+            raise ValueError("completion queue is closed")
+        return self._queue
+
+    def notify(self) -> bool:
+        """Ask the port for one NOTIFY event as soon as the queue is not empty.
+
+        Once for each call: dequeue, then call again. True if it was armed, False if it already was.
+        OSError (EINVAL) on a queue without a port.
+        """
+        code = self._rio.RIONotify(self._open())
+        if code == lib.RIO_EALREADY:
+            return False
+        check(code, "RIONotify")
+        return True
+
+    def dequeue(self, most: int = 64) -> list[Result]:
+        """Fetch at most ``most`` results (up to `RESULTS_MAX`); never waits.
+
+        This gives back the requests' slots and slices. A queue without a port makes progress here.
+        """
+        if not 0 <= most <= RESULTS_MAX:
+            raise ValueError(f"most must be 0 to {RESULTS_MAX} results, not {most}")
+        count = self._rio.RIODequeueCompletion(self._open(), self._results, most)
+        if count == lib.RIO_CORRUPT_CQ:
+            raise winsock_error(lib.RIO_EINVAL, "RIODequeueCompletion: corrupt completion queue")
+        return [self._result(self._results[i]) for i in range(count)]
+
+    def _result(self, raw: Any) -> Result:
+        request = self._requests.pop(raw.RequestContext)
+        request.release()
+        return Result(raw.Status, raw.BytesTransferred, request.socket_context, request.context)
+
+    def resize(self, size: int) -> None:
+        """Change ``size``; results inside are kept.
+
+        OSError with ETOOMANYREFS if request queues have reserved more, EINVAL out of range.
+        """
+        check_true(
+            self._rio.RIOResizeCompletionQueue(self._open(), size), "RIOResizeCompletionQueue"
+        )
+        self._size = size
+
+    def close(self) -> None:
+        """Close; results that were not dequeued are lost. Again is harmless."""
+        if self._queue is None:
+            return
+        queue, self._queue = self._queue, None
+        self._rio.RIOCloseCompletionQueue(queue)
+        if self.port is not None and not self.port.closed:
+            self.port._left.extend(self._requests.values())
+            self._requests.clear()
+
+    def __enter__(self) -> CompletionQueue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_queue", None) is not None:
+            self.close()
+
+
+def check_true(answer: int, doing: str) -> None:
+    """Raise the last error if a BOOL entry of the table answered FALSE."""
+    if not answer:
+        raise last_error(doing)
+
+
+@final
+class RequestQueue:
+    """The requests of one socket.
+
+    ``receive_queue`` and ``send_queue`` (the same one if None) get the results; ``max_receives``
+    and ``max_sends`` bound what is outstanding and are reserved there. ``context`` comes back in
+    every result. A stream socket must be connected.
+
+    The socket stays the caller's and is kept alive here; do not read from it or write to it
+    otherwise. End with `close`, which retires it, and close the socket after that.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        receive_queue: CompletionQueue,
+        send_queue: CompletionQueue | None = None,
+        max_receives: int = 1,
+        max_sends: int = 1,
+        context: Any = None,
+    ) -> None:
+        self._queue: Any = None
+        send_queue = receive_queue if send_queue is None else send_queue
+        for queue in (receive_queue, send_queue):
+            if not isinstance(queue, CompletionQueue):
+                raise TypeError(f"not a CompletionQueue: {queue!r}")
+        if send_queue.provider is not receive_queue.provider:
+            raise ValueError("the two completion queues belong to different providers")
+        self.socket = sock
+        self.receive_queue = receive_queue
+        self.send_queue = send_queue
+        self.context = context
+        self._descriptor = descriptor(sock)
+        self._provider = receive_queue.provider
+        self._rio = self._provider.c.rio
+        self._data = ffi.new("RIO_BUF *")  # read during a call, so one for all will do
+        self._address = ffi.new("RIO_BUF *")
+        self._queue = self._rio.RIOCreateRequestQueue(
+            self._descriptor,
+            max_receives,
+            1,  # RIO takes one buffer a request, no more and no fewer
+            max_sends,
+            1,
+            receive_queue._open(),
+            send_queue._open(),
+            ffi.NULL,
+        )
+        if not self._queue:
+            self._queue = None
+            raise last_error("RIOCreateRequestQueue")
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._queue is None
+
+    def _open(self) -> Any:
+        if self._queue is None:
+            raise ValueError("request queue is closed")
+        return self._queue
+
+    def receive(self, part: Slice, context: Any = None, flags: int = 0) -> None:
+        """Receive into a slice: at least one byte of a stream (WAITALL: all), or one datagram.
+
+        ENOBUFS if ``max_receives`` are outstanding; then nothing was started.
+        """
+        self._start(self._rio.RIOReceive, self.receive_queue, (part,), context, flags)
+
+    def send(self, part: Slice, context: Any = None, flags: int = 0) -> None:
+        """Send a slice: the whole of it, or an error. ENOBUFS if ``max_sends`` are outstanding."""
+        self._start(self._rio.RIOSend, self.send_queue, (part,), context, flags)
+
+    def receive_from(
+        self, part: Slice, address: Slice | None = None, context: Any = None, flags: int = 0
+    ) -> None:
+        """Receive a datagram, and its sender into an address slice.
+
+        The address slice has `ADDRESS_SIZE` bytes; `zerio_asyncio.rio.addresses.unpack` reads them.
+        """
+        self._start_ex(self._rio.RIOReceiveEx, self.receive_queue, part, address, context, flags)
+
+    def send_to(
+        self, part: Slice, address: Slice | None = None, context: Any = None, flags: int = 0
+    ) -> None:
+        """Send a datagram to the address in an address slice; None on a connected socket."""
+        self._start_ex(self._rio.RIOSendEx, self.send_queue, part, address, context, flags)
+
+    def send_memory(self, memory: Any, context: Any = None, flags: int = 0) -> None:
+        """Send any bytes-like object without registering it.
+
+        It is kept until the result; do not change it meanwhile. EOPNOTSUPP where
+        `Provider.sends_memory` is false.
+        """
+        view = ffi.from_buffer("char[]", memory)
+        self._start_memory(self._provider.c.send_memory, self.send_queue, view, context, flags)
+
+    def receive_memory(self, memory: Any, context: Any = None, flags: int = 0) -> None:
+        """Receive into any writable bytes-like object without registering it.
+
+        EOPNOTSUPP where `Provider.receives_memory` is false.
+        """
+        view = ffi.from_buffer("char[]", memory, require_writable=True)
+        self._start_memory(
+            self._provider.c.receive_memory, self.receive_queue, view, context, flags
+        )
+
+    def commit_receives(self) -> None:
+        """Start every deferred receive now."""
+        self._commit(self._rio.RIOReceive, "RIOReceive")
+
+    def commit_sends(self) -> None:
+        """Start every deferred send now."""
+        self._commit(self._rio.RIOSend, "RIOSend")
+
+    def _commit(self, entry: Any, doing: str) -> None:
+        check_true(
+            entry(self._open(), ffi.NULL, 0, lib.RIO_MSG_COMMIT_ONLY, ffi.NULL), f"{doing} commit"
+        )
+
+    def _fill(self, raw: Any, part: Slice) -> Any:
+        if not isinstance(part, Slice):
+            raise TypeError(f"not a slice of a region: {part!r}")
+        if part.region.provider is not self._provider:
+            raise ValueError("the slice's region is registered with another provider")
+        raw.BufferId = part.region.buffer_id
+        raw.Offset = part.offset
+        raw.Length = part.length
+        return raw
+
+    def _start(
+        self, entry: Any, queue: CompletionQueue, parts: tuple[Slice], context: Any, flags: int
+    ) -> None:
+        data = self._fill(self._data, parts[0])
+        token = self._keep(queue, _Request(self, context, parts))
+        accepted = entry(self._open(), data, 1, flags, ffi.cast("void *", token))
+        self._settle(queue, token, accepted)
+
+    def _start_ex(
+        self,
+        entry: Any,
+        queue: CompletionQueue,
+        part: Slice,
+        address: Slice | None,
+        context: Any,
+        flags: int,
+    ) -> None:
+        data = self._fill(self._data, part)
+        remote: Any = ffi.NULL
+        parts: tuple[Slice, ...] = (part,)
+        if address is not None:
+            if len(address) < ADDRESS_SIZE:
+                raise ValueError(f"an address slice has {ADDRESS_SIZE} bytes, not {len(address)}")
+            remote, parts = self._fill(self._address, address), (part, address)
+        token = self._keep(queue, _Request(self, context, parts))
+        null = ffi.NULL
+        accepted = entry(
+            self._open(), data, 1, null, remote, null, null, flags, ffi.cast("void *", token)
+        )
+        self._settle(queue, token, accepted)
+
+    def _start_memory(
+        self, entry: Any, queue: CompletionQueue, view: Any, context: Any, flags: int
+    ) -> None:
+        request = _Request(self, context, ())
+        request.memory = view  # keeps the object's buffer exported, so it cannot be resized
+        token = self._keep(queue, request)
+        accepted = entry(self._open(), view, len(view), flags, ffi.cast("void *", token))
+        self._settle(queue, token, accepted)
+
+    def _keep(self, queue: CompletionQueue, request: _Request) -> int:
+        """Hold everything before the call: another object's finalizer may run during it."""
+        self._open()
+        queue._open()
+        token = next(_tokens)
+        queue._requests[token] = request
+        for part in request.slices:
+            part._hold()
+        return token
+
+    def _settle(self, queue: CompletionQueue, token: int, accepted: int) -> None:
+        if accepted:
+            return
+        refusal = last_error("request")
+        queue._requests.pop(token).release()
+        raise refusal
+
+    def resize(self, max_receives: int, max_sends: int) -> None:
+        """Change the maxima and what is reserved for them in the completion queues.
+
+        ETOOMANYREFS below what is outstanding, ENOBUFS if a completion queue has no room, EINVAL if
+        both are 0.
+        """
+        check_true(
+            self._rio.RIOResizeRequestQueue(self._open(), max_receives, max_sends),
+            "RIOResizeRequestQueue",
+        )
+
+    def close(self) -> None:
+        """Retire the socket: outstanding requests complete, further ones are refused.
+
+        Their results are still to be dequeued; the socket is the caller's to close, after this.
+        """
+        if self._queue is None:
+            return
+        self._queue = None
+        port = self.receive_queue.port or self.send_queue.port
+        if port is not None and not port.closed:
+            port.retire(self._descriptor)
+
+    def __enter__(self) -> RequestQueue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_queue", None) is not None:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<RequestQueue of descriptor {self._descriptor}{' closed' if self.closed else ''}>"
