@@ -1,0 +1,193 @@
+"""Echo servers, one for each way an asyncio program talks to a socket; any loop, any platform.
+
+Each is the shortest correct server of its kind, and the same source for every loop::
+
+    protocol     asyncio.Protocol: data_received(bytes) → transport.write
+    buffered     asyncio.BufferedProtocol: one buffer for the connection's life; what is written is
+                 a copy, because a transport may keep what it could not send at once
+    registered   zerio_asyncio.RegisteredProtocol: a view of registered memory, which write copies;
+                 loops that have no such thing run their Protocol
+    streams      asyncio.start_server: await read, write, await drain
+    sock         loop.sock_accept, sock_recv, sock_sendall
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MODES = ("protocol", "buffered", "registered", "streams", "sock")
+
+BACKLOG = 4096
+"""Linux' own default ceiling (somaxconn): a benchmark's connections come all at once."""
+
+READ_SIZE = 64 * 1024
+"""Bytes of one read where the program chooses; streams' default limit is the same."""
+
+
+def _no_delay(transport: asyncio.BaseTransport) -> None:
+    """Switch Nagle's delay off on every loop alike; most do so themselves."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family != getattr(socket, "AF_UNIX", None):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class Echo(asyncio.Protocol):
+    """The plainest server there is."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        _no_delay(transport)
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Send back what came."""
+        self.transport.write(data)
+
+
+class BufferedEcho(asyncio.BufferedProtocol):
+    """Receives into memory of its own."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(READ_SIZE))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        _no_delay(transport)
+        self.transport = transport  # type: ignore[assignment]
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the interface has it
+        """Lend the whole buffer."""
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Send back what came."""
+        self.transport.write(bytes(self.buffer[:nbytes]))
+
+
+def registered_echo() -> type[asyncio.BaseProtocol]:
+    """Make the class; ImportError where RegisteredProtocol is missing."""
+    package: Any = importlib.import_module("zerio_asyncio")
+    if not hasattr(package, "RegisteredProtocol"):
+        raise ImportError("zerio_asyncio has no RegisteredProtocol here")
+    base: Any = package.RegisteredProtocol
+
+    class RegisteredEcho(base):  # type: ignore[misc]
+        """Sees registered memory itself."""
+
+        transport: asyncio.Transport
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            _no_delay(transport)
+            self.transport = transport  # type: ignore[assignment]
+
+        def view_received(self, view: memoryview) -> None:
+            self.transport.write(view)
+
+    return RegisteredEcho
+
+
+async def _echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    _no_delay(writer.transport)
+    try:
+        while data := await reader.read(READ_SIZE):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass  # a peer that resets ends its connection only
+    finally:
+        writer.close()
+
+
+async def _echo_sock(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+    with connection, contextlib.suppress(ConnectionError):
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while data := await loop.sock_recv(connection, READ_SIZE):
+            await loop.sock_sendall(connection, data)
+
+
+class Server:
+    """One echo server on the running loop.
+
+    ``mode`` is one of `MODES`; ``ran`` the mode that really runs (``registered`` becomes
+    ``protocol`` on loops without it).
+    """
+
+    def __init__(self, mode: str, listener: socket.socket) -> None:
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+        self.ran = mode
+        self._listener = listener
+        self._server: asyncio.AbstractServer | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        loop = asyncio.get_running_loop()
+        if self.ran == "sock":
+            self._listener.setblocking(False)
+            self._keep(loop.create_task(self._accept(loop)))
+        elif self.ran == "streams":
+            self._server = await asyncio.start_server(
+                _echo_stream, sock=self._listener, backlog=BACKLOG
+            )
+        else:
+            self._server = await loop.create_server(
+                self._factory(loop), sock=self._listener, backlog=BACKLOG
+            )
+
+    def _factory(self, loop: asyncio.AbstractEventLoop) -> Callable[[], asyncio.BaseProtocol]:
+        if self.ran == "registered" and isinstance(getattr(loop, "provider", None), str):
+            return registered_echo()
+        if self.ran == "buffered":
+            return BufferedEcho
+        self.ran = "protocol"
+        return Echo
+
+    async def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            connection, _ = await loop.sock_accept(self._listener)
+            self._keep(loop.create_task(_echo_sock(loop, connection)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Stop accepting; connections of ``sock`` end, the others are the loop's to close."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._listener.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind and listen on a name or a numeric address; port 0 takes a free one."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        # Without it a port is blocked for a minute after its server ended. Windows means something
+        # else by this name, and needs it not.
+        if hasattr(socket, "SO_REUSEPORT"):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,83 @@
+/* The native half of the benchmark, as Python sees it. build.py hands this file to cffi as it is
+ * (without the lines that start with '#'), so it is plain declarations and comments only.
+ *
+ * The generator is C because a Python one would be the bottleneck: it has to spend less time per
+ * request than the fastest server under test. The limit server is C because it answers "what does
+ * the kernel alone cost?": no event loop can be cheaper than the same system calls without Python.
+ */
+#ifndef ZERIO_BENCH_NATIVE_H
+#define ZERIO_BENCH_NATIVE_H
+
+#include <stdint.h>
+
+/* Why load_run ended. Everything but LOAD_OK is a failed measurement. */
+enum {
+    LOAD_OK = 0,
+    LOAD_SYSTEM = 1,   /* a system call failed: result.error is its errno */
+    LOAD_MISMATCH = 2, /* a byte came back changed: fail_* tell which */
+    LOAD_EXCESS = 3,   /* more bytes came back than were sent */
+    LOAD_CLOSED = 4,   /* the server closed a connection */
+    LOAD_STALLED = 5,  /* no byte moved for stall_ns */
+};
+
+/* Counts of the latency histogram: 1024 steps an octave (0.1 %), 1 ns to 2^36 ns (68 s). */
+enum { LOAD_COUNTS = 27648 };
+
+typedef struct {
+    const char *address;  /* numeric IPv4 or IPv6, or the path of a Unix socket (starts with /) */
+    int port;
+    int connections;
+    int size;             /* bytes of one message */
+    int depth;            /* requests in flight on each connection */
+    int spin;             /* not 0: poll without sleeping, so that no wake-up is in the latency */
+    int server_pid;       /* not 0: process whose CPU time is read at both ends of the window */
+    uint64_t quota;       /* not 0: stop after so many requests on each connection */
+    uint64_t warmup_ns;   /* served, but not counted */
+    uint64_t measure_ns;  /* the window */
+    uint64_t stall_ns;    /* longest silence before the run is given up */
+} load_config;
+
+typedef struct {
+    int status;
+    int error;
+    uint64_t requests;         /* completed inside the window */
+    uint64_t requests_all;     /* with warm-up and drain; every one of them was verified */
+    uint64_t wall_ns;          /* length of the window */
+    uint64_t load_cpu_ns;      /* CPU time of the generator in the window */
+    uint64_t server_cpu_ns;    /* CPU time of server_pid in the window, all threads */
+    uint64_t server_user_ns;   /* the same split in two by the kernel's statistics ... */
+    uint64_t server_system_ns; /* ... whose unit is a tick of 10 ms */
+    uint64_t fail_connection;
+    uint64_t fail_message;
+    uint64_t fail_offset;
+    int fail_expected;
+    int fail_got;
+} load_result;
+
+typedef struct load load;
+
+/* NULL when memory or descriptors are short. The strings of config must outlive the load. */
+load *load_new(const load_config *config);
+/* Opens all connections; 0 or a negative errno. */
+int load_connect(load *self);
+/* Closed loop: depth requests in flight on each connection, each answered one followed by the
+ * next. Returns result->status. */
+int load_run(load *self, load_result *result);
+/* LOAD_COUNTS numbers; the window's latencies. */
+const uint64_t *load_counts(const load *self);
+/* Middle of the values, in ns, that a count stands for. */
+uint64_t load_value_ns(int index);
+void load_free(load *self);
+
+/* Serves echo on a listening socket until a fatal error, which it returns as a negative errno. */
+int limit_serve(int listener, int spin);
+
+/* The calling process is sent SIGTERM when its parent ends: no server outlives a benchmark. */
+int process_die_with_parent(void);
+/* CPU time of a process, all threads, user and system; 0 or a negative errno. The kernel accounts
+ * another process's running thread at each scheduler tick, so a reading may lag by one tick. */
+int process_cpu_ns(int pid, uint64_t *ns);
+/* The same, split; resolution one tick (10 ms). */
+int process_split_ns(int pid, uint64_t *user_ns, uint64_t *system_ns);
+
+#endif

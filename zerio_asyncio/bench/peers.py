@@ -1,0 +1,131 @@
+"""Who is compared: each loop by name, with its version, or with the reason why it is not here."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import importlib
+import importlib.metadata
+import os
+import platform
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """One contestant.
+
+    ``name`` is what users write after ``--peer``; ``title`` what tables show; ``version`` of the
+    library, the interpreter or the kernel; ``refusal`` why it cannot run here, None if it can.
+    ``native``: a C server, no loop. ``spins``: polls and never sleeps. ``ours``: knows
+    ``RegisteredProtocol``.
+    """
+
+    name: str
+    title: str
+    version: str = ""
+    refusal: str | None = None
+    native: bool = False
+    spins: bool = False
+    ours: bool = False
+
+    @property
+    def label(self) -> str:
+        """Title and version."""
+        return f"{self.title} {self.version}".rstrip()
+
+
+# name: (title, provider or None for the default one, spins)
+_OURS: dict[str, tuple[str, str | None, bool]] = {
+    "zerio": ("zerio", None, False),
+    "zerio-uring": ("zerio uring", "uring", False),
+    "zerio-epoll": ("zerio epoll", "epoll", False),
+    "zerio-spin": ("zerio, spinning", None, True),
+}
+_NATIVE = {"c-epoll": ("C epoll", False), "c-epoll-spin": ("C epoll, spinning", True)}
+_OTHERS = ("asyncio", "uvloop", "rloop")
+
+NAMES = (*_OTHERS, *_OURS, *_NATIVE)
+"""Every name that ``--peer`` takes."""
+
+REFERENCE = "uvloop"
+LIMIT = "c-epoll"
+LIMIT_SPINNING = "c-epoll-spin"
+"""What ratios refer to: the loop to beat, and what the kernel alone costs."""
+
+
+def new_loop(name: str) -> asyncio.AbstractEventLoop:
+    """Make a loop by its peer's name; ImportError or OSError if it cannot be had here."""
+    if name == "asyncio":
+        return asyncio.SelectorEventLoop()
+    if name in _OURS:
+        return _new_own_loop(*_OURS[name][1:])
+    if name in _OTHERS:
+        loop: asyncio.AbstractEventLoop = importlib.import_module(name).new_event_loop()
+        return loop
+    raise ValueError(f"no loop is called {name!r}; there are {', '.join((*_OTHERS, *_OURS))}")
+
+
+def _new_own_loop(provider: str | None, spin: bool) -> asyncio.AbstractEventLoop:
+    package: Any = importlib.import_module("zerio_asyncio")
+    if not hasattr(package, "new_event_loop"):
+        raise ImportError("zerio_asyncio has no event loop here: its core was not compiled")
+    choices: dict[str, Any] = {"provider": provider}
+    if spin:
+        fields = {field.name for field in dataclasses.fields(package.LoopOptions)}
+        if "wait" not in fields:
+            raise ImportError("this version of zerio_asyncio has no spinning wait")
+        choices["wait"] = "spin"
+    loop: asyncio.AbstractEventLoop = package.new_event_loop(package.LoopOptions(**choices))
+    return loop
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def find(name: str) -> Peer:
+    """Describe a peer; its ``refusal`` says whether it can run here (a loop is made and closed)."""
+    if name in _NATIVE:
+        title, spins = _NATIVE[name]
+        return Peer(name, title, platform.release().split("-")[0], native=True, spins=spins)
+    refusal = None
+    try:
+        new_loop(name).close()
+    except (ImportError, OSError) as error:
+        refusal = str(error)
+    if name in _OURS:
+        title, _, spins = _OURS[name]
+        version = _version("zerio-asyncio")
+        return Peer(name, title, version, refusal, spins=spins, ours=True)
+    version = platform.python_version() if name == "asyncio" else _version(name)
+    return Peer(name, name, version, refusal)
+
+
+def usable(names: Iterable[str]) -> tuple[list[Peer], list[Peer]]:
+    """Split into the peers that can run here and those that cannot."""
+    found = [find(name) for name in dict.fromkeys(names)]
+    return [p for p in found if p.refusal is None], [p for p in found if p.refusal is not None]
+
+
+def own_provider(loop: asyncio.AbstractEventLoop) -> str | None:
+    """Name of the provider of one of our loops; None for the others."""
+    provider = getattr(loop, "provider", None)
+    return provider if isinstance(provider, str) else None
+
+
+def environment() -> dict[str, str]:
+    """Environment of every measured process: the same hashes, and this very package."""
+    top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+    path = os.environ.get("PYTHONPATH")
+    return {
+        **os.environ,
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": f"{top}{os.pathsep}{path}" if path else top,
+    }

@@ -1,0 +1,81 @@
+"""One echo server in its own process, on its own core, for the benchmark to load.
+
+``python -m zerio_asyncio.bench.servers --peer uvloop --mode protocol --core 0`` prints one JSON
+line with its port and process number when it accepts connections, and serves until SIGTERM, or
+until its parent ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from zerio_asyncio.bench import peers
+from zerio_asyncio.bench._native import lib
+from zerio_asyncio.bench.echo import MODES, Server, listen
+from zerio_asyncio.bench.limits import pin, raise_descriptor_limit
+
+if TYPE_CHECKING:
+    import socket
+
+
+def _announce(name: Any, ran: str, provider: str | None) -> None:
+    line = {
+        "address": name[0],
+        "port": name[1],
+        "pid": os.getpid(),
+        "ran": ran,
+        "provider": provider,
+    }
+    print(json.dumps(line), flush=True)
+
+
+def serve_native(listener: socket.socket, spin: bool) -> int:
+    """Run the C limit; returns only on a fatal error."""
+    listener.setblocking(False)
+    _announce(listener.getsockname(), "native", None)
+    return -lib.limit_serve(listener.fileno(), spin)
+
+
+def serve_loop(peer: str, mode: str, listener: socket.socket) -> int:
+    """Run an echo server on a peer's loop until the process is told to end."""
+    loop = peers.new_loop(peer)
+    name = listener.getsockname()  # now: some loops take the descriptor out of the socket
+    server = Server(mode, listener)
+    loop.run_until_complete(server.start())
+    _announce(name, server.ran, peers.own_provider(loop))
+    loop.run_forever()
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve; the exit status is 0 unless the server could not start."""
+    parser = argparse.ArgumentParser(prog="python -m zerio_asyncio.bench.servers")
+    parser.add_argument("--peer", choices=peers.NAMES, default="asyncio")
+    parser.add_argument("--mode", choices=MODES, default="protocol")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--connections", type=int, default=1000, help="descriptors to allow for")
+    parser.add_argument("--core", type=int, help="pin the server to this CPU")
+    options = parser.parse_args(arguments)
+    # The default action: a measured loop must not pay for a handler, and none is needed.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    lib.process_die_with_parent()
+    pin(options.core)
+    try:
+        raise_descriptor_limit(options.connections)
+        with contextlib.closing(listen(options.host, 0)) as listener:
+            if options.peer in (peers.LIMIT, peers.LIMIT_SPINNING):
+                return serve_native(listener, options.peer == peers.LIMIT_SPINNING)
+            return serve_loop(options.peer, options.mode, listener)
+    except (ImportError, OSError, ValueError) as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
