@@ -116,19 +116,20 @@ def new_loop(kind: str, no_leaks: None, caught: Caught) -> Iterator[Callable[...
 
 
 def finish(loop: asyncio.AbstractEventLoop) -> None:
-    """What asyncio.run() does at its end."""
+    """Little more than asyncio.run() does at its end."""
     if loop.is_closed():
         return
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    loop.run_until_complete(end(tasks))
+    loop.run_until_complete(end(asyncio.all_tasks(loop)))
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
 
 
 async def end(tasks: set[asyncio.Task[Any]]) -> None:
+    if tasks:  # servers' handlers that are about to end may end
+        await asyncio.wait(tasks, timeout=0.2)
+    for task in tasks:
+        task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.sleep(0)
 
