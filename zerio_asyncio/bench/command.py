@@ -1,0 +1,216 @@
+"""The command line of the benchmark: ``python -m zerio_asyncio bench``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zerio_asyncio.bench.results import Row
+    from zerio_asyncio.bench.runner import Plan
+
+EXTRA = "install what the benchmark needs with: pip install 'zerio-asyncio[bench]'"
+
+DESCRIPTION = """\
+Echo servers on every event loop, loaded by one native generator, on cores of their own: CPU time of
+the server per request (the figure that counts), requests per second, latencies. Beside them a C
+server with epoll: what the kernel alone costs."""
+
+FILE_WIDTH = 110
+"""Columns when the output is no terminal: the tables unbroken."""
+
+_QUICK = {"rounds": 2, "warmup_s": 0.3, "measure_s": 0.8}
+"""Two rows, four peers, two rounds of 1.1 s and two starts of Python: under half a minute."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options; nothing heavy is imported for it."""
+    parser.description = DESCRIPTION
+    parser.add_argument(
+        "--quick", action="store_true", help="two rows in under 30 s, for a first impression"
+    )
+    parser.add_argument(
+        "--mode",
+        action="append",
+        metavar="MODE",
+        help="protocol, buffered, registered, streams, sock, pingpong, scheduler, idle;"
+        " may be repeated (default: all but idle)",
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        metavar="PEER",
+        help="asyncio, uvloop, rloop, zerio, zerio-uring, zerio-epoll, zerio-spin, c-epoll,"
+        " c-epoll-spin; may be repeated",
+    )
+    parser.add_argument("--rounds", type=int, help="rounds of all peers in turn (5)")
+    parser.add_argument("--seconds", type=float, help="length of a measured window (1.5)")
+    parser.add_argument("--warmup", type=float, help="seconds before it (0.5)")
+    parser.add_argument("--connections", type=int, help="instead of the rows' own numbers")
+    parser.add_argument("--size", type=int, help="bytes of a message, instead of the rows' own")
+    parser.add_argument("--depth", type=int, help="requests in flight on each connection (1)")
+    parser.add_argument("--server-core", type=int, help="CPU of the servers (the first one)")
+    parser.add_argument("--load-core", type=int, help="CPU of the generator (the second one)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw there (.png, .svg, .pdf)")
+    parser.add_argument("--list", action="store_true", help="list the peers and leave")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the options say; the exit status."""
+    try:
+        return _run(options)
+    except ImportError as error:
+        missing = error.name or ""
+        if missing in {"zerio_asyncio.bench._native", "resource"}:
+            message = "the benchmark needs Linux and its compiled part (a wheel has it)"
+        elif missing.partition(".")[0] in ("rich", "hdrh", "matplotlib"):
+            message = f"{missing} is missing: {EXTRA}"
+        else:
+            raise
+    except ValueError as error:
+        message = str(error)
+    print(f"bench: {message}", file=sys.stderr)
+    return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    _check_extras(options)
+    from zerio_asyncio.bench import peers, results  # noqa: PLC0415 - Linux only
+
+    plan, refused = _plan(options)
+    if options.list:
+        for peer in map(peers.find, peers.NAMES):
+            print(f"{peer.name:14} {peer.label:24} {peer.refusal or 'ready'}")
+        return 0
+    if not plan.steps:
+        reasons = "; ".join(f"{peer.title}: {peer.refusal}" for peer in refused)
+        raise ValueError(f"nothing to run{': ' + reasons if reasons else ''}")
+    rows = _show(plan, refused)
+    if options.json is not None:
+        settings = dataclasses.asdict(plan.settings)
+        text = json.dumps(results.document(rows, refused, settings), indent=1)
+        options.json.write_text(text + "\n", encoding="utf-8")
+    if options.plot is not None:
+        from zerio_asyncio.bench.plot import draw  # noqa: PLC0415 - matplotlib is an extra
+
+        draw(rows, options.plot)
+    return int(any(outcome.error for row in rows for outcome in row.outcomes))
+
+
+def _check_extras(options: argparse.Namespace) -> None:
+    """Import what will be needed now: not after minutes of measuring."""
+    import hdrh.histogram  # noqa: F401, PLC0415
+    import rich  # noqa: F401, PLC0415
+
+    if options.plot is not None:
+        import matplotlib as mpl  # noqa: PLC0415
+
+        mpl.use("Agg")
+    for path in (options.json, options.plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ValueError(f"there is no folder {path.absolute().parent}")
+
+
+def _plan(options: argparse.Namespace) -> tuple[Plan, list[Any]]:
+    from zerio_asyncio.bench import peers, workloads  # noqa: PLC0415
+    from zerio_asyncio.bench.runner import Plan  # noqa: PLC0415
+
+    modes = tuple(dict.fromkeys(options.mode or ()))
+    if not modes:
+        modes = ("protocol", "pingpong") if options.quick else workloads.DEFAULT_MODES
+    for mode in modes:
+        if mode not in workloads.MODES:
+            raise ValueError(f"no mode {mode!r}; there are {', '.join(workloads.MODES)}")
+    names = tuple(options.peer or ())
+    for name in names:
+        if name not in peers.NAMES:
+            raise ValueError(f"no peer {name!r}; there are {', '.join(peers.NAMES)}")
+    if not names:
+        names = workloads.QUICK_PEERS if options.quick else workloads.DEFAULT_PEERS
+        if "pingpong" in modes and not options.quick:
+            names += workloads.SPINNING_PEERS
+    ready, refused = peers.usable(names)
+    rows = workloads.choose(modes, options.size, options.connections, options.depth)
+    if options.quick and options.mode is None:
+        rows = [row for row in rows if row in workloads.QUICK]
+    scheduler = [peer for peer in ready if not peer.native and not peer.spins]
+    return (
+        Plan(
+            [(row, workloads.peers_for(row, ready)) for row in rows],
+            scheduler if workloads.SCHEDULER in modes else [],
+            _settings(options),
+        ),
+        refused,
+    )
+
+
+def _settings(options: argparse.Namespace) -> Any:
+    from zerio_asyncio.bench.limits import cores  # noqa: PLC0415
+    from zerio_asyncio.bench.runner import Settings  # noqa: PLC0415
+
+    mine = cores()
+    given = {
+        "rounds": options.rounds,
+        "measure_s": options.seconds,
+        "warmup_s": options.warmup,
+        "server_core": options.server_core,
+        "load_core": options.load_core,
+    }
+    chosen: dict[str, Any] = {"server_core": mine[0], "load_core": mine[-1 if len(mine) < 2 else 1]}
+    if options.quick:
+        chosen |= _QUICK
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    settings = Settings(**chosen)
+    if settings.rounds < 1 or settings.measure_s <= 0 or settings.warmup_s < 0:
+        raise ValueError("--rounds and --seconds must be positive, --warmup not negative")
+    for core in (settings.server_core, settings.load_core):
+        if core not in mine:
+            raise ValueError(f"CPU {core} is not among those of this process: {mine}")
+    return settings
+
+
+def _show(plan: Plan, refused: list[Any]) -> list[Row]:
+    """Measure behind a progress bar, then print the tables."""
+    from rich.console import Console  # noqa: PLC0415 - an extra
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    from zerio_asyncio.bench import report  # noqa: PLC0415
+    from zerio_asyncio.bench.limits import pin  # noqa: PLC0415
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
+    settings = plan.settings
+    if settings.server_core == settings.load_core:
+        console.print("note: one CPU for both sides, latencies mean little", style="yellow")
+    pin(settings.load_core)  # the progress bar must not run on the server's core
+    columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    about = f"about {plan.seconds:.0f} s"
+    # Twice a second: a livelier bar would be work beside the measurement.
+    with Progress(
+        *columns, TextColumn("{task.description}"), console=console, refresh_per_second=2
+    ) as bar:
+        task = bar.add_task(about, total=plan.steps)
+        started = 0
+
+        def progress(step: str) -> None:
+            nonlocal started
+            bar.update(task, completed=started, description=step)
+            started += 1
+
+        rows = plan.run(progress)
+        bar.update(task, completed=plan.steps, description="done")
+    report.show(console, rows, refused)
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run from ``python -m zerio_asyncio.bench``."""
+    parser = argparse.ArgumentParser(prog="python -m zerio_asyncio.bench")
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))

@@ -1,0 +1,179 @@
+"""The measured processes: a server, a generator, a scheduler run, each Python's own child.
+
+Every child is pinned, gets the same environment, prints JSON lines, and is ended by its own number.
+Nothing here waits without a limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from typing import IO, TYPE_CHECKING, Any
+
+from zerio_asyncio.bench import peers
+from zerio_asyncio.bench.results import BenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START_S = 30.0
+"""A child's patience for its first line: imports on a busy machine."""
+
+SLACK_S = 30.0
+"""Beyond the time that a run was asked to take."""
+
+
+class Child:
+    """One Python program that answers in JSON lines; a context manager that ends it."""
+
+    def __init__(self, module: str, *arguments: object) -> None:
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", f"zerio_asyncio.bench.{module}", *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=peers.environment(),
+        )
+
+    def answer(self, timeout_s: float) -> dict[str, Any]:
+        """Read the next line; BenchError if it is an error, or late, or none."""
+        assert self._process.stdout is not None
+        # The lines are far apart, one at a time: nothing is left in the buffer that select misses.
+        ready, _, _ = select.select([self._process.stdout], [], [], timeout_s)
+        if not ready:
+            raise BenchError(f"no answer in {timeout_s:.0f} s")
+        line = self._process.stdout.readline()
+        if not line:
+            raise BenchError(self._last_words())
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise BenchError(str(answer["error"]))
+        return answer
+
+    def tell(self) -> None:
+        """Send an empty line: go on."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise BenchError(self._last_words()) from None
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"ended with status {self._process.returncode}"
+
+    def close(self) -> None:
+        """End it: by SIGTERM, and if that is not heard in a second, by SIGKILL."""
+        self._process.terminate()
+        try:
+            self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def finish(self) -> None:
+        """Let it end by itself at the end of its input; a minute at most."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(60)
+
+    def __enter__(self) -> Child:  # noqa: PYI034 - nobody inherits
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """Where a server listens, what it runs, and its process number."""
+
+    address: str
+    port: int
+    pid: int
+    ran: str
+    provider: str | None
+
+
+@contextlib.contextmanager
+def server(peer: str, mode: str, core: int | None, connections: int) -> Iterator[Address]:
+    """Run an echo server in a process of its own."""
+    arguments: list[object] = ["--peer", peer, "--mode", mode, "--connections", connections]
+    if core is not None:
+        arguments += ["--core", core]
+    with Child("servers", *arguments) as child:
+        yield Address(**child.answer(START_S))
+
+
+def load_arguments(at: Address, core: int | None, **settings: Any) -> list[object]:
+    """Command line of the generator; settings are the fields of ``LoadConfig``."""
+    arguments: list[object] = ["--address", at.address, "--port", at.port]
+    arguments += ["--server-pid", at.pid]
+    for name, value in settings.items():
+        option = "--" + name.replace("_", "-")
+        if value is True:
+            arguments.append(option)
+        elif value is not False:
+            arguments += [option, value]
+    if core is not None:
+        arguments += ["--core", core]
+    return arguments
+
+
+def run_load(at: Address, core: int | None, **settings: Any) -> dict[str, Any]:
+    """Load a server once; the generator's figures."""
+    run_s = float(settings.get("warmup_s", 0)) + float(settings.get("measure_s", 0))
+    with Child("load", *load_arguments(at, core, **settings)) as child:
+        return child.answer(run_s + SLACK_S)
+
+
+def run_scheduler(peer: str, core: int | None, count: int, repeats: int) -> dict[str, float]:
+    """Measure a loop's scheduler once; ns per operation by name."""
+    arguments: list[object] = ["--peer", peer, "--count", count, "--repeats", repeats]
+    if core is not None:
+        arguments += ["--core", core]
+    with Child("scheduler", *arguments) as child:
+        return dict(child.answer(START_S + SLACK_S * repeats)["ns"])
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of a process that is in RAM, in bytes.
+
+    From the page tables (smaps_rollup): the counter behind VmRSS is kept per CPU and may be off by
+    hundreds of KiB, which is as much as a thousand connections need.
+    """
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as lines:  # noqa: PTH123
+        for line in lines:
+            if line.startswith("Rss:"):
+                return int(line.split()[1]) * 1024
+    raise BenchError(f"process {pid} tells no resident memory")
+
+
+def settled_bytes(pid: int, timeout_s: float = 5.0) -> int:
+    """Resident memory when it has stopped changing for a while (or the time is over)."""
+    deadline = time.monotonic() + timeout_s
+    last = resident_bytes(pid)
+    while time.monotonic() < deadline:
+        time.sleep(0.3)
+        now = resident_bytes(pid)
+        if now == last:
+            break
+        last = now
+    return last

@@ -1,0 +1,188 @@
+"""The tables (rich): one a row of the benchmark, ratios to uvloop and to the C limit beside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from zerio_asyncio.bench import peers, workloads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from zerio_asyncio.bench.results import Outcome, Row
+
+BUSY = 0.95
+"""Share of a core from which on its process is the bottleneck."""
+
+NONE = "–"
+RATIOS = (f"÷ {peers.REFERENCE}", "÷ C")
+CPU_CAPTION = (
+    "CPU µs: server's CPU time per request; p50, p99: latency, µs; busy: server, generator"
+)
+LATENCY_CAPTION = (
+    "p50, p99: latency, µs; CPU µs: server's CPU time per request; busy: server, generator"
+)
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    if value is None:
+        return NONE
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.{digits}f}"
+
+
+def _times(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f}×"
+
+
+def _percent(value: float | None) -> str:
+    return NONE if value is None else f"{value:.0%}"
+
+
+def _span(outcome: Outcome, figure: str, digits: int = 1) -> str:
+    spread = outcome.spread(figure)
+    if spread is None:
+        return NONE
+    return f"{_number(spread[0], digits)}–{_number(spread[1], digits)}"
+
+
+def _name(row: Row, outcome: Outcome) -> str:
+    """Title and version; with the server's real mode where it is not the row's."""
+    name = outcome.peer.label
+    if outcome.provider and outcome.provider not in outcome.peer.title:
+        name += f" ({outcome.provider})"
+    if row.mode == "registered" and outcome.ran == "protocol":
+        name += " (Protocol)"
+    return name
+
+
+def _ratios(row: Row, outcome: Outcome) -> tuple[str, str]:
+    return (
+        _times(row.ratio(outcome, peers.REFERENCE)),
+        _times(row.ratio(outcome, row.limit(outcome))),
+    )
+
+
+def _table(title: str, first: str, *headings: str) -> Table:
+    """Make an empty table: names to the left, numbers to the right, no line broken."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.caption_justify = "left"
+    table.add_column(first, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def load_table(row: Row) -> Table:
+    """Show one echo row; the figure that is compared by comes first."""
+    by_latency = row.figure == "p50_us"
+    first, second = ("p50", "CPU µs") if by_latency else ("CPU µs", "p50")
+    table = _table(row.title, "server", first, "min–max", *RATIOS, "req/s", second, "p99", "busy")
+    table.caption = LATENCY_CAPTION if by_latency else CPU_CAPTION
+    other = "cpu_us" if by_latency else "p50_us"
+    for outcome in row.outcomes:
+        if not outcome.samples:
+            table.add_row(_name(row, outcome), *[NONE] * 8)
+            continue
+        table.add_row(
+            _name(row, outcome),
+            _number(outcome.median(row.figure), 2),
+            _span(outcome, row.figure, 2),
+            *_ratios(row, outcome),
+            _number(outcome.median("requests_s")),
+            _number(outcome.median(other)),
+            _number(outcome.median("p99_us")),
+            f"{_percent(outcome.median('server_busy'))} {_percent(outcome.median('load_busy'))}",
+            style="bold" if outcome.peer.ours else "",
+        )
+    return table
+
+
+def idle_table(row: Row) -> Table:
+    """Show the memory of idle connections."""
+    table = _table(row.title, "server", "opened", "after a message", *RATIOS, "after closing")
+    for outcome in row.outcomes:
+        table.add_row(
+            _name(row, outcome),
+            _number(outcome.median("idle_bytes"), 0),
+            _number(outcome.median("warm_bytes"), 0),
+            *_ratios(row, outcome),
+            _number(outcome.median("closed_bytes"), 0),
+            style="bold" if outcome.peer.ours else "",
+        )
+    table.caption = "resident bytes of the server per connection"
+    return table
+
+
+def scheduler_table(rows: list[Row]) -> Table:
+    """Show all operations of the scheduler, a loop a line, times to uvloop in brackets."""
+    table = _table("scheduler, CPU ns per operation", "loop", *[row.title for row in rows])
+    for place, outcome in enumerate(rows[0].outcomes):
+        cells = []
+        for row in rows:
+            mine = row.outcomes[place]
+            ratio = _times(row.ratio(mine, peers.REFERENCE))
+            cells.append(f"{_number(mine.median('ns'), 0)}  ({ratio})")
+        style = "bold" if outcome.peer.ours else ""
+        table.add_row(_name(rows[0], outcome), *cells, style=style)
+    table.caption = f"in brackets: times {peers.REFERENCE}"
+    return table
+
+
+def notes(rows: list[Row], refused: list[peers.Peer]) -> Iterator[str]:
+    """Tell what a reader has to know: who failed, who is missing, where the load was too weak."""
+    for peer in refused:
+        yield f"{peer.title} is not here: {peer.refusal}"
+    for row in rows:
+        for outcome in row.outcomes:
+            if outcome.error is not None:
+                yield f"{row.title}: {outcome.peer.title} failed: {outcome.error}"
+            # In ping-pong both sides wait for each other and the generator polls.
+            elif row.mode != workloads.PINGPONG and _starved(outcome):
+                yield f"{row.title}: the generator was the bottleneck of {outcome.peer.title}"
+
+
+def _starved(outcome: Outcome) -> bool:
+    server, load = outcome.median("server_busy"), outcome.median("load_busy")
+    return server is not None and load is not None and server < BUSY <= load
+
+
+def show(console: Console, rows: list[Row], refused: list[peers.Peer]) -> None:
+    """Print everything."""
+    scheduler = [row for row in rows if row.mode == workloads.SCHEDULER]
+    for row in rows:
+        if row.mode == workloads.IDLE:
+            console.print(idle_table(row))
+        elif row.mode != workloads.SCHEDULER:
+            console.print(load_table(row))
+    if scheduler:
+        console.print(scheduler_table(scheduler))
+    for note in notes(rows, refused):
+        console.print(f"note: {note}", style="yellow", markup=False)
+    console.print(summary(rows), markup=False)
+
+
+def summary(rows: list[Row]) -> str:
+    """Say it in one sentence, with the figures measured."""
+    parts = [part for row in rows if (part := _sentence(row)) is not None]
+    return "; ".join(parts) + "." if parts else "Nothing to compare: no loop of ours was measured."
+
+
+def _sentence(row: Row) -> str | None:
+    ours = [o for o in row.outcomes if o.peer.ours and o.samples and not o.peer.spins]
+    if row.figure not in ("cpu_us", "p50_us") or not ours:
+        return None
+    best = min(ours, key=lambda outcome: outcome.median(row.figure) or 0.0)
+    what = "CPU per request" if row.figure == "cpu_us" else "median latency"
+    text = f"{row.title}: {_name(row, best)} {_number(best.median(row.figure), 2)} µs {what}"
+    compared = []
+    for name in ("asyncio", peers.REFERENCE, row.limit(best)):
+        ratio, other = row.ratio(best, name), row.outcome(name)
+        if ratio is not None and other is not None:
+            value = _number(other.median(row.figure), 2)
+            compared.append(f"{_times(ratio)} {other.peer.label} ({value})")
+    return f"{text}, {', '.join(compared)}" if compared else text

@@ -1,0 +1,156 @@
+"""What was measured: rows of outcomes, one outcome a peer, one sample a round; and its JSON form.
+
+A sample is a plain mapping of figures to numbers. Units are in the names: ``cpu_us`` is CPU time
+of the server per request in microseconds, ``ns`` CPU nanoseconds per operation, ``idle_bytes``
+resident memory per connection, ``server_busy`` a share of one core.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import os
+import platform
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zerio_asyncio.bench import peers
+from zerio_asyncio.bench.limits import cores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SCHEMA = 1
+"""Version of the JSON form; raised when an entry changes its meaning."""
+
+Sample = dict[str, float]
+
+
+class BenchError(RuntimeError):
+    """A peer could not be measured: its server or the generator failed."""
+
+
+@dataclasses.dataclass
+class Outcome:
+    """One peer in one row.
+
+    ``ran`` is the server's real mode, ``histograms`` the rounds' HdrHistogram texts, ``error`` why
+    there are no (more) samples.
+    """
+
+    peer: peers.Peer
+    ran: str = ""
+    provider: str | None = None
+    samples: list[Sample] = dataclasses.field(default_factory=list)
+    histograms: list[str] = dataclasses.field(default_factory=list)
+    error: str | None = None
+
+    def median(self, figure: str) -> float | None:
+        """Median over the rounds; None without samples."""
+        values = [sample[figure] for sample in self.samples if figure in sample]
+        return statistics.median(values) if values else None
+
+    def spread(self, figure: str) -> tuple[float, float] | None:
+        """Least and greatest over the rounds."""
+        values = [sample[figure] for sample in self.samples if figure in sample]
+        return (min(values), max(values)) if values else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Medians, spreads and all samples."""
+        figures = list(self.samples[0]) if self.samples else []
+        return {
+            "peer": self.peer.name,
+            "title": self.peer.title,
+            "version": self.peer.version,
+            "provider": self.provider,
+            "ran": self.ran,
+            "error": self.error,
+            "median": {figure: self.median(figure) for figure in figures},
+            "spread": {figure: self.spread(figure) for figure in figures},
+            "rounds": self.samples,
+            "hdr": self.histograms,
+        }
+
+
+@dataclasses.dataclass
+class Row:
+    """One workload for all peers; ``figure`` is the entry that they are compared by."""
+
+    title: str
+    mode: str
+    figure: str
+    outcomes: list[Outcome]
+    settings: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def outcome(self, name: str) -> Outcome | None:
+        """One peer's outcome, if it took part and has samples."""
+        for outcome in self.outcomes:
+            if outcome.peer.name == name and outcome.samples:
+                return outcome
+        return None
+
+    def ratio(self, outcome: Outcome, to: str) -> float | None:
+        """How many times another peer's median this one's is; below 1 is better."""
+        reference = self.outcome(to)
+        if reference is None:
+            return None
+        mine, other = outcome.median(self.figure), reference.median(self.figure)
+        return mine / other if mine is not None and other else None
+
+    def limit(self, outcome: Outcome) -> str:
+        """Name of the C server that this peer is held against: spinning against spinning."""
+        return peers.LIMIT_SPINNING if outcome.peer.spins else peers.LIMIT
+
+    def as_json(self) -> dict[str, Any]:
+        """The row with ratios."""
+        return {
+            "title": self.title,
+            "mode": self.mode,
+            "figure": self.figure,
+            **self.settings,
+            "peers": [
+                {
+                    **outcome.as_json(),
+                    "ratio_reference": self.ratio(outcome, peers.REFERENCE),
+                    "ratio_limit": self.ratio(outcome, self.limit(outcome)),
+                }
+                for outcome in self.outcomes
+            ],
+        }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def machine() -> dict[str, Any]:
+    """Describe where the figures come from."""
+    return {
+        "kernel": platform.release(),
+        "processor": _processor(),
+        "cores": cores(),
+        "python": platform.python_version(),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def document(
+    rows: Iterable[Row], refused: Iterable[peers.Peer], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Everything, for ``--json``."""
+    return {
+        "schema": SCHEMA,
+        "when": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "settings": settings,
+        "reference": peers.REFERENCE,
+        "limit": peers.LIMIT,
+        "rows": [row.as_json() for row in rows],
+        "refused": [{"peer": peer.name, "reason": peer.refusal} for peer in refused],
+    }

@@ -1,0 +1,192 @@
+"""Runs the rows: in every round all peers one after another, each in fresh pinned processes.
+
+Rounds in turn, because a machine drifts (heat, neighbours): what disturbs a round disturbs all
+peers. The order is rotated from round to round, so that nobody always follows the same neighbour.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from zerio_asyncio.bench import memory, processes, workloads
+from zerio_asyncio.bench.results import BenchError, Outcome, Row, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zerio_asyncio.bench.peers import Peer
+    from zerio_asyncio.bench.workloads import Workload
+
+SCHEDULER_COUNT = 100_000
+QUICK_S = 0.8
+STARTS_S = 0.6
+"""Two interpreters come up for every measurement (for the estimate of the time it takes)."""
+SCHEDULER_S = 1.5
+IDLE_S = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to measure; times in seconds, cores None where a process is left free."""
+
+    rounds: int = 5
+    warmup_s: float = 0.5
+    measure_s: float = 1.5
+    server_core: int | None = 0
+    load_core: int | None = 1
+    scheduler_count: int = SCHEDULER_COUNT
+    scheduler_repeats: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What will be run: the rows with their peers, and how often."""
+
+    rows: list[tuple[Workload, list[Peer]]]
+    scheduler: list[Peer]
+    settings: Settings
+
+    @property
+    def steps(self) -> int:
+        """Number of measurements."""
+        count = sum(len(peers) * self._rounds(workload) for workload, peers in self.rows)
+        return count + len(self.scheduler) * self.settings.rounds
+
+    @property
+    def seconds(self) -> float:
+        """How long it will take, about."""
+        settings = self.settings
+        each = settings.warmup_s + settings.measure_s + STARTS_S
+        total = 0.0
+        for workload, peers in self.rows:
+            step = IDLE_S if workload.mode == workloads.IDLE else each
+            total += step * len(peers) * self._rounds(workload)
+        return total + SCHEDULER_S * len(self.scheduler) * settings.rounds
+
+    def _rounds(self, workload: Workload) -> int:
+        # Memory hardly varies; a second and a third round would only take time.
+        return min(self.settings.rounds, 1 if workload.mode == workloads.IDLE else 1 << 30)
+
+    def run(self, progress: Callable[[str], None]) -> list[Row]:
+        """Measure everything; ``progress`` is told before each step what it is."""
+        rows = [self._run_row(workload, peers, progress) for workload, peers in self.rows]
+        if self.scheduler:
+            rows += self._run_scheduler(progress)
+        return rows
+
+    def _run_row(
+        self, workload: Workload, peers: list[Peer], progress: Callable[[str], None]
+    ) -> Row:
+        outcomes = [Outcome(peer) for peer in peers]
+        for turn in range(self._rounds(workload)):
+            for outcome in _rotated(outcomes, turn):
+                progress(f"{workload.title}: {outcome.peer.title}")
+                if outcome.error is None:
+                    self._measure(workload, outcome)
+        settings = {
+            "size": workload.size,
+            "connections": workload.connections,
+            "depth": workload.depth,
+        }
+        figure = "warm_bytes" if workload.mode == workloads.IDLE else workload.figure
+        return Row(workload.title, workload.mode, figure, outcomes, settings)
+
+    def _measure(self, workload: Workload, outcome: Outcome) -> None:
+        try:
+            if workload.mode == workloads.IDLE:
+                at, sample = memory.measure(outcome.peer.name, workload, self.settings)
+            else:
+                at, figures = self._load(workload, outcome.peer.name)
+                sample = sample_of(figures)
+                outcome.histograms.append(figures["hdr"])
+        except BenchError as error:
+            outcome.error = str(error)
+            return
+        outcome.ran, outcome.provider = at.ran, at.provider
+        outcome.samples.append(sample)
+
+    def _load(self, workload: Workload, peer: str) -> tuple[processes.Address, dict[str, Any]]:
+        settings = self.settings
+        core, connections = settings.server_core, workload.connections
+        with processes.server(peer, workload.server, core, connections) as at:
+            figures = processes.run_load(
+                at,
+                settings.load_core,
+                connections=workload.connections,
+                size=workload.size,
+                depth=workload.depth,
+                spin=workload.spin,
+                warmup_s=settings.warmup_s,
+                measure_s=settings.measure_s,
+            )
+        return at, figures
+
+    def _run_scheduler(self, progress: Callable[[str], None]) -> list[Row]:
+        settings = self.settings
+        by_operation: dict[str, list[Outcome]] = {}
+        for turn in range(settings.rounds):
+            for peer in _rotated(self.scheduler, turn):
+                progress(f"scheduler: {peer.title}")
+                times: dict[str, float] = {}
+                failure: str | None = None
+                try:
+                    times = processes.run_scheduler(
+                        peer.name,
+                        settings.server_core,
+                        settings.scheduler_count,
+                        settings.scheduler_repeats,
+                    )
+                except BenchError as error:
+                    failure = str(error)
+                _file(by_operation, peer, times, failure)
+        order = {peer.name: place for place, peer in enumerate(self.scheduler)}
+        return [
+            Row(name, workloads.SCHEDULER, "ns", sorted(found, key=lambda o: order[o.peer.name]))
+            for name, found in by_operation.items()
+        ]
+
+
+def _file(
+    by_operation: dict[str, list[Outcome]],
+    peer: Peer,
+    times: dict[str, float],
+    failure: str | None,
+) -> None:
+    """Add one scheduler run to the outcomes of its operations."""
+    from zerio_asyncio.bench.scheduler import OPERATIONS  # noqa: PLC0415
+
+    for name in OPERATIONS:
+        outcomes = by_operation.setdefault(name, [])
+        outcome = next((found for found in outcomes if found.peer is peer), None)
+        if outcome is None:
+            outcome = Outcome(peer, ran=workloads.SCHEDULER)
+            outcomes.append(outcome)
+        outcome.error = failure
+        if name in times:
+            outcome.samples.append({"ns": times[name]})
+
+
+def _rotated(items: list[Any], turn: int) -> list[Any]:
+    start = turn % len(items) if items else 0
+    return items[start:] + items[:start]
+
+
+def sample_of(figures: dict[str, Any]) -> Sample:
+    """Turn the generator's totals into figures per request; BenchError if nothing was served."""
+    requests, wall_s = figures["requests"], figures["wall_s"]
+    if not requests:
+        raise BenchError("no request was completed in the window")
+    latency = figures["latency_us"]
+    return {
+        "cpu_us": figures["server_cpu_s"] / requests * 1e6,
+        "user_us": figures["server_user_s"] / requests * 1e6,
+        "system_us": figures["server_system_s"] / requests * 1e6,
+        "requests_s": requests / wall_s,
+        "p50_us": latency["p50"],
+        "p99_us": latency["p99"],
+        "p999_us": latency["p999"],
+        "max_us": latency["max"],
+        "server_busy": figures["server_cpu_s"] / wall_s,
+        "load_busy": figures["load_cpu_s"] / wall_s,
+    }
