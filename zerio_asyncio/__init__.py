@@ -1,1 +1,35 @@
-"""An asyncio event loop on Registered I/O."""
+"""An asyncio event loop on Registered I/O; see README.md."""
+
+from typing import TYPE_CHECKING, Any
+
+from zerio_asyncio.core.protocols import RegisteredProtocol
+from zerio_asyncio.loop import policy as _policy
+from zerio_asyncio.loop.base import RioStatistics
+from zerio_asyncio.loop.options import LoopOptions
+from zerio_asyncio.loop.policy import install, new_event_loop, run
+from zerio_asyncio.loop.posix import RioEventLoop
+
+if TYPE_CHECKING:
+    from asyncio import DefaultEventLoopPolicy as EventLoopPolicy
+
+Loop = RioEventLoop
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EventLoopPolicy",
+    "Loop",
+    "LoopOptions",
+    "RegisteredProtocol",
+    "RioEventLoop",
+    "RioStatistics",
+    "install",
+    "new_event_loop",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "EventLoopPolicy":
+        return _policy.__getattr__(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,124 @@
+# The tick: ready queue, timers, one wait, completion dispatch, flush.
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+from cpython.object cimport PyObject
+
+from zerio_asyncio.core.handles cimport Handle, TimerHandle, TimerOwner
+from zerio_asyncio.core.memory cimport SlicePool
+from zerio_asyncio.core.rio cimport (
+    RIO_CQ, RIORESULT, rio_port, rio_port_event, rio_port_table, rio_provider)
+
+cdef enum:
+    # Results taken in one dequeue: 6 KiB of stack-like memory, a batch that stays in the first
+    # level cache; more buys nothing measurable.
+    RESULTS_A_BATCH = 256
+    # Batches before callbacks get their turn again: a flood of input must not starve timers.
+    BATCHES_A_TICK = 4
+    EVENTS_A_WAIT = 128
+
+
+cdef struct Timer:
+    double when
+    unsigned long long order
+    PyObject *handle       # owned
+
+
+# What has requests on the completion queue: a transport.
+cdef class Endpoint:
+    cdef Engine engine
+    # requests accepted and not dequeued; the engine keeps the endpoint alive until it is 0
+    cdef uint32_t outstanding
+    cdef bint dirty        # is in the engine's list of endpoints to flush
+    cdef bint attached     # has a request queue that takes room in the completion queue
+
+    cdef int completed(self, uint64_t request, int32_t status, uint32_t count) except -1
+    cdef int flush(self) except -1
+    cdef void let_go(self) noexcept
+
+
+cdef class Engine(TimerOwner):
+    # --- asyncio's private names, which the standard library's loop reads and sets
+    cdef public bint _stopping
+    cdef public bint _closed
+    cdef public bint _debug
+    cdef public object _thread_id
+    cdef public double slow_callback_duration
+    cdef public double _clock_resolution
+    cdef public object _current_handle
+
+    # --- ready queue: a ring of owned references; 0 <= ready_count <= ready_mask + 1
+    cdef PyObject **ready
+    cdef size_t ready_mask
+    cdef size_t ready_head
+    cdef size_t ready_count
+
+    # --- timers: a 4-ary heap; timer.index is the place of each in it
+    cdef Timer *timers
+    cdef Py_ssize_t timer_count
+    cdef Py_ssize_t timer_room
+    cdef unsigned long long timer_order
+
+    # --- provider and port; null before attach and after detach
+    cdef const rio_provider *provider
+    cdef rio_port *port
+    cdef RIO_CQ queue
+    cdef uint32_t queue_size       # results it holds
+    cdef uint32_t queue_reserved   # results that request queues may have outstanding
+    cdef bint armed                # RIONotify has been called and has not fired
+    cdef double polled             # when the port was asked last, seconds
+    cdef bint waiting              # the loop's thread sleeps, or is about to: others must post
+    cdef SlicePool pool
+    cdef uint32_t send_depth
+    cdef object error_of           # Winsock code -> OSError
+    cdef object last_error         # () -> Winsock code of the last refusal
+
+    # --- results and events fetched and not yet handled: a callback may leave by an exception
+    cdef RIORESULT *results
+    cdef uint32_t result_next
+    cdef uint32_t result_count
+    cdef bint more_results         # the last batch was full
+    cdef rio_port_event *events
+    cdef uint32_t event_next
+    cdef uint32_t event_count
+
+    # --- endpoints
+    cdef set endpoints             # all that have requests outstanding or a request queue
+    cdef list dirty                # those with bytes to hand to the provider
+
+    # --- statistics
+    cdef uint64_t gathered         # writes that went into another's slice
+
+    # ready queue
+    cdef int push(self, object handle) except -1
+    cdef int _grow_ready(self) except -1
+    cdef int _run_ready(self) except -1
+    cdef int _run_timed(self, Handle handle) except -1
+
+    # timers
+    cdef int _timer_add(self, TimerHandle timer) except -1
+    cdef void _timer_remove(self, Py_ssize_t index) noexcept
+    cdef void _timer_put(self, Py_ssize_t index, Timer timer) noexcept
+    cdef void _timer_up(self, Py_ssize_t index, Timer timer) noexcept
+    cdef void _timer_down(self, Py_ssize_t index, Timer timer) noexcept
+    cdef int _fire_timers(self) except -1
+
+    # the tick
+    cdef int tick(self) except -1
+    cdef bint _must_poll(self) noexcept
+    cdef int64_t _timeout(self) noexcept
+    cdef int _wait(self, int64_t timeout) except -1
+    cdef int _dispatch_events(self) except -1
+    cdef int _dispatch_results(self) except -1
+    cdef int _flush(self) except -1
+
+    cdef uint32_t _outstanding(self)
+    cdef int _wake(self) except -1
+    cdef TimerHandle _call_at(self, double when, callback, tuple args, context, str method)
+
+    # for endpoints
+    cdef int reserve(self, uint32_t results) except -1
+    cdef void unreserve(self, uint32_t results) noexcept
+    cdef int mark_dirty(self, Endpoint endpoint) except -1
+    cdef object refusal(self)
+    cdef object soon(self, object callback, tuple args, object context)

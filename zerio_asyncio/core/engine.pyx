@@ -1,0 +1,613 @@
+"""The engine: what a loop does all day, in one place.
+
+One tick (``Engine.tick``):
+
+    wait      hand over what is queued and sleep, in one system call; none when callbacks are
+              ready and the port has nothing to do
+    dispatch  results of the completion queue in batches -> endpoints (transports);
+              readiness, accepted connections -> the loop's Python methods
+    run       due timers, then the callbacks that were ready at that moment
+    flush     endpoints with unsent bytes hand them to the provider
+
+Hazards, and what is done about them:
+
+* A callback may leave by KeyboardInterrupt or SystemExit in the middle of a batch. Results and
+  events already fetched exist nowhere else, so they live in the engine, and the next tick goes on
+  where this one was left.
+* A result may arrive for a transport that nobody refers to any more. ``endpoints`` keeps each one
+  alive until its requests are dequeued, for its memory is the kernel's until then.
+* Other threads only append to the ready queue (they hold the GIL) and post, and post only while
+  the loop sleeps: ``waiting`` is set and cleared under the GIL on both sides of the wait.
+* RIONotify is one-shot and fires at once when the queue is not empty, so it is armed right before
+  the wait and the queue is looked at after each wait, armed or not.
+
+The class comes first in the bases of a loop class; the standard library's loop, second, does all
+the rest, and finds under its own private names (``_stopping``, ``_closed`` …) what it expects.
+"""
+
+
+import logging
+import sys
+from asyncio import base_events, format_helpers
+
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.math cimport isnan
+from libc.stdint cimport INT64_MAX, uintptr_t
+
+from zerio_asyncio.core.handles cimport new_handle, new_timer
+from zerio_asyncio.core.rio cimport (
+    RIO_CORRUPT_CQ, RIO_INVALID_CQ, RIO_IOCP_COMPLETION, RIO_MAX_CQ_SIZE,
+    RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_READY)
+
+logger = logging.getLogger("asyncio")
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+
+cdef extern from "clock.h":
+    double clock_seconds() noexcept nogil
+
+# A day: asyncio's own limit, below every system's (MAXIMUM_SELECT_TIMEOUT in base_events).
+cdef double LONGEST_WAIT = 24 * 3600.0
+
+# While callbacks are always ready the port is asked at least this often (seconds): far below what
+# a socket's user would notice, and 1/100 of the time that a system call per tick would take.
+cdef double POLL_INTERVAL = 50e-6
+
+# A forgotten result would hang loop.close() for ever; the kernel cancels within microseconds.
+cdef double DRAIN_LIMIT = 5.0
+
+cdef enum:
+    READY_ROOM = 64        # first size of the ready queue, a power of two
+    HEAP_ARITY = 4         # shallower than a binary heap: fewer cache misses for many timers
+
+
+cdef class Endpoint:
+    """What has requests on the engine's completion queue. Transports derive from it."""
+
+    cdef int completed(self, uint64_t request, int32_t status, uint32_t count) except -1:
+        """One result; the engine has already counted it off ``outstanding``."""
+        raise NotImplementedError
+
+    cdef int flush(self) except -1:
+        """Hand what was written to the provider."""
+        raise NotImplementedError
+
+    cdef void let_go(self) noexcept:
+        """The loop closes: retire, and touch no protocol any more."""
+        pass
+
+
+cdef class Engine(TimerOwner):
+    """The scheduling half of a loop; see the top of this module."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.ready = <PyObject **>PyMem_RawMalloc(READY_ROOM * sizeof(PyObject *))
+        self.results = <RIORESULT *>PyMem_RawMalloc(RESULTS_A_BATCH * sizeof(RIORESULT))
+        self.events = <rio_port_event *>PyMem_RawMalloc(EVENTS_A_WAIT * sizeof(rio_port_event))
+        if self.ready is NULL or self.results is NULL or self.events is NULL:
+            raise MemoryError
+        self.ready_mask = READY_ROOM - 1
+        self.endpoints = set()
+        self.dirty = []
+        # asyncio's loop starts closed=False; until attach() there is nothing to run on.
+        self._closed = False
+        self.slow_callback_duration = 0.1
+
+    def __dealloc__(self):
+        self._forget_callbacks()
+        PyMem_RawFree(self.ready)
+        PyMem_RawFree(self.timers)
+        PyMem_RawFree(self.results)
+        PyMem_RawFree(self.events)
+
+    # ---------------------------------------------------------------- wiring
+
+    def _attach(self, uintptr_t provider, uintptr_t port, SlicePool pool, uint32_t queue_size,
+                uint32_t send_depth, error_of, last_error):
+        """Take the provider and the port (addresses), make the completion queue.
+
+        ``error_of`` turns a Winsock code into an OSError, ``last_error`` gives the code of the
+        last refused call. The caller keeps provider and port alive until ``_detach``.
+        """
+        cdef RIO_NOTIFICATION_COMPLETION notification
+        self.provider = <const rio_provider *>provider
+        self.error_of = error_of
+        self.last_error = last_error
+        self.send_depth = send_depth
+        self.pool = pool
+        pool.attach(self.provider)
+        notification.Type = RIO_IOCP_COMPLETION
+        notification.u.Iocp.IocpHandle = <void *>port
+        notification.u.Iocp.CompletionKey = NULL
+        notification.u.Iocp.Overlapped = <void *>self
+        self.queue = self.provider.rio.RIOCreateCompletionQueue(queue_size, &notification)
+        if self.queue == RIO_INVALID_CQ:
+            raise self.refusal()
+        self.queue_size = queue_size
+        self.port = <rio_port *>port
+
+    def _detach(self):
+        """Retire every endpoint, fetch what is outstanding, give all memory back."""
+        cdef Endpoint endpoint
+        cdef double limit = clock_seconds() + DRAIN_LIMIT
+        self._forget_callbacks()
+        if self.port is NULL:
+            return
+        for endpoint in list(self.endpoints):
+            endpoint.let_go()
+        self._drop_accepted()
+        while self._outstanding() and clock_seconds() < limit:
+            self._dispatch_results()
+            if self._outstanding():
+                if self.provider.port.wait(self.port, self.events, 0, 10_000_000) < 0:
+                    break  # a fork's child: nothing will come
+        self.provider.rio.RIOCloseCompletionQueue(self.queue)
+        self.endpoints.clear()
+        self.dirty.clear()
+        self.pool.close()
+        self.port = NULL
+
+    cdef uint32_t _outstanding(self):
+        cdef Endpoint endpoint
+        cdef uint32_t count = 0
+        for endpoint in self.endpoints:
+            count += endpoint.outstanding
+        return count
+
+    def _drop_accepted(self):
+        """Close what was accepted and never handed on."""
+        cdef rio_port_event *event
+        while self.event_next < self.event_count:
+            event = &self.events[self.event_next]
+            self.event_next += 1
+            if event.kind == RIO_PORT_ACCEPT and event.status == 0:
+                self._port_accepted(0, 0, event.value)
+
+    def _forget_callbacks(self):
+        while self.ready_count:
+            Py_DECREF(<object>self.ready[self.ready_head])
+            self.ready_head = (self.ready_head + 1) & self.ready_mask
+            self.ready_count -= 1
+        while self.timer_count:
+            self._timer_remove(self.timer_count - 1)
+
+    def _watch(self, int descriptor, uint32_t mask):
+        """Report readiness of a descriptor (1 reading, 2 writing, 0 stop) to ``_port_ready``."""
+        cdef int32_t refused
+        if self.port is not NULL:
+            refused = self.provider.port.watch(self.port, <size_t>descriptor, mask, descriptor)
+            if refused:
+                raise self.error_of(refused)
+
+    def _accept(self, int descriptor, uint64_t key):
+        """Report connections on a listening descriptor to ``_port_accepted``."""
+        cdef int32_t refused = self.provider.port.accept(self.port, <size_t>descriptor, key)
+        if refused:
+            raise self.error_of(refused)
+
+    def _accept_stop(self, int descriptor):
+        if self.port is not NULL:
+            self.provider.port.accept_stop(self.port, <size_t>descriptor)
+
+    cdef object refusal(self):
+        """The OSError of the call that was refused just now."""
+        return self.error_of(self.last_error())
+
+    cdef int reserve(self, uint32_t results) except -1:
+        """Make room in the completion queue before a request queue asks for it (rule 5)."""
+        cdef uint64_t size = self.queue_size
+        cdef uint64_t wanted = <uint64_t>self.queue_reserved + results
+        cdef int32_t made
+        while size < wanted:
+            size *= 2
+        if size > RIO_MAX_CQ_SIZE:
+            size = RIO_MAX_CQ_SIZE
+        if size != self.queue_size:
+            made = self.provider.rio.RIOResizeCompletionQueue(self.queue, <uint32_t>size)
+            if not made:
+                raise self.refusal()
+            self.queue_size = <uint32_t>size
+        self.queue_reserved += results
+        return 0
+
+    cdef void unreserve(self, uint32_t results) noexcept:
+        self.queue_reserved -= results
+
+    # ----------------------------------------------------------- scheduling
+
+    def time(self):
+        """Seconds on the loop's monotonic clock."""
+        return clock_seconds()
+
+    def call_soon(self, callback, *args, context=None):
+        """Run ``callback(*args)`` in the next tick; see ``asyncio.loop.call_soon``."""
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if self._debug:
+            self._check_thread()
+            self._check_callback(callback, "call_soon")
+        cdef Handle handle = new_handle(self, callback, args, context)
+        if self._debug:
+            handle._source_traceback = format_helpers.extract_stack(sys._getframe())
+        self.push(handle)
+        return handle
+
+    def call_soon_threadsafe(self, callback, *args, context=None):
+        """As ``call_soon``, from any thread; wakes a sleeping loop."""
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if self._debug:
+            self._check_callback(callback, "call_soon_threadsafe")
+        cdef Handle handle = new_handle(self, callback, args, context)
+        if self._debug:
+            handle._source_traceback = format_helpers.extract_stack(sys._getframe())
+        self.push(handle)
+        self._wake()
+        return handle
+
+    def call_later(self, delay, callback, *args, context=None):
+        """Run ``callback(*args)`` after ``delay`` seconds; see ``asyncio.loop.call_later``."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        cdef double when = clock_seconds() + <double>delay
+        return self._call_at(when, callback, args, context, "call_later")
+
+    def call_at(self, when, callback, *args, context=None):
+        """Run ``callback(*args)`` at ``when`` (as ``time()``); see ``asyncio.loop.call_at``."""
+        if when is None:
+            raise TypeError("when cannot be None")
+        return self._call_at(<double>when, callback, args, context, "call_at")
+
+    cdef TimerHandle _call_at(self, double when, callback, tuple args, context, str method):
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if isnan(when):
+            raise ValueError("a timer needs a time, not NaN")
+        if self._debug:
+            self._check_thread()
+            self._check_callback(callback, method)
+        cdef TimerHandle timer = new_timer(when, self, callback, args, context)
+        if self._debug:
+            timer._source_traceback = format_helpers.extract_stack(sys._getframe())
+        self._timer_add(timer)
+        return timer
+
+    def _add_callback(self, handle):
+        """A ready file descriptor's handle, from the standard library's ``_process_events``."""
+        if not handle._cancelled:
+            self.push(handle)
+
+    def _add_callback_signalsafe(self, handle):
+        self._add_callback(handle)
+        self._wake()
+
+    def _write_to_self(self):
+        self._wake()
+
+    def _timer_handle_cancelled(self, handle):
+        # asyncio.TimerHandle calls this; ours leave the heap by themselves.
+        pass
+
+    cdef int _wake(self) except -1:
+        # Nothing to do while the loop runs: it will find the handle before it sleeps.
+        if self.waiting and self.port is not NULL:
+            self.provider.port.post(self.port, 0)
+        return 0
+
+    cdef object soon(self, object callback, tuple args, object context):
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        cdef Handle handle = new_handle(self, callback, args, context)
+        if self._debug:
+            handle._source_traceback = format_helpers.extract_stack(sys._getframe())
+        self.push(handle)
+        return handle
+
+    # ---------------------------------------------------------- ready queue
+
+    cdef int push(self, object handle) except -1:
+        if self.ready_count > self.ready_mask:
+            self._grow_ready()
+        self.ready[(self.ready_head + self.ready_count) & self.ready_mask] = <PyObject *>handle
+        Py_INCREF(handle)
+        self.ready_count += 1
+        return 0
+
+    cdef int _grow_ready(self) except -1:
+        cdef size_t room = (self.ready_mask + 1) * 2
+        cdef PyObject **ready = <PyObject **>PyMem_RawMalloc(room * sizeof(PyObject *))
+        cdef size_t i
+        if ready is NULL:
+            raise MemoryError
+        for i in range(self.ready_count):
+            ready[i] = self.ready[(self.ready_head + i) & self.ready_mask]
+        PyMem_RawFree(self.ready)
+        self.ready = ready
+        self.ready_mask = room - 1
+        self.ready_head = 0
+        return 0
+
+    cdef int _run_ready(self) except -1:
+        # Exactly those that are ready now: what they add waits for the next tick.
+        cdef size_t left = self.ready_count
+        cdef object handle
+        while left and self.ready_count:
+            left -= 1
+            handle = <object>self.ready[self.ready_head]
+            Py_DECREF(handle)
+            self.ready_head = (self.ready_head + 1) & self.ready_mask
+            self.ready_count -= 1
+            if isinstance(handle, Handle):
+                if not (<Handle>handle)._cancelled:
+                    if self._debug:
+                        self._run_timed(<Handle>handle)
+                    else:
+                        (<Handle>handle).run()
+            elif not handle._cancelled:
+                handle._run()
+        return 0
+
+    cdef int _run_timed(self, Handle handle) except -1:
+        cdef double start = clock_seconds()
+        self._current_handle = handle
+        try:
+            handle.run()
+        finally:
+            self._current_handle = None
+        cdef double took = clock_seconds() - start
+        if took >= self.slow_callback_duration:
+            logger.warning(
+                "Executing %s took %.3f seconds", base_events._format_handle(handle), took)
+        return 0
+
+    # --------------------------------------------------------------- timers
+
+    cdef int _timer_add(self, TimerHandle handle) except -1:
+        cdef Timer timer
+        cdef Timer *timers
+        cdef Py_ssize_t room
+        if self.timer_count == self.timer_room:
+            room = 2 * self.timer_room if self.timer_room else READY_ROOM
+            timers = <Timer *>PyMem_RawRealloc(self.timers, room * sizeof(Timer))
+            if timers is NULL:
+                raise MemoryError
+            self.timers = timers
+            self.timer_room = room
+        timer.when = handle._when
+        self.timer_order += 1
+        timer.order = self.timer_order
+        timer.handle = <PyObject *>handle
+        Py_INCREF(handle)
+        handle.owner = self
+        handle._scheduled = True
+        self.timer_count += 1
+        self._timer_up(self.timer_count - 1, timer)
+        return 0
+
+    cdef void _timer_put(self, Py_ssize_t index, Timer timer) noexcept:
+        self.timers[index] = timer
+        (<TimerHandle>timer.handle).index = index
+
+    cdef void _timer_up(self, Py_ssize_t index, Timer timer) noexcept:
+        cdef Py_ssize_t parent
+        while index:
+            parent = (index - 1) // HEAP_ARITY
+            if not _earlier(&timer, &self.timers[parent]):
+                break
+            self._timer_put(index, self.timers[parent])
+            index = parent
+        self._timer_put(index, timer)
+
+    cdef void _timer_down(self, Py_ssize_t index, Timer timer) noexcept:
+        cdef Py_ssize_t child, best, last
+        while True:
+            child = index * HEAP_ARITY + 1
+            if child >= self.timer_count:
+                break
+            best = child
+            last = min(child + HEAP_ARITY, self.timer_count)
+            child += 1
+            while child < last:
+                if _earlier(&self.timers[child], &self.timers[best]):
+                    best = child
+                child += 1
+            if not _earlier(&self.timers[best], &timer):
+                break
+            self._timer_put(index, self.timers[best])
+            index = best
+        self._timer_put(index, timer)
+
+    cdef void _timer_remove(self, Py_ssize_t index) noexcept:
+        cdef Timer removed = self.timers[index]
+        cdef Timer moved
+        cdef TimerHandle handle = <TimerHandle>removed.handle
+        self.timer_count -= 1
+        if index < self.timer_count:
+            moved = self.timers[self.timer_count]
+            if _earlier(&moved, &removed):
+                self._timer_up(index, moved)
+            else:
+                self._timer_down(index, moved)
+        handle.index = -1
+        handle.owner = None
+        handle._scheduled = False
+        Py_DECREF(handle)
+
+    cdef int timer_cancelled(self, TimerHandle timer) except -1:
+        self._timer_remove(timer.index)
+        return 0
+
+    cdef int _fire_timers(self) except -1:
+        # As asyncio: what falls due within the clock's resolution is due.
+        cdef double end = clock_seconds() + self._clock_resolution
+        cdef object handle
+        while self.timer_count and self.timers[0].when < end:
+            handle = <object>self.timers[0].handle
+            self._timer_remove(0)
+            self.push(handle)
+        return 0
+
+    # ------------------------------------------------------------- the tick
+
+    cdef int tick(self) except -1:
+        cdef int64_t timeout
+        if self.dirty:
+            self._flush()
+        timeout = self._timeout()
+        if timeout != 0 or self._must_poll():
+            self._wait(timeout)
+        PyErr_CheckSignals()
+        if self.event_next < self.event_count:
+            self._dispatch_events()
+        self._dispatch_results()
+        if self.timer_count:
+            self._fire_timers()
+        # The only place where callbacks are called.
+        self._run_ready()
+        return 0
+
+    cdef bint _must_poll(self) noexcept:
+        if self.provider.port.pending(self.port) or self._stopping:
+            return True
+        return clock_seconds() - self.polled >= POLL_INTERVAL
+
+    cdef int64_t _timeout(self) noexcept:
+        """Nanoseconds to sleep; negative for ever, 0 not at all."""
+        cdef double left
+        if (self.ready_count or self._stopping or self.more_results
+                or self.result_next < self.result_count or self.event_next < self.event_count):
+            return 0
+        if not self.timer_count:
+            return -1
+        left = self.timers[0].when - clock_seconds()
+        if left <= 0:
+            return 0
+        if left > LONGEST_WAIT:
+            left = LONGEST_WAIT
+        # One more, so that the cut to whole nanoseconds does not wake a moment too early.
+        return <int64_t>(left * 1e9) + 1
+
+    cdef int _wait(self, int64_t timeout) except -1:
+        cdef int32_t count
+        cdef rio_port *port = self.port
+        cdef const rio_provider *provider = self.provider
+        if port is NULL:
+            raise RuntimeError("Event loop is closed")
+        if self.event_next < self.event_count:
+            return 0
+        if timeout != 0 and not self.armed:
+            self.armed = provider.rio.RIONotify(self.queue) == 0
+        if timeout == 0 and not provider.port.pending(port):
+            # A glance of less than a microsecond: not worth handing over the GIL.
+            count = provider.port.wait(port, self.events, EVENTS_A_WAIT, 0)
+        else:
+            self.waiting = True
+            with nogil:
+                count = provider.port.wait(port, self.events, EVENTS_A_WAIT, timeout)
+            self.waiting = False
+        self.event_next = 0
+        self.event_count = 0
+        self.polled = clock_seconds()
+        if count < 0:
+            raise self.error_of(-count)
+        self.event_count = <uint32_t>count
+        return 0
+
+    cdef int _dispatch_events(self) except -1:
+        cdef rio_port_event *event
+        cdef list ready = []
+        while self.event_next < self.event_count:
+            event = &self.events[self.event_next]
+            self.event_next += 1
+            if event.kind == RIO_PORT_NOTIFY:
+                self.armed = False
+            elif event.kind == RIO_PORT_READY:
+                ready.append((event.key, event.value))
+            elif event.kind == RIO_PORT_ACCEPT:
+                self._port_accepted(event.key, event.status, event.value)
+        if ready:
+            self._port_ready(ready)
+        return 0
+
+    cdef int _dispatch_results(self) except -1:
+        cdef uint32_t batches = 0
+        cdef uint32_t count
+        cdef RIORESULT *result
+        cdef Endpoint endpoint
+        while True:
+            while self.result_next < self.result_count:
+                result = &self.results[self.result_next]
+                self.result_next += 1
+                endpoint = <Endpoint><void *><uintptr_t>result.SocketContext
+                endpoint.outstanding -= 1
+                if endpoint.outstanding == 0 and not endpoint.attached:
+                    self.endpoints.discard(endpoint)
+                endpoint.completed(result.RequestContext, result.Status, result.BytesTransferred)
+            if batches == BATCHES_A_TICK:
+                return 0
+            count = self.provider.rio.RIODequeueCompletion(
+                self.queue, self.results, RESULTS_A_BATCH)
+            if count == RIO_CORRUPT_CQ:
+                raise SystemError("the completion queue is corrupt")
+            self.result_next = 0
+            self.result_count = count
+            self.more_results = count == RESULTS_A_BATCH
+            if count == 0:
+                return 0
+            batches += 1
+
+    cdef int mark_dirty(self, Endpoint endpoint) except -1:
+        if not endpoint.dirty:
+            endpoint.dirty = True
+            self.dirty.append(endpoint)
+        return 0
+
+    cdef int _flush(self) except -1:
+        cdef Endpoint endpoint
+        cdef list dirty = self.dirty
+        # A flush that fails closes its transport by call_soon; it adds nothing to this list.
+        for endpoint in dirty:
+            endpoint.dirty = False
+            endpoint.flush()
+        dirty.clear()
+        return 0
+
+    # -------------------------------------------------------------- running
+
+    def _run_once(self):
+        """One tick."""
+        self.tick()
+
+    def _run(self):
+        """Ticks until ``stop``; the caller has set up what ``run_forever`` promises."""
+        self.polled = 0.0
+        while True:
+            self.tick()
+            if self._stopping:
+                break
+
+    def _rest(self):
+        """The loop stops running: hand over what was written, take back what the kernel holds.
+
+        Another thread may run the loop next, and a ring serves one thread (rule 10).
+        """
+        if self.port is NULL:
+            return
+        if self.dirty:
+            self._flush()
+        # Room for no event: those stay with the port.
+        self.provider.port.wait(self.port, self.events, 0, 0)
+        self.provider.port.park(self.port)
+
+    def _engine_counts(self):
+        """Slices in use, their high-water mark, slabs, endpoints, gathered writes."""
+        return (self.pool.slices_in_use, self.pool.slices_high_water, self.pool.slabs,
+                len(self.endpoints), self.gathered)
+
+
+cdef inline bint _earlier(const Timer *one, const Timer *other) noexcept:
+    if one.when != other.when:
+        return one.when < other.when
+    return one.order < other.order

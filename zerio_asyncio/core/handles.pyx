@@ -1,0 +1,208 @@
+"""Handle and TimerHandle: asyncio's handles with the same attributes, run without a Python frame.
+
+asyncio runs a callback by ``handle._context.run(callback, *args)``: an attribute look-up, a bound
+method and a tuple per callback. Here the context is entered and left through the C API and the
+callback is called on the items of its argument tuple. Both classes keep the attributes of
+``asyncio.Handle`` (3.10 to 3.14), because debuggers, tests and libraries read them.
+"""
+
+import asyncio
+import sys
+from asyncio import format_helpers
+
+cimport cython
+from cpython.object cimport PyObject
+from cpython.tuple cimport PyTuple_GET_SIZE
+
+cdef extern from "Python.h":
+    object PyContext_CopyCurrent()
+    int PyContext_Enter(object) except -1
+    int PyContext_Exit_ "PyContext_Exit"(PyObject *) noexcept
+    PyObject *PyObject_Vectorcall_ "PyObject_Vectorcall"(
+        PyObject *, PyObject **, size_t, PyObject *) noexcept
+    PyObject **items_of "&PyTuple_GET_ITEM"(PyObject *, Py_ssize_t) noexcept
+    void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
+
+cdef int _fail() except -1:
+    # The caller has seen a C call fail: the exception that it set goes on from here.
+    return -1
+
+
+cdef class TimerOwner:
+    cdef int timer_cancelled(self, TimerHandle timer) except -1:
+        return 0
+
+
+# A chain of callbacks frees one handle while it makes the next; a burst has a few hundred alive.
+@cython.freelist(256)
+cdef class Handle:
+    """One scheduled callback; what ``loop.call_soon`` returns.
+
+    Same attributes and methods as ``asyncio.Handle``.
+    """
+
+    def __init__(self, callback, args, loop, context=None):
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = PyContext_CopyCurrent() if context is None else context
+        if loop.get_debug():
+            self._source_traceback = format_helpers.extract_stack(sys._getframe())
+
+    def cancel(self):
+        """Let the callback never run; harmless if it ran or was cancelled already."""
+        if not self._cancelled:
+            self._cancelled = True
+            if self._loop.get_debug():
+                # The callback is forgotten now; keep what it looked like for the reader.
+                self._repr = repr(self)
+            self._callback = None
+            self._args = None
+
+    def cancelled(self):
+        """True once ``cancel`` was called."""
+        return self._cancelled
+
+    def get_context(self):
+        """The ``contextvars.Context`` that the callback runs in."""
+        return self._context
+
+    def _run(self):
+        self.run()
+
+    cdef int run(self) except -1:
+        cdef PyObject *result
+        cdef object callback = self._callback
+        cdef object args = self._args
+        cdef object context = self._context
+        try:
+            PyContext_Enter(context)
+            if type(args) is tuple:
+                result = PyObject_Vectorcall_(
+                    <PyObject *>callback, items_of(<PyObject *>args, 0),
+                    PyTuple_GET_SIZE(args), NULL)
+            else:
+                result = _call_loosely(callback, args)
+            PyContext_Exit_(<PyObject *>context)
+            if result is NULL:
+                _fail()
+            Py_DECREF_(result)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.report(exc)
+        return 0
+
+    cdef int report(self, BaseException exc) except -1:
+        source = format_helpers._format_callback_source(self._callback, self._args)
+        context = {
+            "message": f"Exception in callback {source}",
+            "exception": exc,
+            "handle": self,
+        }
+        if self._source_traceback:
+            context["source_traceback"] = self._source_traceback
+        self._loop.call_exception_handler(context)
+        return 0
+
+    def _repr_info(self):
+        info = [self.__class__.__name__]
+        if self._cancelled:
+            info.append("cancelled")
+        if self._callback is not None:
+            info.append(format_helpers._format_callback_source(self._callback, self._args))
+        if self._source_traceback:
+            frame = self._source_traceback[-1]
+            info.append(f"created at {frame[0]}:{frame[1]}")
+        return info
+
+    def __repr__(self):
+        if self._repr is not None:
+            return self._repr
+        return "<{}>".format(" ".join(self._repr_info()))
+
+
+cdef class TimerHandle(Handle):
+    """One callback scheduled for a time; what ``loop.call_later`` and ``call_at`` return."""
+
+    def __init__(self, when, callback, args, loop, context=None):
+        if when is None:
+            raise TypeError("when cannot be None")
+        Handle.__init__(self, callback, args, loop, context)
+        self._when = when
+        self.index = -1
+
+    def cancel(self):
+        """Let the callback never run and take the timer out of the loop at once."""
+        if not self._cancelled:
+            if self.owner is not None and self.index >= 0:
+                self.owner.timer_cancelled(self)
+            Handle.cancel(self)
+
+    def when(self):
+        """When it is due, in seconds on the clock of ``loop.time()``."""
+        return self._when
+
+    def _repr_info(self):
+        info = Handle._repr_info(self)
+        info.insert(2 if self._cancelled else 1, f"when={self._when}")
+        return info
+
+    def __hash__(self):
+        return hash(self._when)
+
+    def __lt__(self, other):
+        return self._when < other._when if _is_timer(other) else NotImplemented
+
+    def __le__(self, other):
+        return self < other or self == other if _is_timer(other) else NotImplemented
+
+    def __gt__(self, other):
+        return self._when > other._when if _is_timer(other) else NotImplemented
+
+    def __ge__(self, other):
+        return self > other or self == other if _is_timer(other) else NotImplemented
+
+    def __eq__(self, other):
+        if not _is_timer(other):
+            return NotImplemented
+        return (self._when == other._when and self._callback == other._callback
+                and self._args == other._args and self._cancelled == other._cancelled)
+
+
+cdef bint _is_timer(other):
+    return isinstance(other, (TimerHandle, asyncio.TimerHandle))
+
+
+cdef PyObject *_call_loosely(callback, args) except? NULL:
+    # Arguments that are no tuple: only a handle made by hand has them.
+    cdef object result = callback(*args)
+    from_object = <PyObject *>result
+    _keep(result)
+    return from_object
+
+
+cdef extern from "Python.h":
+    void _keep "Py_INCREF"(object)
+
+
+cdef Handle new_handle(object loop, object callback, tuple args, object context):
+    """A Handle without the cost of ``__init__``; the engine sets its trace in debug mode."""
+    cdef Handle handle = Handle.__new__(Handle)
+    handle._callback = callback
+    handle._args = args
+    handle._loop = loop
+    handle._context = PyContext_CopyCurrent() if context is None else context
+    return handle
+
+
+cdef TimerHandle new_timer(double when, object loop, object callback, tuple args, object context):
+    """A TimerHandle without the cost of ``__init__``."""
+    cdef TimerHandle timer = TimerHandle.__new__(TimerHandle)
+    timer._callback = callback
+    timer._args = args
+    timer._loop = loop
+    timer._context = PyContext_CopyCurrent() if context is None else context
+    timer._when = when
+    timer.index = -1
+    return timer

@@ -1,0 +1,44 @@
+# Registered memory, handed out by the slice.
+
+from libc.stdint cimport uint32_t
+
+from zerio_asyncio.core.rio cimport RIO_BUFFERID, rio_provider
+
+cdef struct Slab:
+    char *memory
+    RIO_BUFFERID id
+    void *mapping          # the mmap object, a reference of ours
+    uint32_t free_count    # slices of this slab that nobody has
+    uint32_t *free         # their numbers; the last one given back is the first handed out
+    Slab *next             # in the pool's list of slabs with free slices
+    Slab *previous
+    bint listed
+
+cdef struct Slice:
+    Slab *slab             # null: no slice
+    char *memory
+    uint32_t offset        # bytes from the start of the slab
+
+
+cdef class SlicePool:
+    cdef const rio_provider *provider
+    cdef readonly uint32_t slice_size
+    cdef readonly uint32_t slab_size
+    cdef uint32_t slices_a_slab
+    # slabs with at least one free slice; a slab that fills up leaves it
+    cdef Slab *available
+    cdef Slab *spare       # one empty slab is kept, so that a busy edge does not map and unmap
+    # slices_in_use <= slabs * slices_a_slab always
+    cdef readonly Py_ssize_t slices_in_use
+    cdef readonly Py_ssize_t slices_high_water
+    cdef readonly Py_ssize_t slabs
+    cdef bint closed
+
+    cdef void attach(self, const rio_provider *provider)
+    cdef int take(self, Slice *slice) except -1
+    cdef void give(self, Slice *slice) noexcept
+    cdef int _grow(self) except -1
+    cdef void _release(self, Slab *slab) noexcept
+    cdef void _list(self, Slab *slab) noexcept
+    cdef void _unlist(self, Slab *slab) noexcept
+    cdef void close(self) noexcept

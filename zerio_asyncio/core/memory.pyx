@@ -1,0 +1,132 @@
+"""Registered memory: slabs on demand, cut into slices.
+
+Registration pins whole pages and costs a system call on Windows, so it is done by the slab (a
+megabyte), never by the message. A slab is mapped and registered when the slices run out and given
+back when it is empty and another empty one is kept; memory so grows with what is used, not with
+what could be. A slice is handed out last in, first out: the hottest memory first.
+
+Who gives a slice back must have dequeued the result of the request that used it: until then it
+belongs to the kernel (rule 3 in rio.h).
+"""
+
+import mmap
+
+from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF
+
+from zerio_asyncio.core.rio cimport RIO_INVALID_BUFFERID
+
+# A child of fork() must not share the parent's slices; where there is no fork there is no flag.
+_PRIVATE = ({"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+            if hasattr(mmap, "MAP_PRIVATE") else {})
+
+cdef class SlicePool:
+    """The slices of one loop. Sizes are bytes; ``MemoryError`` when the system has none left."""
+
+    def __cinit__(self, uint32_t slice_size, uint32_t slab_size):
+        self.slice_size = slice_size
+        self.slab_size = slab_size
+        self.slices_a_slab = slab_size // slice_size
+
+    cdef void attach(self, const rio_provider *provider):
+        self.provider = provider
+
+    def __dealloc__(self):
+        self.close()
+
+    cdef int take(self, Slice *slice) except -1:
+        cdef Slab *slab = self.available
+        if slab is NULL:
+            self._grow()
+            slab = self.available
+        slab.free_count -= 1
+        cdef uint32_t number = slab.free[slab.free_count]
+        slice.slab = slab
+        slice.offset = number * self.slice_size
+        slice.memory = slab.memory + slice.offset
+        if slab.free_count == 0:
+            self._unlist(slab)
+        if slab is self.spare:
+            self.spare = NULL
+        self.slices_in_use += 1
+        if self.slices_in_use > self.slices_high_water:
+            self.slices_high_water = self.slices_in_use
+        return 0
+
+    cdef void give(self, Slice *slice) noexcept:
+        cdef Slab *slab = slice.slab
+        slab.free[slab.free_count] = slice.offset // self.slice_size
+        slab.free_count += 1
+        slice.slab = NULL
+        self.slices_in_use -= 1
+        if not slab.listed:
+            self._list(slab)
+        if slab.free_count == self.slices_a_slab:
+            if self.closed or self.spare is not NULL:
+                self._release(slab)
+            else:
+                self.spare = slab
+
+    cdef int _grow(self) except -1:
+        cdef object mapping = mmap.mmap(-1, self.slab_size, **_PRIVATE)
+        cdef Py_buffer view
+        cdef Slab *slab = <Slab *>PyMem_RawMalloc(
+            sizeof(Slab) + self.slices_a_slab * sizeof(uint32_t))
+        if slab is NULL:
+            raise MemoryError("no memory for a slab of slices")
+        PyObject_GetBuffer(mapping, &view, PyBUF_WRITABLE)
+        slab.memory = <char *>view.buf
+        # The mapping stays as long as we hold the object; a held export would only hinder close().
+        PyBuffer_Release(&view)
+        slab.id = self.provider.rio.RIORegisterBuffer(slab.memory, self.slab_size)
+        if slab.id == RIO_INVALID_BUFFERID:
+            PyMem_RawFree(slab)
+            raise MemoryError(
+                f"the system refused to register {self.slab_size} bytes for I/O: raise the limit "
+                "of locked memory (ulimit -l) or take a smaller LoopOptions.slab_size")
+        Py_INCREF(mapping)
+        slab.mapping = <void *>mapping
+        slab.free = <uint32_t *>(slab + 1)
+        slab.free_count = self.slices_a_slab
+        slab.listed = False
+        # Hand out from the lowest address upwards.
+        cdef uint32_t i
+        for i in range(self.slices_a_slab):
+            slab.free[i] = self.slices_a_slab - 1 - i
+        self._list(slab)
+        self.slabs += 1
+        return 0
+
+    cdef void _release(self, Slab *slab) noexcept:
+        self._unlist(slab)
+        self.provider.rio.RIODeregisterBuffer(slab.id)
+        Py_XDECREF(<PyObject *>slab.mapping)
+        PyMem_RawFree(slab)
+        self.slabs -= 1
+
+    cdef void _list(self, Slab *slab) noexcept:
+        slab.previous = NULL
+        slab.next = self.available
+        if slab.next is not NULL:
+            slab.next.previous = slab
+        self.available = slab
+        slab.listed = True
+
+    cdef void _unlist(self, Slab *slab) noexcept:
+        if slab.previous is not NULL:
+            slab.previous.next = slab.next
+        else:
+            self.available = slab.next
+        if slab.next is not NULL:
+            slab.next.previous = slab.previous
+        slab.listed = False
+
+    cdef void close(self) noexcept:
+        # Slices that are still out (a kept view of a RegisteredProtocol) keep their slab; it goes
+        # when they are given back.
+        self.closed = True
+        if self.spare is not NULL:
+            self._release(self.spare)
+            self.spare = NULL

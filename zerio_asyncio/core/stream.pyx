@@ -1,0 +1,859 @@
+"""StreamTransport: a connected stream socket on a RIO request queue.
+
+Receiving. One receive is posted at a time, into a slice of registered memory, so an idle
+connection costs a slice whose pages nothing has touched. When a receive fills its memory and the
+provider can receive anywhere, the next goes straight into a fresh ``bytes`` that is handed over
+whole: copies decide large messages. What arrives while reading is paused is held, not delivered.
+
+Sending. ``write`` puts bytes on a list of chunks; the engine has them flushed once a tick. A lone
+``bytes`` is sent in place where the provider can (kept alive until its result is dequeued); small
+writes of one tick are gathered in a slice; what may change after ``write`` returns is copied.
+
+    unsent chunks ──flush──▶ the provider's, in order ──result──▶ memory given back
+    head .. head+issued is the provider's; head+issued .. head+count waits for the next flush
+
+Closing. ``connection_lost`` comes by ``call_soon`` at once, as in asyncio, while memory that the
+kernel may still use stays with this object until the last result is dequeued: ``outstanding``.
+The engine holds the object until then, whoever else forgets it.
+
+Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.13).
+"""
+
+import asyncio
+import logging
+import socket
+import sys
+import warnings
+from asyncio import base_events, constants, trsock
+
+from cpython.buffer cimport (
+    PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.string cimport memcpy
+
+from zerio_asyncio.core.engine cimport Engine
+from zerio_asyncio.core.rio cimport (
+    RIO_BUF, RIO_CAP_RECEIVE_MEMORY, RIO_CAP_SEND_MEMORY, RIO_ENOBUFS, RIO_INVALID_RQ,
+    RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER)
+
+from zerio_asyncio.core.protocols import RegisteredProtocol
+
+logger = logging.getLogger("asyncio")
+
+cdef extern from "Python.h":
+    object PyContext_CopyCurrent()
+    int PyContext_Enter(object) except -1
+    int PyContext_Exit_ "PyContext_Exit"(PyObject *) noexcept
+    PyObject *PyObject_CallOneArg_ "PyObject_CallOneArg"(PyObject *, PyObject *) noexcept
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
+    void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
+
+cdef enum:
+    # Up to here copying a write next to its neighbours is cheaper than a request of its own.
+    GATHER_MAX = 4096
+    # A receive into fresh bytes pays from here: below, a copy out of the slice is as quick.
+    LARGE_MIN = 65536
+    # As asyncio's max_size: what one receive may take at most.
+    LARGE_MAX = 262144
+    CHUNKS_ROOM = 8
+    # One request's length is 32 bits wide; larger bytes go out as several.
+    REQUEST_MAX = 1 << 30
+
+cdef unsigned int WARN_AFTER = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
+# From 3.13 on a Server is told which transport comes and goes.
+cdef bint SERVER_KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
+
+
+cdef int _fail() except -1:
+    # The caller has seen a C call fail: the exception that it set goes on from here.
+    return -1
+
+
+cdef class SliceView:
+    """Exports the received bytes of one slice, read-only, to the views of a RegisteredProtocol."""
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("received memory is read-only")
+        self.shape[0] = self.length
+        buffer.buf = self.slice.memory
+        buffer.obj = self
+        buffer.len = self.length
+        buffer.itemsize = 1
+        buffer.readonly = 1
+        buffer.ndim = 1
+        buffer.format = "B"
+        buffer.shape = self.shape
+        buffer.strides = NULL
+        buffer.suboffsets = NULL
+        buffer.internal = NULL
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        self.exports -= 1
+
+    def __dealloc__(self):
+        # Every export holds a reference, so nobody looks at the slice any more.
+        if self.owner and self.slice.slab is not NULL:
+            self.pool.give(&self.slice)
+
+
+cdef class StreamTransport(Endpoint):
+    """The transport of a connected stream socket. Made by the loop, never by users.
+
+    ``sock`` is non-blocking and becomes the transport's. ``OSError`` if it cannot get a request
+    queue (not a socket, out of memory).
+    """
+
+    _sendfile_compatible = constants._SendfileMode.FALLBACK
+    _start_tls_compatible = True
+
+    def __init__(self, Engine loop, sock, protocol, waiter=None, extra=None, server=None):
+        self.engine = loop
+        self._loop = loop
+        self._extra = {} if extra is None else dict(extra)
+        self.provider = loop.provider
+        self.pool = loop.pool
+        self.descriptor = sock.fileno()
+        self._extra["socket"] = trsock.TransportSocket(sock)
+        try:
+            self._extra["sockname"] = sock.getsockname()
+        except OSError:
+            self._extra["sockname"] = None
+        if "peername" not in self._extra:
+            try:
+                self._extra["peername"] = sock.getpeername()
+            except OSError:
+                self._extra["peername"] = None
+        self.high_water = 64 * 1024
+        self.low_water = 16 * 1024
+        self.set_protocol(protocol)
+        # Small writes must not wait for the acknowledgement of others; as asyncio does.
+        base_events._set_nodelay(sock)
+        self._attach()
+        self._sock = sock
+        self._server = server
+        if server is not None:
+            server._attach(self) if SERVER_KNOWS_TRANSPORTS else server._attach()
+        self._loop._transports[self.descriptor] = self
+        self.context = PyContext_CopyCurrent()
+        loop.soon(self._begin, (waiter,), None)
+
+    def __dealloc__(self):
+        self._drop_unissued()
+        PyMem_RawFree(self.chunks)
+
+    def __del__(self):
+        if self._sock is not None:
+            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            self._sock.close()
+            self._leave_server()
+
+    def __repr__(self):
+        info = [self.__class__.__name__]
+        if self._sock is None:
+            info.append("closed")
+        elif self._closing:
+            info.append("closing")
+        info.append(f"fd={self.descriptor}")
+        if self._sock is not None and not self._closing:
+            info.append("read=polling" if self.receiving else "read=idle")
+            info.append(
+                f"write=<{'polling' if self.unsent else 'idle'}, bufsize={self.unsent}>")
+        return "<{}>".format(" ".join(info))
+
+    # ----------------------------------------------------------------- life
+
+    cdef int _attach(self) except -1:
+        cdef Engine engine = self.engine
+        cdef uint32_t results = 1 + engine.send_depth
+        engine.reserve(results)
+        self.queue = self.provider.rio.RIOCreateRequestQueue(
+            <size_t>self.descriptor, 1, 1, engine.send_depth, 1, engine.queue, engine.queue,
+            <void *>self)
+        if self.queue == RIO_INVALID_RQ:
+            engine.unreserve(results)
+            raise engine.refusal()
+        self.attached = True
+        engine.endpoints.add(self)
+        return 0
+
+    cdef void _retire(self) noexcept:
+        """No more requests; results that are outstanding only return memory from now on."""
+        self.lost = True
+        self._drop_unissued()
+        if self.attached:
+            self.attached = False
+            self.provider.port.retire(self.engine.port, <size_t>self.descriptor)
+            self.queue = RIO_INVALID_RQ
+            if self.outstanding == 0:
+                self.engine.endpoints.discard(self)
+                self._finished()
+
+    cdef void _finished(self) noexcept:
+        self.engine.unreserve(1 + self.engine.send_depth)
+        self._drop_receive_memory()
+
+    cdef void let_go(self) noexcept:
+        self._retire()
+
+    def _begin(self, waiter):
+        try:
+            if self._protocol is not None:
+                self._protocol.connection_made(self)
+        finally:
+            self.started = True
+            self._post()
+            if waiter is not None and not waiter.cancelled():
+                waiter.set_result(None)
+
+    def close(self):
+        """Send what was written, then close; ``connection_lost(None)`` follows."""
+        if self._closing:
+            return
+        self._closing = True
+        if self.unsent == 0:
+            self.dropped += 1
+            self._loop.call_soon(self._call_connection_lost, None)
+
+    def abort(self):
+        """Close at once and forget what was written."""
+        self._force_close(None)
+
+    def _force_close(self, exc):
+        if self.dropped:
+            return
+        self._drop_unissued()
+        self._closing = True
+        self.dropped += 1
+        self._loop.call_soon(self._call_connection_lost, exc)
+
+    def _fatal_error(self, exc, message="Fatal error on transport"):
+        # Anything that the network does to a connection is no news; what the program does is.
+        if isinstance(exc, OSError):
+            if self._loop.get_debug():
+                logger.debug("%r: %s", self, message, exc_info=exc)
+        else:
+            self._loop.call_exception_handler({
+                "message": message,
+                "exception": exc,
+                "transport": self,
+                "protocol": self._protocol,
+            })
+        self._force_close(exc)
+
+    def _call_connection_lost(self, exc):
+        try:
+            if self.protocol_connected and self._protocol is not None:
+                self._protocol.connection_lost(exc)
+        finally:
+            self._retire()
+            if self._sock is not None:
+                self._sock.close()
+            self._sock = None
+            self._protocol = None
+            self.receiver = None
+            self._leave_server()
+
+    def _leave_server(self):
+        server = self._server
+        if server is not None:
+            self._server = None
+            server._detach(self) if SERVER_KNOWS_TRANSPORTS else server._detach()
+
+    def is_closing(self):
+        """True from ``close`` or ``abort`` or a lost connection on."""
+        return self._closing
+
+    def get_extra_info(self, name, default=None):
+        """``socket``, ``sockname``, ``peername``, or what the loop added; else ``default``."""
+        return self._extra.get(name, default)
+
+    # ------------------------------------------------------------- protocol
+
+    def set_protocol(self, protocol):
+        """Hand what arrives from now on to ``protocol``."""
+        self._protocol = protocol
+        self.protocol_connected = True
+        if isinstance(protocol, RegisteredProtocol):
+            self.kind = REGISTERED
+            self.receiver = protocol.view_received
+        elif isinstance(protocol, asyncio.BufferedProtocol):
+            self.kind = BUFFERED
+            self.receiver = None
+        else:
+            self.kind = PLAIN
+            # Kept bound: one look-up per connection, not per message. A protocol without it is
+            # told when something arrives, as in asyncio.
+            self.receiver = getattr(protocol, "data_received", None)
+
+    def get_protocol(self):
+        """The protocol that gets the bytes."""
+        return self._protocol
+
+    cdef int _call(self, object function, object argument) except -1:
+        """Call the protocol in the context that the connection was made in."""
+        cdef object context = self.context
+        cdef PyObject *result
+        PyContext_Enter(context)
+        result = PyObject_CallOneArg_(<PyObject *>function, <PyObject *>argument)
+        PyContext_Exit_(<PyObject *>context)
+        if result is NULL:
+            _fail()
+        Py_DECREF_(result)
+        return 0
+
+    # ------------------------------------------------------------ receiving
+
+    def is_reading(self):
+        """True while received bytes are handed to the protocol."""
+        return not self._closing and not self._paused
+
+    def pause_reading(self):
+        """Hand nothing to the protocol until ``resume_reading``."""
+        if not self._closing:
+            self._paused = True
+
+    def resume_reading(self):
+        """Go on after ``pause_reading``."""
+        if self._closing or not self._paused:
+            return
+        self._paused = False
+        if self.held:
+            # Not from inside the caller: it may hold the protocol's state half changed.
+            self._loop.call_soon(self._deliver_held)
+        else:
+            self._post()
+
+    def _deliver_held(self):
+        if self.held:
+            self._deliver()
+
+    cdef char *_memory(self) noexcept:
+        return self.slice.memory if self.large is None else PyBytes_AS_STRING(self.large)
+
+    cdef int _post(self) except -1:
+        """Post the receive, unless there is one, or a reason against it."""
+        cdef RIO_BUF buffer
+        cdef int32_t accepted
+        if (self.receiving or self.held or self._paused or self._closing or self.lost
+                or self.ended or not self.started):
+            return 0
+        if self.large_size == 0 or self.kind == REGISTERED:
+            self.large = None
+            if self.slice.slab is NULL:
+                self.pool.take(&self.slice)
+            buffer.BufferId = self.slice.slab.id
+            buffer.Offset = self.slice.offset
+            buffer.Length = self.pool.slice_size
+            self.receive_size = buffer.Length
+            accepted = self.provider.rio.RIOReceive(
+                self.queue, &buffer, 1, 0, <void *><size_t>RECEIVE)
+        else:
+            if self.large is None or PyBytes_GET_SIZE(self.large) != self.large_size:
+                self.large = PyBytes_FromStringAndSize(NULL, self.large_size)
+            if self.slice.slab is not NULL:
+                self.pool.give(&self.slice)
+            self.receive_size = self.large_size
+            accepted = self.provider.receive_memory(
+                self.queue, PyBytes_AS_STRING(self.large), self.receive_size, 0,
+                <void *><size_t>RECEIVE)
+        if not accepted:
+            self._fatal_error(self.engine.refusal(), "Fatal read error on socket transport")
+            return 0
+        self.receiving = True
+        self.outstanding += 1
+        return 0
+
+    cdef int completed(self, uint64_t request, int32_t status, uint32_t count) except -1:
+        if request == RECEIVE:
+            self._received(status, count)
+        else:
+            self._sent(status, count)
+        if self.lost and self.outstanding == 0 and not self.attached:
+            self._finished()
+        return 0
+
+    cdef int _received(self, int32_t status, uint32_t count) except -1:
+        self.receiving = False
+        if self._closing or self.lost:
+            return 0
+        if status == 0 and count:
+            self._resize_receives(count)
+        self.held = True
+        self.held_status = status
+        self.held_from = 0
+        self.held_to = count
+        if not self._paused:
+            self._deliver()
+        return 0
+
+    cdef int _deliver(self) except -1:
+        """Hand over what is held, as long as the protocol wants it, and post the next receive."""
+        cdef object message = "data_received"
+        while self.held and not self._paused and not self._closing:
+            if self.held_status != 0:
+                self.held = False
+                self._fatal_error(self.engine.error_of(self.held_status),
+                                  "Fatal read error on socket transport")
+                return 0
+            if self.held_to == 0:
+                self.held = False
+                self._end_of_stream()
+                return 0
+            try:
+                if self.kind == PLAIN:
+                    self.held = False
+                    self._deliver_plain(self.held_to - self.held_from)
+                elif self.kind == BUFFERED:
+                    message = "buffer_updated"
+                    self._deliver_buffered()
+                else:
+                    message = "view_received"
+                    self.held = False
+                    self._deliver_view(self.held_to - self.held_from)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self.held = False
+                self._fatal_error(exc, f"Fatal error: protocol.{message}() call failed.")
+                return 0
+        if not self.receiving:
+            self._post()
+        return 0
+
+    cdef int _deliver_plain(self, uint32_t count) except -1:
+        cdef object data
+        cdef PyObject *raw
+        if self.large is not None and self.held_from == 0 and 2 * count >= self.receive_size:
+            # Ours alone until now, so it may still be cut to what arrived.
+            data = self.large
+            self.large = None
+            if count != self.receive_size:
+                raw = <PyObject *>data
+                Py_INCREF(data)
+                data = None
+                _PyBytes_Resize(&raw, count)
+                data = <object>raw
+                Py_DECREF(data)
+        else:
+            data = PyBytes_FromStringAndSize(self._memory() + self.held_from, count)
+        if self.receiver is None:
+            # Raises asyncio's AttributeError, or finds a method that was added later.
+            self.receiver = self._protocol.data_received
+        return self._call(self.receiver, data)
+
+    cdef int _deliver_buffered(self) except -1:
+        cdef Py_buffer view
+        cdef Py_ssize_t count
+        cdef object protocol = self._protocol
+        while self.held_from < self.held_to:
+            count = self.held_to - self.held_from
+            buffer = self.context.run(protocol.get_buffer, count)
+            PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+            if view.len == 0:
+                PyBuffer_Release(&view)
+                raise RuntimeError("get_buffer() returned an empty buffer")
+            count = min(count, view.len)
+            memcpy(view.buf, self._memory() + self.held_from, count)
+            PyBuffer_Release(&view)
+            self.held_from += <uint32_t>count
+            self.held = self.held_from < self.held_to
+            self._call(protocol.buffer_updated, count)
+            if self._paused or self._closing or self._protocol is not protocol:
+                break
+        return 0
+
+    cdef int _deliver_view(self, uint32_t count) except -1:
+        cdef SliceView exporter
+        cdef object view
+        if self.large is not None or self.held_from:
+            # Arrived under another kind of protocol, before this one was set.
+            view = memoryview(PyBytes_FromStringAndSize(self._memory() + self.held_from, count))
+            try:
+                return self._call(self.receiver, view)
+            finally:
+                _release(view)
+        if self.view is None:
+            self.view = SliceView.__new__(SliceView)
+            self.view.pool = self.pool
+        exporter = self.view
+        exporter.slice = self.slice
+        exporter.length = count
+        view = PyMemoryView_FromObject(exporter)
+        try:
+            return self._call(self.receiver, view)
+        finally:
+            _release(view)
+            if exporter.exports:
+                # Somebody kept a part: the slice goes with it, this connection takes another.
+                exporter.owner = True
+                self.slice.slab = NULL
+                self.view = None
+
+    cdef int _end_of_stream(self) except -1:
+        if self._loop.get_debug():
+            logger.debug("%r received EOF", self)
+        # No receive is posted after the end, also when reading is paused and resumed later.
+        self.ended = True
+        try:
+            keep_open = self.context.run(self._protocol.eof_received)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal error: protocol.eof_received() call failed.")
+            return 0
+        if not keep_open:
+            self.close()
+        return 0
+
+    cdef void _resize_receives(self, uint32_t count) noexcept:
+        """Full memory asks for more next time, half-empty memory for less."""
+        if not self.provider.capabilities & RIO_CAP_RECEIVE_MEMORY:
+            return
+        if count == self.receive_size:
+            self.large_size = min(max(<uint32_t>LARGE_MIN, 2 * count), <uint32_t>LARGE_MAX)
+        elif self.large_size and 2 * count < self.receive_size:
+            self.large_size = self.large_size // 2
+            if self.large_size < LARGE_MIN:
+                self.large_size = 0
+
+    cdef void _drop_receive_memory(self) noexcept:
+        self.large = None
+        self.held = False
+        if self.slice.slab is not NULL:
+            self.pool.give(&self.slice)
+
+    # -------------------------------------------------------------- sending
+
+    def write(self, data):
+        """Send ``data`` (bytes, bytearray or memoryview) after what was written before.
+
+        Returns at once. A mutable buffer may be changed as soon as ``write`` returns.
+        ``TypeError`` for anything else, ``RuntimeError`` after ``write_eof``. Ignored once the
+        connection is lost.
+        """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError("data argument must be a bytes-like object, "
+                            f"not {type(data).__name__!r}")
+        self._check_writable("write")
+        if self.dropped:
+            if data:
+                self._drop_write()
+            return
+        self._write_one(data)
+        self._written()
+
+    def writelines(self, list_of_data):
+        """Send each of ``list_of_data`` in order, as one ``write`` would."""
+        cdef list pieces = list(list_of_data)
+        for data in pieces:
+            if not isinstance(data, (bytes, bytearray, memoryview)):
+                raise TypeError("writelines() needs bytes-like objects, "
+                                f"not {type(data).__name__!r}")
+        self._check_writable("writelines")
+        if self.dropped:
+            if pieces:
+                self._drop_write()
+            return
+        for data in pieces:
+            self._write_one(data)
+        self._written()
+
+    cdef int _check_writable(self, str method) except -1:
+        if self._eof:
+            raise RuntimeError(f"Cannot call {method}() after write_eof()")
+        if self.empty_waiter is not None:
+            raise RuntimeError(f"unable to {method}; sendfile is in progress")
+        return 0
+
+    cdef int _drop_write(self) except -1:
+        if self.dropped >= WARN_AFTER:
+            logger.warning("socket.send() raised exception.")
+        self.dropped += 1
+        return 0
+
+    cdef int _written(self) except -1:
+        if self.count > self.issued:
+            self.engine.mark_dirty(self)
+        if self.unsent > self.high_water:
+            self._maybe_pause_protocol()
+        return 0
+
+    cdef int _write_one(self, object data) except -1:
+        cdef Py_buffer view
+        if isinstance(data, bytes):
+            self._add_bytes(data, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            return 0
+        if isinstance(data, memoryview) and not data.c_contiguous:
+            data = data.tobytes()
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            self._add_copy(<const char *>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+        return 0
+
+    cdef int _add_bytes(self, object data, const char *memory, size_t length) except -1:
+        """Immutable bytes: gathered if small, else sent in place, else copied."""
+        cdef Chunk *chunk
+        cdef size_t part
+        if length == 0 or self._gather_last(memory, length):
+            return 0
+        if not self.provider.capabilities & RIO_CAP_SEND_MEMORY:
+            return self._add_copy(memory, length)
+        while length:
+            part = min(length, <size_t>REQUEST_MAX)
+            chunk = self._new_chunk()
+            chunk.owner = <void *>data
+            Py_INCREF(data)
+            chunk.memory = <char *>memory
+            chunk.length = <uint32_t>part
+            self.unsent += part
+            memory += part
+            length -= part
+        return 0
+
+    cdef int _add_copy(self, const char *memory, size_t length) except -1:
+        """Memory that may change, or that the provider cannot send from."""
+        cdef Chunk *chunk
+        cdef size_t part
+        cdef Slice slice
+        if length == 0 or self._gather_last(memory, length):
+            return 0
+        if (length > self.pool.slice_size
+                and self.provider.capabilities & RIO_CAP_SEND_MEMORY):
+            data = PyBytes_FromStringAndSize(memory, length)
+            return self._add_bytes(data, PyBytes_AS_STRING(data), length)
+        while length:
+            part = min(length, <size_t>self.pool.slice_size)
+            self.pool.take(&slice)
+            chunk = self._new_chunk()
+            chunk.slice = slice
+            chunk.owner = NULL
+            chunk.memory = slice.memory
+            chunk.length = <uint32_t>part
+            memcpy(chunk.memory, memory, part)
+            self.unsent += part
+            memory += part
+            length -= part
+        return 0
+
+    cdef int _gather_last(self, const char *memory, size_t length) except -1:
+        """1 if the bytes went next to those of the last chunk that nobody has sent yet."""
+        cdef Chunk *chunk
+        cdef Slice slice
+        cdef size_t room
+        if self.count == self.issued or length > GATHER_MAX:
+            return 0
+        chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
+        room = self.pool.slice_size - min(chunk.length, self.pool.slice_size)
+        if length > room or (chunk.owner is not NULL and chunk.length > GATHER_MAX):
+            return 0
+        if chunk.owner is not NULL:
+            self.pool.take(&slice)
+            memcpy(slice.memory, chunk.memory, chunk.length)
+            Py_DECREF(<object>chunk.owner)
+            chunk.owner = NULL
+            chunk.slice = slice
+            chunk.memory = slice.memory
+        memcpy(chunk.memory + chunk.length, memory, length)
+        chunk.length += <uint32_t>length
+        self.unsent += length
+        self.engine.gathered += 1
+        return 1
+
+    cdef Chunk *_new_chunk(self) except NULL:
+        cdef uint32_t room = self.chunk_mask + 1
+        cdef uint32_t i
+        cdef Chunk *chunks
+        if self.chunks is NULL or self.count == room:
+            room = CHUNKS_ROOM if self.chunks is NULL else 2 * room
+            chunks = <Chunk *>PyMem_RawMalloc(room * sizeof(Chunk))
+            if chunks is NULL:
+                raise MemoryError
+            for i in range(self.count):
+                chunks[i] = self.chunks[(self.head + i) & self.chunk_mask]
+            PyMem_RawFree(self.chunks)
+            self.chunks = chunks
+            self.chunk_mask = room - 1
+            self.head = 0
+        chunks = &self.chunks[(self.head + self.count) & self.chunk_mask]
+        self.count += 1
+        return chunks
+
+    cdef int flush(self) except -1:
+        cdef uint32_t depth = self.engine.send_depth
+        cdef uint32_t last = min(self.count, depth)
+        cdef uint32_t deferred = 0
+        cdef uint32_t flags
+        if self.lost or self.issued >= last:
+            return 0
+        # Several go out together: the provider may gather them into one operation.
+        flags = RIO_MSG_DEFER if last - self.issued > 1 else 0
+        while self.issued < last:
+            if not self._issue(&self.chunks[(self.head + self.issued) & self.chunk_mask], flags):
+                break
+            self.issued += 1
+            self.outstanding += 1
+            deferred += 1
+        if flags and deferred:
+            self.provider.rio.RIOSend(self.queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
+        if self.issued < last and self.issued == 0:
+            self._fatal_error(self.engine.refusal(), "Fatal write error on socket transport")
+        return 0
+
+    cdef int _issue(self, Chunk *chunk, uint32_t flags) noexcept:
+        cdef RIO_BUF buffer
+        if chunk.owner is not NULL:
+            return self.provider.send_memory(
+                self.queue, chunk.memory, chunk.length, flags, <void *><size_t>SEND)
+        buffer.BufferId = chunk.slice.slab.id
+        buffer.Offset = chunk.slice.offset
+        buffer.Length = chunk.length
+        return self.provider.rio.RIOSend(self.queue, &buffer, 1, flags, <void *><size_t>SEND)
+
+    cdef int _sent(self, int32_t status, uint32_t count) except -1:
+        cdef Chunk *chunk = &self.chunks[self.head & self.chunk_mask]
+        # A send completes whole or fails (rule 2).
+        assert status != 0 or count == chunk.length
+        self.unsent -= chunk.length
+        self._release_chunk(chunk)
+        self.head = (self.head + 1) & self.chunk_mask
+        self.issued -= 1
+        self.count -= 1
+        if self.lost or self.dropped:
+            return 0
+        if status != 0:
+            self._fatal_error(self.engine.error_of(status),
+                              "Fatal write error on socket transport")
+            return 0
+        if self.count > self.issued:
+            self.engine.mark_dirty(self)
+        if self.protocol_paused and self.unsent <= self.low_water:
+            self._resume_protocol()
+        if self.unsent == 0:
+            self._all_sent()
+        return 0
+
+    cdef int _all_sent(self) except -1:
+        if self.empty_waiter is not None:
+            if not self.empty_waiter.done():
+                self.empty_waiter.set_result(None)
+        if self._closing:
+            self.dropped += 1
+            self.engine.soon(self._call_connection_lost, (None,), self.context)
+        elif self._eof:
+            self._shut_down()
+        return 0
+
+    cdef void _release_chunk(self, Chunk *chunk) noexcept:
+        if chunk.owner is not NULL:
+            Py_DECREF(<object>chunk.owner)
+            chunk.owner = NULL
+        else:
+            self.pool.give(&chunk.slice)
+
+    cdef void _drop_unissued(self) noexcept:
+        cdef Chunk *chunk
+        while self.count > self.issued:
+            self.count -= 1
+            chunk = &self.chunks[(self.head + self.count) & self.chunk_mask]
+            self.unsent -= chunk.length
+            self._release_chunk(chunk)
+
+    def can_write_eof(self):
+        """True: a stream socket can be half-closed."""
+        return True
+
+    def write_eof(self):
+        """Close the sending half after what was written."""
+        if self._closing or self._eof:
+            return
+        self._eof = True
+        if self.unsent == 0:
+            self._sock.shutdown(socket.SHUT_WR)
+
+    cdef int _shut_down(self) except -1:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            # The peer is gone already; the receive says so.
+            pass
+        return 0
+
+    # --------------------------------------------------------- flow control
+
+    def get_write_buffer_size(self):
+        """Bytes written and not yet taken by the system."""
+        return self.unsent
+
+    def get_write_buffer_limits(self):
+        """``(low, high)`` in bytes."""
+        return (self.low_water, self.high_water)
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        """Pause the protocol above ``high`` unsent bytes, resume it at ``low``."""
+        if high is None:
+            high = 64 * 1024 if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self.high_water = high
+        self.low_water = low
+        self._maybe_pause_protocol()
+
+    def _maybe_pause_protocol(self):
+        if self.unsent <= self.high_water or self.protocol_paused:
+            return
+        self.protocol_paused = True
+        try:
+            self._protocol.pause_writing()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._report(exc, "protocol.pause_writing() failed")
+
+    cdef int _resume_protocol(self) except -1:
+        self.protocol_paused = False
+        try:
+            self.context.run(self._protocol.resume_writing)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._report(exc, "protocol.resume_writing() failed")
+        return 0
+
+    def _report(self, exc, message):
+        self._loop.call_exception_handler({
+            "message": message,
+            "exception": exc,
+            "transport": self,
+            "protocol": self._protocol,
+        })
+
+    # sendfile waits by these two for what was written before it
+    def _make_empty_waiter(self):
+        if self.empty_waiter is not None:
+            raise RuntimeError("Empty waiter is already set")
+        self.empty_waiter = self._loop.create_future()
+        if self.unsent == 0:
+            self.empty_waiter.set_result(None)
+        return self.empty_waiter
+
+    def _reset_empty_waiter(self):
+        self.empty_waiter = None
+
+
+cdef int _release(object view) except -1:
+    try:
+        view.release()
+    except BufferError:
+        # An object made from the view still exports it; its slice is given up below.
+        pass
+    return 0

@@ -1,0 +1,1 @@
+"""The event loops: the standard library's, with our engine, port and transports."""

@@ -1,0 +1,117 @@
+"""How a program comes to run on our loop: factory, run, install, policy."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import warnings
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from zerio_asyncio.loop.options import LoopOptions
+from zerio_asyncio.loop.posix import RioEventLoop
+
+T = TypeVar("T")
+
+
+def new_event_loop(options: LoopOptions | None = None) -> RioEventLoop:
+    """Make an event loop; for ``asyncio.Runner(loop_factory=...)`` and whoever takes a factory."""
+    return RioEventLoop(options)
+
+
+def run(
+    main: Coroutine[Any, Any, T],
+    *,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    debug: bool | None = None,
+    options: LoopOptions | None = None,
+) -> T:
+    """Run a coroutine as ``asyncio.run`` does, on our loop.
+
+    ``options`` go to the loop; ``loop_factory`` makes another one instead, and then takes no
+    options (``ValueError``). ``RuntimeError`` from inside a running loop, ``ValueError`` if
+    ``main`` is no coroutine.
+    """
+    if loop_factory is None:
+        loop_factory = lambda: new_event_loop(options)  # noqa: E731
+    elif options is not None:
+        raise ValueError("options are for the loop that run() makes itself, not a loop_factory's")
+    if sys.version_info >= (3, 11):
+        with asyncio.Runner(loop_factory=loop_factory, debug=debug) as runner:
+            return runner.run(main)
+    return _run_3_10(main, loop_factory, debug)
+
+
+def _run_3_10(
+    main: Coroutine[Any, Any, T],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+    debug: bool | None,
+) -> T:
+    """asyncio.run of 3.10, which takes no factory, on a loop of the factory."""
+    from asyncio import coroutines, events, runners
+
+    if events._get_running_loop() is not None:
+        raise RuntimeError("asyncio.run() cannot be called from a running event loop")
+    if not coroutines.iscoroutine(main):
+        raise ValueError(f"a coroutine was expected, got {main!r}")
+    loop = loop_factory()
+    try:
+        events.set_event_loop(loop)
+        if debug is not None:
+            loop.set_debug(debug)
+        return loop.run_until_complete(main)
+    finally:
+        try:
+            runners._cancel_all_tasks(loop)  # type: ignore[attr-defined]
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            events.set_event_loop(None)
+            loop.close()
+
+
+def __getattr__(name: str) -> Any:
+    # Policies go away in Python 3.16, and merely naming them warns from 3.14 on: only who asks
+    # for one meets them.
+    if name == "EventLoopPolicy":
+        policy = _make_policy()
+        globals()[name] = policy
+        return policy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _make_policy() -> type:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        base: Any = asyncio.DefaultEventLoopPolicy
+
+    class EventLoopPolicy(base):  # type: ignore[misc]
+        """Makes our loop wherever asyncio makes one; ``options`` go to each."""
+
+        def __init__(self, options: LoopOptions | None = None) -> None:
+            super().__init__()
+            self._options = options
+
+        def _loop_factory(self) -> RioEventLoop:
+            return new_event_loop(self._options)
+
+    EventLoopPolicy.__module__ = "zerio_asyncio"
+    EventLoopPolicy.__qualname__ = "EventLoopPolicy"
+    return EventLoopPolicy
+
+
+def install() -> None:
+    """Make our policy asyncio's. From Python 3.12 on prefer ``run`` or a loop factory.
+
+    ``DeprecationWarning`` on 3.12 and later, as asyncio's own policies go.
+    """
+    if sys.version_info >= (3, 12):
+        warnings.warn(
+            "zerio_asyncio.install() is deprecated: use zerio_asyncio.run() or "
+            "asyncio.Runner(loop_factory=zerio_asyncio.new_event_loop)",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        asyncio.set_event_loop_policy(__getattr__("EventLoopPolicy")())

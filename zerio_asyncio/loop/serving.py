@@ -1,0 +1,161 @@
+"""Accepting connections on the port, for ``Server`` of the standard library.
+
+The standard loop accepts in a reader callback and makes a task per connection. Here the port
+accepts by itself and each connection arrives as an event, so a plain connection gets its transport
+at once; only TLS, which has a handshake to wait for, takes the standard library's way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from asyncio import constants, trsock
+
+if TYPE_CHECKING:
+    from zerio_asyncio.loop.base import BaseLoop
+
+_log = logging.getLogger("asyncio")
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""No descriptor or memory is left for a new connection; existing ones are none the worse."""
+
+
+@dataclass
+class Listener:
+    """One listening socket and what to make of its connections."""
+
+    key: int
+    sock: socket.socket
+    descriptor: int
+    protocol_factory: Callable[[], asyncio.BaseProtocol]
+    sslcontext: Any
+    server: Any
+    timeouts: tuple[Any, ...] = ()
+    named_timeouts: dict[str, Any] = field(default_factory=dict)
+    retry: asyncio.TimerHandle | None = None
+
+
+class Listeners:
+    """The listening sockets of one loop.
+
+    Keys count up and are never used again: an event that is on its way when a listener goes finds
+    no other one in its place, whatever descriptor number that has.
+    """
+
+    def __init__(self, loop: BaseLoop) -> None:
+        self._loop = loop
+        self._keys = itertools.count(1)
+        self._by_key: dict[int, Listener] = {}
+        self._by_socket: dict[int, Listener] = {}
+
+    def start(self, listener_of: Callable[[int], Listener]) -> None:
+        """Accept on what ``listener_of`` makes of a new key."""
+        listener = listener_of(next(self._keys))
+        self._loop._accept(listener.descriptor, listener.key)
+        self._by_key[listener.key] = listener
+        self._by_socket[id(listener.sock)] = listener
+
+    def stop(self, sock: socket.socket) -> None:
+        """Accept no more on ``sock``; harmless if it is not listening here."""
+        listener = self._by_socket.pop(id(sock), None)
+        if listener is None:
+            return
+        del self._by_key[listener.key]
+        if listener.retry is not None:
+            listener.retry.cancel()
+        else:
+            self._loop._accept_stop(listener.descriptor)
+
+    def stop_all(self) -> None:
+        """Accept no more at all: the loop closes."""
+        for listener in list(self._by_key.values()):
+            self.stop(listener.sock)
+
+    def accepted(self, key: int, error: OSError | None, descriptor: int) -> None:
+        """One event of the port."""
+        listener = self._by_key.get(key)
+        if listener is None:
+            if error is None:
+                socket.close(descriptor)
+        elif error is not None:
+            self._failed(listener, error)
+        else:
+            self._connected(listener, descriptor)
+
+    def _failed(self, listener: Listener, error: OSError) -> None:
+        exhausted = error.errno in EXHAUSTED
+        self._loop.call_exception_handler(
+            {
+                "message": "socket.accept() out of system resource"
+                if exhausted
+                else "socket.accept() failed",
+                "exception": error,
+                "socket": trsock.TransportSocket(listener.sock),
+            }
+        )
+        # Waiting costs nothing, asking at once again would burn a core.
+        listener.retry = self._loop.call_later(
+            constants.ACCEPT_RETRY_DELAY, self._resume, listener
+        )
+
+    def _resume(self, listener: Listener) -> None:
+        listener.retry = None
+        try:
+            self._loop._accept(listener.descriptor, listener.key)
+        except OSError as error:
+            self._failed(listener, error)
+
+    def _connected(self, listener: Listener, descriptor: int) -> None:
+        sock = listener.sock
+        try:
+            connection = socket.socket(sock.family, sock.type, sock.proto, fileno=descriptor)
+        except OSError:
+            socket.close(descriptor)
+            return
+        connection.setblocking(False)
+        if self._loop.get_debug():
+            _log.debug("%r got a new connection: %r", listener.server, connection)
+        if listener.sslcontext is not None:
+            self._handshake(listener, connection)
+            return
+        try:
+            protocol = listener.protocol_factory()
+            self._loop._make_socket_transport(connection, protocol, server=listener.server)
+        except (SystemExit, KeyboardInterrupt):
+            connection.close()
+            raise
+        except BaseException as exc:
+            connection.close()
+            if isinstance(exc, OSError) or self._loop.get_debug():
+                self._loop.call_exception_handler(
+                    {
+                        "message": "Error on transport creation for incoming connection",
+                        "exception": exc,
+                    }
+                )
+
+    def _handshake(self, listener: Listener, connection: socket.socket) -> None:
+        extra: dict[str, Any] = {}
+        try:
+            extra["peername"] = connection.getpeername()
+        except OSError:
+            connection.close()  # gone before the handshake
+            return
+        self._loop.create_task(
+            self._loop._accept_connection2(
+                listener.protocol_factory,
+                connection,
+                extra,
+                listener.sslcontext,
+                listener.server,
+                *listener.timeouts,
+                **listener.named_timeouts,
+            )
+        )
