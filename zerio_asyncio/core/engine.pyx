@@ -577,11 +577,11 @@ cdef class Engine(TimerOwner):
     # -------------------------------------------------------------- running
 
     def _run_once(self):
-        """One tick."""
-        self.tick()
+        """Ticks until ``stop``.
 
-    def _run(self):
-        """Ticks until ``stop``; the caller has set up what ``run_forever`` promises."""
+        The standard library's ``run_forever`` calls this in a loop until ``_stopping``; staying
+        in here saves it, and every tick, a Python call.
+        """
         self.polled = 0.0
         while True:
             self.tick()

@@ -18,9 +18,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-import socket
 from asyncio import sslproto
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from zerio_asyncio.core.engine import Engine
 from zerio_asyncio.core.memory import SlicePool
@@ -30,6 +29,9 @@ from zerio_asyncio.loop.serving import Listener, Listeners
 from zerio_asyncio.rio import providers
 from zerio_asyncio.rio._rio import lib
 from zerio_asyncio.rio.ports import CompletionPort
+
+if TYPE_CHECKING:
+    import socket
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +128,7 @@ class BaseLoop(Engine):
     def run_forever(self) -> None:
         """Run until ``stop``; see ``asyncio.loop.run_forever``."""
         try:
-            super().run_forever()
+            super().run_forever()  # type: ignore[misc]  # the standard library's loop
         finally:
             # A nested call was refused, and the loop goes on running.
             if not self.is_running():
@@ -140,7 +142,7 @@ class BaseLoop(Engine):
             return
         self._listeners.stop_all()
         self._detach()
-        super().close()
+        super().close()  # type: ignore[misc]
         self._rio_port.close()
 
     # ------------------------------------------------------------- transports
@@ -172,7 +174,7 @@ class BaseLoop(Engine):
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
         ssl_protocol = sslproto.SSLProtocol(
-            cast(asyncio.BaseEventLoop, self),
+            cast("asyncio.BaseEventLoop", self),
             protocol,
             sslcontext,
             waiter,  # type: ignore[arg-type]  # None is allowed, typeshed does not know
@@ -191,7 +193,7 @@ class BaseLoop(Engine):
         sock: socket.socket,
         sslcontext: Any = None,
         server: Any = None,
-        backlog: int = 100,
+        backlog: int = 100,  # noqa: ARG002  # the port bounds its accepts itself
         *timeouts: Any,
         **named_timeouts: Any,
     ) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 import warnings
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from asyncio import coroutines, events, runners
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.posix import RioEventLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from zerio_asyncio.loop.options import LoopOptions
 
 T = TypeVar("T")
 
@@ -48,8 +52,6 @@ def _run_3_10(
     debug: bool | None,
 ) -> T:
     """asyncio.run of 3.10, which takes no factory, on a loop of the factory."""
-    from asyncio import coroutines, events, runners
-
     if events._get_running_loop() is not None:
         raise RuntimeError("asyncio.run() cannot be called from a running event loop")
     if not coroutines.iscoroutine(main):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from zerio_asyncio.loop.base import BaseLoop
-from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.selector import PortSelector
+
+if TYPE_CHECKING:
+    from zerio_asyncio.loop.options import LoopOptions
 
 
 class RioEventLoop(BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]

@@ -6,6 +6,7 @@ the engine's tick, so ``select`` itself is only for others who hold the selector
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -72,10 +73,8 @@ class PortSelector(selectors.BaseSelector):
             key = self._keys.pop(self._find(fileobj))
         except KeyError:
             raise KeyError(f"{fileobj!r} is not registered") from None
-        try:
+        with contextlib.suppress(OSError):  # closed meanwhile: the system has forgotten it
             self._engine._watch(key.fd, 0)
-        except OSError:
-            pass  # closed meanwhile: the system has forgotten it
         return key
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:

@@ -12,13 +12,13 @@ import errno
 import itertools
 import logging
 import socket
-from collections.abc import Callable
+from asyncio import constants, trsock
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from asyncio import constants, trsock
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zerio_asyncio.loop.base import BaseLoop
 
 _log = logging.getLogger("asyncio")
@@ -39,7 +39,7 @@ class Listener:
     server: Any
     timeouts: tuple[Any, ...] = ()
     named_timeouts: dict[str, Any] = field(default_factory=dict)
-    retry: asyncio.TimerHandle | None = None
+    retry: Any = None
 
 
 class Listeners:
@@ -101,9 +101,7 @@ class Listeners:
             }
         )
         # Waiting costs nothing, asking at once again would burn a core.
-        listener.retry = self._loop.call_later(
-            constants.ACCEPT_RETRY_DELAY, self._resume, listener
-        )
+        listener.retry = self._loop.call_later(constants.ACCEPT_RETRY_DELAY, self._resume, listener)
 
     def _resume(self, listener: Listener) -> None:
         listener.retry = None
@@ -131,7 +129,7 @@ class Listeners:
         except (SystemExit, KeyboardInterrupt):
             connection.close()
             raise
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001  # the factory is the program's
             connection.close()
             if isinstance(exc, OSError) or self._loop.get_debug():
                 self._loop.call_exception_handler(
