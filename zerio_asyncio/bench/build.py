@@ -1,8 +1,6 @@
 """The cffi builder of ``zerio_asyncio.bench._native``: load generator and limit server. Linux only.
 
-``setup.py`` compiles it with the wheel. By hand, from the top of the source tree::
-
-    python zerio_asyncio/bench/build.py
+``setup.py`` compiles it with the wheel; ``python setup.py build_ext --inplace`` beside its sources.
 """
 
 from __future__ import annotations
@@ -32,8 +30,3 @@ ffibuilder.set_source(
     depends=["zerio_asyncio/bench/native.h"],
     extra_compile_args=["-O2", "-Wall", "-Wextra"],
 )
-
-if __name__ == "__main__":
-    ffibuilder.compile(tmpdir=str(HERE.parent.parent), verbose=True)
-    for left_over in HERE.glob("*.o"):  # the compiler leaves them beside the sources
-        left_over.unlink()

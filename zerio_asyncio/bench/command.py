@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         if missing in {"zerio_asyncio.bench._native", "resource"}:
             message = "the benchmark needs Linux and its compiled part (a wheel has it)"
         elif missing.partition(".")[0] in ("rich", "hdrh", "matplotlib"):
-            message = f"{missing} is missing: {EXTRA}"
+            message = f"{missing.partition('.')[0]} is missing: {EXTRA}"
         else:
             raise
     except ValueError as error:
@@ -138,15 +138,13 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, list[Any]]:
     rows = workloads.choose(modes, options.size, options.connections, options.depth)
     if options.quick and options.mode is None:
         rows = [row for row in rows if row in workloads.QUICK]
-    scheduler = [peer for peer in ready if not peer.native and not peer.spins]
-    return (
-        Plan(
-            [(row, workloads.peers_for(row, ready)) for row in rows],
-            scheduler if workloads.SCHEDULER in modes else [],
-            _settings(options),
-        ),
-        refused,
-    )
+    settings = _settings(options)
+    for row in rows:
+        settings.check(row)
+    loops = [peer for peer in ready if not peer.native and not peer.spins]
+    scheduler = loops if workloads.SCHEDULER in modes else []
+    with_peers = [(row, workloads.peers_for(row, ready)) for row in rows]
+    return Plan(with_peers, scheduler, settings), refused
 
 
 def _settings(options: argparse.Namespace) -> Any:

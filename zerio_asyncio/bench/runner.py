@@ -10,6 +10,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.bench import memory, processes, workloads
+from zerio_asyncio.bench.load import LoadConfig
 from zerio_asyncio.bench.results import BenchError, Outcome, Row, Sample
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from zerio_asyncio.bench.workloads import Workload
 
 SCHEDULER_COUNT = 100_000
-QUICK_S = 0.8
 STARTS_S = 0.6
 """Two interpreters come up for every measurement (for the estimate of the time it takes)."""
 SCHEDULER_S = 1.5
@@ -37,6 +37,16 @@ class Settings:
     load_core: int | None = 1
     scheduler_count: int = SCHEDULER_COUNT
     scheduler_repeats: int = 5
+
+    def check(self, workload: Workload) -> None:
+        """Refuse now, by ValueError, what the generator would refuse later."""
+        LoadConfig(
+            connections=workload.connections,
+            size=workload.size,
+            depth=workload.depth,
+            warmup_s=self.warmup_s,
+            measure_s=self.measure_s,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,201 @@
+"""The command line: what runs here and why (info), an echo server (echo), the benchmark (bench)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib
+import importlib.metadata
+import json
+import platform
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from zerio_asyncio.bench import command
+from zerio_asyncio.bench.echo import MODES, Server, listen
+
+LOOPS = ("zerio", "zerio-uring", "zerio-epoll", "asyncio", "uvloop", "rloop")
+PACKAGES = ("zerio-asyncio", "cffi", "uvloop", "rloop", "rich", "hdrhistogram", "matplotlib")
+LIMITS = ("RLIMIT_NOFILE", "RLIMIT_MEMLOCK")
+SYSCTL = Path("/proc/sys/kernel/io_uring_disabled")
+SYSCTL_MEANING = {"0": "allowed", "1": "only for the group io_uring_group", "2": "forbidden"}
+
+
+# ---- info ---------------------------------------------------------------------------------------
+
+
+def gather() -> dict[str, Any]:
+    """Collect everything that ``info`` tells."""
+    return {
+        "provider": _provider(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "limits": {name: _limit(name) for name in LIMITS},
+        "kernel.io_uring_disabled": _sysctl(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _provider() -> dict[str, Any]:
+    """Tell the provider that a loop would take, why, and which better ones refused."""
+    from zerio_asyncio.rio import providers  # noqa: PLC0415 - compiled; echo and bench may do without
+
+    known = [provider.name for provider in providers.known()]
+    try:
+        choice = providers.pick()
+    except (OSError, ValueError) as error:
+        return {"name": None, "reason": str(error), "refused": {}, "known": known}
+    # Whoever is not taken is asked too: a reader wants to know about each of them.
+    refused = dict(choice.refused)
+    for provider in providers.known():
+        refusal = provider.probe()
+        if refusal is not None:
+            refused[provider.name] = str(refusal.strerror)
+    reason = choice.reason
+    return {"name": choice.provider.name, "reason": reason, "refused": refused, "known": known}
+
+
+def _limit(name: str) -> dict[str, int | None] | None:
+    """Soft and hard limit, None for no limit; None altogether where there is no such thing."""
+    try:
+        resource: Any = importlib.import_module("resource")
+    except ImportError:  # Windows
+        return None
+    if not hasattr(resource, name):
+        return None
+    limits = resource.getrlimit(getattr(resource, name))
+    soft, hard = (None if value == resource.RLIM_INFINITY else value for value in limits)
+    return {"soft": soft, "hard": hard}
+
+
+def _sysctl() -> str | None:
+    try:
+        return SYSCTL.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def describe(facts: dict[str, Any]) -> list[str]:
+    """Lay the facts out in lines for people."""
+    provider = facts["provider"]
+    lines = [f"provider: {provider['name'] or 'none'} ({provider['reason']})"]
+    for name in provider["known"]:
+        if name != provider["name"]:
+            why = provider["refused"].get(name)
+            lines.append(f"  {name}: {'refused: ' + why if why else 'works here'}")
+    lines += [f"system: {facts['system']}", f"python: {facts['python']}"]
+    for name, limit in facts["limits"].items():
+        if limit is not None:
+            soft, hard = ("unlimited" if v is None else str(v) for v in limit.values())
+            lines.append(f"{name}: {soft} (hard limit {hard})")
+    sysctl = facts["kernel.io_uring_disabled"]
+    meaning = SYSCTL_MEANING.get(sysctl or "", "this system has no such switch")
+    lines.append(f"kernel.io_uring_disabled: {sysctl or '-'} ({meaning})")
+    for name, version in facts["packages"].items():
+        lines.append(f"{name}: {version or 'not installed'}")
+    return lines
+
+
+def info(options: argparse.Namespace) -> int:
+    """Print what a loop would run on here, and why; 1 if no provider works."""
+    facts = gather()
+    text = json.dumps(facts, indent=1) if options.json else "\n".join(describe(facts))
+    _say(text)
+    return int(facts["provider"]["name"] is None)
+
+
+# ---- echo ---------------------------------------------------------------------------------------
+
+
+def echo(options: argparse.Namespace) -> int:
+    """Serve echo until SIGINT or SIGTERM; 1 if the loop or the address cannot be had."""
+    try:
+        loop = _loop(options.loop)
+        try:
+            asyncio.set_event_loop(loop)
+            with contextlib.suppress(KeyboardInterrupt):
+                loop.run_until_complete(_serve(loop, options))
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+    except (ImportError, OSError, ValueError) as error:
+        sys.stderr.write(f"echo: {error}\n")
+        return 1
+    return 0
+
+
+def _loop(name: str) -> asyncio.AbstractEventLoop:
+    """Make a loop by name; ``asyncio`` is the platform's own."""
+    if name == "asyncio":
+        return asyncio.new_event_loop()
+    from zerio_asyncio.bench import peers  # noqa: PLC0415 - only here
+
+    return peers.new_loop(name)
+
+
+async def _serve(loop: asyncio.AbstractEventLoop, options: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Windows' loops have no signal handlers; there Ctrl-C raises KeyboardInterrupt.
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    listener = listen(options.host, options.port)
+    host, port = listener.getsockname()[:2]
+    server = Server(options.mode, listener)
+    await server.start()
+    provider = getattr(loop, "provider", None)
+    runs_on = f"{options.loop} ({provider})" if isinstance(provider, str) else options.loop
+    at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    _say(f"echo on {at}, {server.ran}, {runs_on}")
+    await stop.wait()
+    await server.close()
+
+
+def _say(text: str) -> None:
+    """Print at once: somebody may wait for the address on a pipe."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+# ---- the whole ----------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    """Declare the command line."""
+    whole = argparse.ArgumentParser(
+        prog="zerio-asyncio", description="An asyncio event loop on Registered I/O."
+    )
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+
+    part = commands.add_parser("info", help="the provider that a loop takes here, and why")
+    part.add_argument("--json", action="store_true", help="as JSON")
+    part.set_defaults(run=info)
+
+    part = commands.add_parser("echo", help="an echo server; ends on SIGINT or SIGTERM")
+    part.add_argument("--host", default="127.0.0.1", help="name or address (127.0.0.1)")
+    part.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
+    part.add_argument("--loop", choices=LOOPS, default="zerio")
+    part.add_argument("--mode", choices=MODES, default="protocol")
+    part.set_defaults(run=echo)
+
+    part = commands.add_parser("bench", help="compare event loops on this machine (Linux)")
+    command.add_arguments(part)
+    part.set_defaults(run=command.run)
+    return whole
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; its exit status."""
+    options = parser().parse_args(arguments)
+    status: int = options.run(options)
+    return status
