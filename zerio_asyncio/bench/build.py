@@ -5,19 +5,24 @@
 
 from __future__ import annotations
 
-import pathlib
+import os
+from pathlib import Path
 
 import cffi
 
-HERE = pathlib.Path(__file__).resolve().parent
-# Setuptools insists on paths relative to the top of the tree, where every build starts.
-SOURCES = [f"zerio_asyncio/bench/{name}.c" for name in ("load", "limit", "process")]
+# Relative to setup.py, from where every build runs: setuptools wants it so.
+HERE = "zerio_asyncio/bench"
+
+FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
+SANITIZERS = ["-fsanitize=address,undefined"]
+SANITIZE = os.environ.get("ZERIO_SANITIZE") == "1"
+DEBUG = ["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS]
 
 
 def declarations() -> str:
     """The header as cffi can read it: without the preprocessor's lines."""
-    lines = (HERE / "native.h").read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if not line.startswith("#"))
+    header = Path(__file__).resolve().with_name("native.h").read_text(encoding="utf-8")
+    return "\n".join(line for line in header.splitlines() if not line.startswith("#"))
 
 
 ffibuilder = cffi.FFI()
@@ -25,8 +30,9 @@ ffibuilder.cdef(declarations())
 ffibuilder.set_source(
     "zerio_asyncio.bench._native",
     '#include "native.h"',
-    sources=SOURCES,
-    include_dirs=["zerio_asyncio/bench"],
-    depends=["zerio_asyncio/bench/native.h"],
-    extra_compile_args=["-O2", "-Wall", "-Wextra"],
+    sources=[f"{HERE}/{name}.c" for name in ("load", "limit", "process")],
+    include_dirs=[HERE],
+    depends=[f"{HERE}/native.h"],
+    extra_compile_args=[*FLAGS, *(DEBUG if SANITIZE else ["-O2"])],
+    extra_link_args=SANITIZERS if SANITIZE else [],
 )
