@@ -18,7 +18,15 @@ from cffi import FFI
 HERE = "zerio_asyncio/rio"
 
 SOURCES = {
-    "linux": ["handles.c", "emulation.c", "epoll.c", "uring.c", "registry.c"],
+    "linux": [
+        "handles.c",
+        "emulation.c",
+        "queues.c",
+        "linux.c",
+        "epoll.c",
+        "uring.c",
+        "registry.c",
+    ],
 }
 
 SANITIZE = os.environ.get("ZERIO_SANITIZE") == "1"

@@ -1,0 +1,167 @@
+/* linux.h: what the Linux providers share beside RIO's queues: the fork mark, the wake-up, the set
+ * of watched descriptors, events that wait, and the cold questions about sockets (linux.c). */
+#ifndef ZERIO_LINUX_H
+#define ZERIO_LINUX_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "emulation.h"
+
+/* ---------------------------------------------------------------------------- the fork mark */
+
+/* A word that equals `era` in this process and nothing in a forked child. Null: no memory. */
+const volatile uint32_t *rio_fork_mark(uint32_t *era);
+
+/* ------------------------------------------------------------------------------ the wake-up */
+
+typedef struct rio_bell {
+    int descriptor;             /* an eventfd */
+    _Atomic(uint32_t) rung;     /* posted and not yet seen */
+    _Atomic(uint32_t) sleeping; /* the port's thread is in the kernel, or about to be */
+    _Atomic(uint64_t) key;
+} rio_bell;
+
+int rio_bell_make(rio_bell *);
+void rio_bell_close(rio_bell *);
+/* Any thread, any signal handler. Returns the number of system calls it took. */
+uint32_t rio_bell_ring(rio_bell *, uint64_t key);
+
+/* 1 if the thread may sleep: from now on every ring writes to the descriptor. */
+static inline int rio_bell_may_sleep(rio_bell *bell)
+{
+    atomic_store(&bell->sleeping, 1);
+    return atomic_load(&bell->rung) == 0;
+}
+
+static inline void rio_bell_awake(rio_bell *bell)
+{
+    atomic_store_explicit(&bell->sleeping, 0, memory_order_relaxed);
+}
+
+/* 1 and the event, if somebody rang since the last time. */
+static inline int rio_bell_take(rio_bell *bell, rio_port_event *event)
+{
+    if (RIO_LIKELY(atomic_load_explicit(&bell->rung, memory_order_relaxed) == 0))
+        return 0;
+    atomic_exchange(&bell->rung, 0);
+    *event = (rio_port_event){ .kind = RIO_PORT_POST, .key = atomic_load(&bell->key) };
+    return 1;
+}
+
+/* ------------------------------------------------------------------- descriptors in an epoll */
+
+/* What a descriptor is in an epoll instance for; also the low three bits of its tag there. Values
+ * keep clear of RIO_KIND_RQ, because request queues are tagged with their handle. */
+enum rio_purpose {
+    RIO_FOR_NOTHING = 0,
+    RIO_FOR_BELL = 1,
+    RIO_FOR_ASIDE = 2,
+    RIO_FOR_WATCH = 5,
+    RIO_FOR_ACCEPT = 6,
+    RIO_FOR_CONNECT = 7
+};
+
+#define RIO_TAG_PURPOSE 7u
+#define RIO_TAG_GENERATION_SHIFT 3
+#define RIO_TAG_DESCRIPTOR_SHIFT 32
+
+typedef struct rio_interest {
+    uint64_t key;
+    uint32_t generation; /* of the registration that is valid now */
+    uint8_t purpose;
+    uint8_t mask;
+    uint16_t burst; /* accept: how many to try at once */
+} rio_interest;
+
+/* By descriptor number. A tag carries the generation, so that an event of a descriptor that was
+ * closed (and lives on in another process) is not taken for one of its successor. */
+typedef struct rio_interests {
+    int epoll;
+    uint32_t length;
+    uint32_t generation;
+    uint32_t active;
+    rio_interest *table;
+} rio_interests;
+
+/* Registers or changes. WSAEALREADY: this descriptor is in the instance for another purpose. */
+int32_t rio_interests_put(rio_interests *, int descriptor, enum rio_purpose, uint32_t mask,
+                          uint64_t key);
+/* 1 if it was there and the system still knew it. */
+int rio_interests_drop(rio_interests *, int descriptor, enum rio_purpose);
+/* The number belongs to another file now. */
+void rio_interests_forget(rio_interests *, int descriptor);
+rio_interest *rio_interests_at(const rio_interests *, int descriptor, enum rio_purpose);
+rio_interest *rio_interests_of(const rio_interests *, uint64_t tag);
+void rio_interests_free(rio_interests *);
+
+/* The mask that an epoll event means to a watch. */
+uint32_t rio_watch_mask(uint32_t epoll_events, uint32_t wanted);
+
+/* ------------------------------------------------------------------------- events that wait */
+
+typedef struct rio_letter {
+    rio_port_event event;
+    int descriptor;
+} rio_letter;
+
+typedef struct rio_inbox {
+    rio_letter *letters;
+    uint32_t length; /* a power of two, or 0 */
+    uint32_t head, tail;
+} rio_inbox;
+
+int rio_inbox_put(rio_inbox *, const rio_port_event *, int descriptor);
+uint32_t rio_inbox_take(rio_inbox *, rio_port_event *, uint32_t size);
+/* Withdraws what waits for this descriptor; connections that were accepted are closed. */
+void rio_inbox_withdraw(rio_inbox *, int descriptor, uint32_t kind);
+void rio_inbox_free(rio_inbox *);
+
+/* --------------------------------------------------------------------------------- the port */
+
+/* What the ports of both Linux providers have. First member of theirs. */
+typedef struct rio_linux_port {
+    rio_core core; /* first: handles of ports lead to a core */
+    rio_bell bell;
+    rio_inbox inbox;
+    rio_port *handle; /* null: a private port */
+} rio_linux_port;
+
+/* The port of a handle, if it is this driver's (null: any) and this process's; else the code. */
+rio_linux_port *rio_linux_port_of(const rio_port *, const rio_driver *, int32_t *code);
+/* A zeroed port of `bytes` with its bell; null and rio_last_error. */
+rio_linux_port *rio_linux_port_begin(const rio_driver *, const rio_port_options *, size_t bytes);
+/* Gives it a handle. Null stays null. */
+rio_port *rio_linux_port_create(rio_core *);
+/* Everything but the memory and what the provider added. */
+void rio_linux_port_end(rio_linux_port *);
+/* Events that are there without asking the system. */
+uint32_t rio_linux_take(rio_linux_port *, rio_port_event *, uint32_t size);
+
+/* Entries of the port table that are the same for both. */
+int32_t rio_linux_pending(rio_port *);
+int32_t rio_linux_post(rio_port *, uint64_t key);
+int32_t rio_linux_retire(rio_port *, rio_socket);
+int32_t rio_linux_statistics(rio_port *, rio_port_statistics *);
+
+/* ------------------------------------------------------------------------------ the sockets */
+
+/* 0 and whether it carries bytes or datagrams; WSAENOTSOCK, WSAEOPNOTSUPP. */
+int32_t rio_socket_kind(rio_socket, uint8_t *stream);
+/* Bytes of the system's address behind a RIO_SOCKADDR_INET; 0 for null. */
+uint32_t rio_remote_length(const void *remote);
+/* 0 if it listens. */
+int32_t rio_socket_listens(rio_socket);
+/* The code of a send that failed: EPIPE has two meanings. */
+int32_t rio_send_code(const rio_rq *, int error);
+/* Describes the first waiting sends of a stream, at most RIO_GATHER_MAX; returns how many. */
+uint32_t rio_gather(const rio_lane *, struct iovec *pieces, size_t *total_bytes);
+int32_t rio_connect_check(rio_socket, const void *address, uint32_t length);
+rio_port_event rio_connect_event(rio_socket, int error, uint64_t key);
+/* `descriptor` negative: accepting ended with `error`. */
+rio_port_event rio_accept_event(int descriptor, int error, uint64_t key);
+/* 1 if an error of accept4 concerns one client that is gone, not the listener. */
+int rio_accept_survives(int error);
+
+#endif
