@@ -21,7 +21,7 @@ cdef enum:
 cdef struct Timer:
     double when
     unsigned long long order
-    PyObject *handle       # owned
+    PyObject *handle       # borrowed; the reference is the list's
 
 
 # What has requests on the completion queue: a transport.
@@ -47,14 +47,19 @@ cdef class Engine(TimerOwner):
     cdef public double _clock_resolution
     cdef public object _current_handle
 
-    # --- ready queue: a ring of owned references; 0 <= ready_count <= ready_mask + 1
-    cdef PyObject **ready
+    # --- ready queue: a ring; 0 <= ready_count <= ready_mask + 1. The references are the items of
+    # a list (null where free), so that the garbage collector sees them.
+    cdef list ready_ring
+    cdef PyObject **ready          # its items
     cdef size_t ready_mask
     cdef size_t ready_head
     cdef size_t ready_count
 
-    # --- timers: a 4-ary heap; timer.index is the place of each in it
+    # --- timers: a 4-ary heap; handle.index is the place of each in it. The references are again
+    # the items of a list, at the same places.
     cdef Timer *timers
+    cdef list timer_handles
+    cdef PyObject **timer_items
     cdef Py_ssize_t timer_count
     cdef Py_ssize_t timer_room
     cdef unsigned long long timer_order
@@ -91,11 +96,13 @@ cdef class Engine(TimerOwner):
 
     # ready queue
     cdef int push(self, object handle) except -1
+    cdef object _pop(self)
     cdef int _grow_ready(self) except -1
     cdef int _run_ready(self) except -1
     cdef int _run_timed(self, Handle handle) except -1
 
     # timers
+    cdef int _grow_timers(self) except -1
     cdef int _timer_add(self, TimerHandle timer) except -1
     cdef void _timer_remove(self, Py_ssize_t index) noexcept
     cdef void _timer_put(self, Py_ssize_t index, Timer timer) noexcept

@@ -44,6 +44,8 @@ logger = logging.getLogger("asyncio")
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
+    object PyList_New(Py_ssize_t)
+    PyObject **items_of "PySequence_Fast_ITEMS"(object) noexcept
 
 cdef extern from "clock.h":
     double clock_seconds() noexcept nogil
@@ -83,11 +85,13 @@ cdef class Engine(TimerOwner):
     """The scheduling half of a loop; see the top of this module."""
 
     def __cinit__(self, *args, **kwargs):
-        self.ready = <PyObject **>PyMem_RawMalloc(READY_ROOM * sizeof(PyObject *))
         self.results = <RIORESULT *>PyMem_RawMalloc(RESULTS_A_BATCH * sizeof(RIORESULT))
         self.events = <rio_port_event *>PyMem_RawMalloc(EVENTS_A_WAIT * sizeof(rio_port_event))
-        if self.ready is NULL or self.results is NULL or self.events is NULL:
+        if self.results is NULL or self.events is NULL:
             raise MemoryError
+        # A new list's items are null: to the collector and to its end that means empty.
+        self.ready_ring = PyList_New(READY_ROOM)
+        self.ready = items_of(self.ready_ring)
         self.ready_mask = READY_ROOM - 1
         self.endpoints = set()
         self.dirty = []
@@ -96,8 +100,6 @@ cdef class Engine(TimerOwner):
         self.slow_callback_duration = 0.1
 
     def __dealloc__(self):
-        self._forget_callbacks()
-        PyMem_RawFree(self.ready)
         PyMem_RawFree(self.timers)
         PyMem_RawFree(self.results)
         PyMem_RawFree(self.events)
@@ -167,9 +169,7 @@ cdef class Engine(TimerOwner):
 
     def _forget_callbacks(self):
         while self.ready_count:
-            Py_DECREF(<object>self.ready[self.ready_head])
-            self.ready_head = (self.ready_head + 1) & self.ready_mask
-            self.ready_count -= 1
+            self._pop()
         while self.timer_count:
             self._timer_remove(self.timer_count - 1)
 
@@ -317,17 +317,27 @@ cdef class Engine(TimerOwner):
 
     cdef int _grow_ready(self) except -1:
         cdef size_t room = (self.ready_mask + 1) * 2
-        cdef PyObject **ready = <PyObject **>PyMem_RawMalloc(room * sizeof(PyObject *))
-        cdef size_t i
-        if ready is NULL:
-            raise MemoryError
+        cdef list ring = PyList_New(room)
+        cdef PyObject **ready = items_of(ring)
+        cdef size_t i, place
         for i in range(self.ready_count):
-            ready[i] = self.ready[(self.ready_head + i) & self.ready_mask]
-        PyMem_RawFree(self.ready)
+            place = (self.ready_head + i) & self.ready_mask
+            ready[i] = self.ready[place]
+            self.ready[place] = NULL
+        self.ready_ring = ring
         self.ready = ready
         self.ready_mask = room - 1
         self.ready_head = 0
         return 0
+
+    cdef object _pop(self):
+        cdef PyObject *item = self.ready[self.ready_head]
+        cdef object handle = <object>item
+        self.ready[self.ready_head] = NULL
+        Py_DECREF(handle)
+        self.ready_head = (self.ready_head + 1) & self.ready_mask
+        self.ready_count -= 1
+        return handle
 
     cdef int _run_ready(self) except -1:
         # Exactly those that are ready now: what they add waits for the next tick.
@@ -335,10 +345,7 @@ cdef class Engine(TimerOwner):
         cdef object handle
         while left and self.ready_count:
             left -= 1
-            handle = <object>self.ready[self.ready_head]
-            Py_DECREF(handle)
-            self.ready_head = (self.ready_head + 1) & self.ready_mask
-            self.ready_count -= 1
+            handle = self._pop()
             if isinstance(handle, Handle):
                 if not (<Handle>handle)._cancelled:
                     if self._debug:
@@ -366,15 +373,8 @@ cdef class Engine(TimerOwner):
 
     cdef int _timer_add(self, TimerHandle handle) except -1:
         cdef Timer timer
-        cdef Timer *timers
-        cdef Py_ssize_t room
         if self.timer_count == self.timer_room:
-            room = 2 * self.timer_room if self.timer_room else READY_ROOM
-            timers = <Timer *>PyMem_RawRealloc(self.timers, room * sizeof(Timer))
-            if timers is NULL:
-                raise MemoryError
-            self.timers = timers
-            self.timer_room = room
+            self._grow_timers()
         timer.when = handle._when
         self.timer_order += 1
         timer.order = self.timer_order
@@ -386,8 +386,26 @@ cdef class Engine(TimerOwner):
         self._timer_up(self.timer_count - 1, timer)
         return 0
 
+    cdef int _grow_timers(self) except -1:
+        cdef Py_ssize_t room = 2 * self.timer_room if self.timer_room else READY_ROOM
+        cdef list handles = PyList_New(room)
+        cdef PyObject **items = items_of(handles)
+        cdef Timer *timers = <Timer *>PyMem_RawRealloc(self.timers, room * sizeof(Timer))
+        cdef Py_ssize_t i
+        if timers is NULL:
+            raise MemoryError
+        for i in range(self.timer_count):
+            items[i] = self.timer_items[i]
+            self.timer_items[i] = NULL
+        self.timers = timers
+        self.timer_handles = handles
+        self.timer_items = items
+        self.timer_room = room
+        return 0
+
     cdef void _timer_put(self, Py_ssize_t index, Timer timer) noexcept:
         self.timers[index] = timer
+        self.timer_items[index] = timer.handle
         (<TimerHandle>timer.handle).index = index
 
     cdef void _timer_up(self, Py_ssize_t index, Timer timer) noexcept:
@@ -424,7 +442,9 @@ cdef class Engine(TimerOwner):
         cdef Timer moved
         cdef TimerHandle handle = <TimerHandle>removed.handle
         self.timer_count -= 1
+        self.timer_items[index] = NULL
         if index < self.timer_count:
+            self.timer_items[self.timer_count] = NULL
             moved = self.timers[self.timer_count]
             if _earlier(&moved, &removed):
                 self._timer_up(index, moved)
