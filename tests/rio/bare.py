@@ -222,14 +222,12 @@ class Bare:
 
 
 def connected(kind: str = "tcp") -> tuple[socket.socket, socket.socket]:
-    """Make a connected pair: ``tcp``, ``tcp6``, ``unix``, ``udp``, ``udp6`` or ``unix-datagram``."""
+    """Make a connected pair: tcp, tcp6, unix, udp, udp6 or unix-datagram."""
     if kind == "unix":
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     if kind == "unix-datagram":
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    family, host = (
-        (socket.AF_INET6, "::1") if kind.endswith("6") else (socket.AF_INET, "127.0.0.1")
-    )
+    family, host = (socket.AF_INET6, "::1") if kind.endswith("6") else (socket.AF_INET, "127.0.0.1")
     if kind.startswith("udp"):
         pair = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(2)]
         for sock in pair:

@@ -16,7 +16,9 @@ def isolated(function: Any, *arguments: Any, seconds: float = 50) -> str:
     Arguments are literals. A crash shows as the signal's negative number.
     """
     call = f"{function.__name__}({', '.join(map(repr, arguments))})"
-    code = f"import faulthandler; faulthandler.enable(); import {function.__module__} as m; m.{call}"
+    code = (
+        f"import faulthandler; faulthandler.enable(); import {function.__module__} as m; m.{call}"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

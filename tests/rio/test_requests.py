@@ -70,7 +70,9 @@ def test_sends_do_not_wait_for_receives_nor_the_reverse(bare):
 class TestArguments:
     def call(self, bare, direction, requests, data, count=1, flags=0, context=0):
         entry = getattr(bare.rio, direction)
-        return 0 if entry(requests, data, count, flags, ffi.cast("void *", context)) else bare.error()
+        return (
+            0 if entry(requests, data, count, flags, ffi.cast("void *", context)) else bare.error()
+        )
 
     @pytest.mark.parametrize("count", [0, 2, 3, 0xFFFFFFFF])
     def test_a_stream_request_has_one_buffer(self, bare, direction, count):

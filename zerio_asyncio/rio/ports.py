@@ -65,6 +65,24 @@ class Outstanding(Protocol):
         ...
 
 
+class Keeper:
+    """Holds what closed completion queues left outstanding: the kernel may still use its memory.
+
+    One for each port, and one for completion queues that are only polled and share request queues:
+    under those the provider has a port of its own, which ends with the last of them.
+    """
+
+    def __init__(self) -> None:
+        self.left: list[Outstanding] = []
+        self.queues = 0  # that are only polled, and open
+
+    def release(self) -> None:
+        """Let go of everything: the port has ended."""
+        for request in self.left:
+            request.release()
+        self.left.clear()
+
+
 class HasFileno(Protocol):
     """Anything with a descriptor: a socket, a pipe's file object."""
 
@@ -166,8 +184,7 @@ class CompletionPort:
         self._queues: weakref.WeakValueDictionary[int, CompletionQueue] = (
             weakref.WeakValueDictionary()
         )
-        # What closed completion queues left behind: the kernel may use it until the port closes.
-        self._left: list[Outstanding] = []
+        self._keeper = Keeper()
         self._port = self._table.create(ffi.new("rio_port_options *", {"depth": depth}))
         if not self._port:
             self._port = None
@@ -281,9 +298,7 @@ class CompletionPort:
             queue.close()
         port, self._port = self._port, None
         self._table.close(port)
-        for request in self._left:
-            request.release()
-        self._left.clear()
+        self._keeper.release()
 
     def __enter__(self) -> CompletionPort:
         return self

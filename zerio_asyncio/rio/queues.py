@@ -26,7 +26,7 @@ from zerio_asyncio.rio._rio import ffi, lib
 from zerio_asyncio.rio.addresses import ADDRESS_SIZE
 from zerio_asyncio.rio.buffers import Slice
 from zerio_asyncio.rio.errors import RioError, check, last_error, winsock_error
-from zerio_asyncio.rio.ports import CompletionPort, descriptor
+from zerio_asyncio.rio.ports import CompletionPort, Keeper, descriptor
 from zerio_asyncio.rio.providers import Provider, pick
 
 if TYPE_CHECKING:
@@ -115,6 +115,9 @@ class CompletionQueue:
         self.port = port
         self._rio = provider.c.rio
         self._requests: dict[int, _Request] = {}
+        # Polled queues get theirs with their first request queue, as the provider does.
+        self._keeper: Keeper | None = port._keeper if port is not None else None
+        self._polled_keeper = False  # the keeper counts this queue
         self._results = ffi.new("RIORESULT[]", RESULTS_MAX)
         # Its address is the queue's identity in a notification; RIO wants one for each queue.
         self._overlapped = ffi.new("char[1]")
@@ -203,9 +206,15 @@ class CompletionQueue:
             return
         queue, self._queue = self._queue, None
         self._rio.RIOCloseCompletionQueue(queue)
-        if self.port is not None and not self.port.closed:
-            self.port._left.extend(self._requests.values())
-            self._requests.clear()
+        keeper = self._keeper
+        if keeper is None:
+            return
+        keeper.left.extend(self._requests.values())
+        self._requests.clear()
+        if self._polled_keeper:
+            keeper.queues -= 1
+            if keeper.queues == 0:
+                keeper.release()
 
     def __enter__(self) -> CompletionQueue:
         return self
@@ -216,6 +225,18 @@ class CompletionQueue:
     def __del__(self) -> None:
         if getattr(self, "_queue", None) is not None:
             self.close()
+
+
+def _join(one: CompletionQueue, other: CompletionQueue) -> None:
+    """Both now live under one port: that of either, or the provider's own if they are polled."""
+    keeper = one._keeper or other._keeper
+    polled = keeper is None
+    keeper = keeper or Keeper()
+    for queue in {one, other}:
+        if queue._keeper is None:
+            queue._keeper = keeper
+            queue._polled_keeper = polled or keeper.queues > 0
+            keeper.queues += queue._polled_keeper
 
 
 def check_true(answer: int, doing: str) -> None:
@@ -274,6 +295,7 @@ class RequestQueue:
         if not self._queue:
             self._queue = None
             raise last_error("RIOCreateRequestQueue")
+        _join(receive_queue, send_queue)
 
     @property
     def closed(self) -> bool:
@@ -425,6 +447,8 @@ class RequestQueue:
         """Retire the socket: outstanding requests complete, further ones are refused.
 
         Their results are still to be dequeued; the socket is the caller's to close, after this.
+        Under queues that are only polled there is no port to retire it from: requests end when
+        those queues are closed.
         """
         if self._queue is None:
             return

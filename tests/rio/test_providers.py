@@ -1,0 +1,187 @@
+"""Choosing a provider, and what happens when the system forbids one.
+
+The refusals are real: a seccomp filter answers io_uring_setup as container runtimes do.
+"""
+
+import ctypes
+import errno
+import logging
+import os
+import platform
+import struct
+
+import pytest
+
+from tests.rio.isolated import isolated
+from zerio_asyncio.rio import CompletionPort, Provider, available, by_name, known, pick
+
+LINUX = platform.system() == "Linux"
+pytestmark = pytest.mark.skipif(not LINUX, reason="seccomp is Linux'")
+
+IO_URING_SETUP = 425  # the same number on every architecture
+
+
+def forbid_io_uring(error):
+    """Make io_uring_setup fail with ``error``, for this process and for good."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    allow, refuse = 0x7FFF0000, 0x00050000 | error
+    program = b"".join(
+        struct.pack("=HBBI", *step)
+        for step in (
+            (0x20, 0, 0, 0),  # load the system call's number
+            (0x15, 0, 1, IO_URING_SETUP),
+            (0x06, 0, 0, refuse),
+            (0x06, 0, 0, allow),
+        )
+    )
+    steps = ctypes.create_string_buffer(program)
+    filter_ = struct.pack("@HP", 4, ctypes.addressof(steps))
+    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+    assert libc.prctl(22, 2, filter_, 0, 0) == 0, os.strerror(ctypes.get_errno())
+
+
+@pytest.fixture(autouse=True)
+def _no_choice_from_outside(monkeypatch):
+    monkeypatch.delenv("ZERIO_PROVIDER", raising=False)
+
+
+def test_linux_has_both_best_first():
+    assert [provider.name for provider in known()] == ["uring", "epoll"]
+
+
+def test_epoll_works_everywhere_on_linux():
+    assert by_name("epoll") in available()
+
+
+def test_providers_are_themselves():
+    assert all(isinstance(provider, Provider) for provider in known())
+    assert by_name("epoll") is by_name("epoll")
+    assert repr(by_name("epoll")) == "<Provider epoll>"
+
+
+def test_an_argument_decides(monkeypatch):
+    monkeypatch.setenv("ZERIO_PROVIDER", "nonesuch")
+    choice = pick("epoll")
+    assert choice.provider.name == "epoll"
+    assert choice.reason == "asked for"
+    assert choice.refused == []
+
+
+def test_the_environment_decides_without_an_argument(monkeypatch):
+    monkeypatch.setenv("ZERIO_PROVIDER", "epoll")
+    choice = pick()
+    assert choice.provider.name == "epoll"
+    assert "ZERIO_PROVIDER" in choice.reason
+
+
+def test_an_empty_environment_is_none(monkeypatch):
+    monkeypatch.setenv("ZERIO_PROVIDER", "")
+    assert pick().provider is available()[0]
+
+
+def test_the_best_that_works_is_the_default():
+    assert pick().provider is available()[0]
+
+
+@pytest.mark.parametrize("name", ["nonesuch", "EPOLL", "", " epoll"])
+def test_an_unknown_name_lists_those_that_exist(name):
+    with pytest.raises(ValueError, match="'uring', 'epoll'"):
+        pick(name)
+
+
+def test_an_unknown_name_in_the_environment(monkeypatch):
+    monkeypatch.setenv("ZERIO_PROVIDER", "iouring")
+    with pytest.raises(ValueError, match="'iouring'.*'uring', 'epoll'"):
+        pick()
+
+
+def test_one_debug_line_says_which_and_why(caplog):
+    with caplog.at_level(logging.DEBUG, logger="zerio_asyncio"):
+        pick("epoll")
+    assert caplog.messages == ["provider epoll: asked for"]
+    assert caplog.records[0].levelno == logging.DEBUG
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
+def test_where_io_uring_is_forbidden_epoll_is_taken(error):
+    isolated(fall_back, error)
+
+
+def fall_back(error):
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    logging.getLogger("zerio_asyncio").addHandler(handler)
+    logging.getLogger("zerio_asyncio").setLevel(logging.DEBUG)
+    forbid_io_uring(error)
+    assert [provider.name for provider in available()] == ["epoll"]
+    refusal = by_name("uring").probe()
+    assert refusal.errno == error
+    choice = pick()
+    assert choice.provider.name == "epoll"
+    assert choice.refused == [("uring", refusal.strerror)]
+    assert len(records) == 1
+    assert "epoll" in records[0]
+    assert refusal.strerror in records[0]
+    with CompletionPort() as port:
+        assert port.provider.name == "epoll"
+        port.post(1)
+        assert [event.key for event in port.wait(1)] == [1]
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
+def test_a_named_provider_is_never_replaced(error):
+    isolated(refuse, error)
+
+
+def refuse(error):
+    forbid_io_uring(error)
+    for ask in (lambda: pick("uring"), lambda: CompletionPort("uring")):
+        try:
+            ask()
+        except OSError as refusal:
+            assert refusal.errno == error
+            assert "'uring'" in refusal.strerror
+            assert by_name("uring").probe().strerror in refusal.strerror
+        else:
+            raise AssertionError("uring was not refused")
+    os.environ["ZERIO_PROVIDER"] = "uring"
+    try:
+        pick()
+    except OSError as refusal:
+        assert "ZERIO_PROVIDER" in refusal.strerror
+    else:
+        raise AssertionError("uring was not refused")
+
+
+def test_a_refusal_names_cause_and_cure():
+    isolated(explain)
+
+
+def explain():
+    forbid_io_uring(errno.EPERM)
+    text = by_name("uring").probe().strerror
+    assert any(word in text for word in ("seccomp", "container", "io_uring_disabled")), text
+    assert len(text) < 512
+
+
+def test_a_port_of_a_refused_provider_is_refused_too():
+    """Probing is advice; making the port says the same when it is asked directly."""
+    isolated(refuse_create)
+
+
+def refuse_create():
+    from zerio_asyncio.rio._rio import ffi, lib
+
+    forbid_io_uring(errno.EPERM)
+    assert by_name("uring").c.port.create(ffi.NULL) == ffi.NULL
+    assert lib.rio_last_error() != 0
+
+
+def test_a_reason_is_cut_to_its_room(provider):
+    from zerio_asyncio.rio._rio import ffi
+
+    for size in (0, 1, 8):
+        room = ffi.new("char[16]", b"\xee" * 16)
+        provider.c.probe(room, size)
+        assert bytes(ffi.buffer(room))[size:] == b"\xee" * (16 - size)
