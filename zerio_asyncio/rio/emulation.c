@@ -102,6 +102,8 @@ static inline int32_t rio__post(rio_rq *rq, enum rio_direction direction, char *
         return rio_refuse(RIO_EINVAL); /* a result of 0 bytes would not be the end (rule 8) */
     if (RIO_UNLIKELY(lane->outstanding >= lane->limit))
         return rio_refuse(RIO_ENOBUFS);
+    if (RIO_UNLIKELY(lane->cq->closed))
+        return rio_refuse(RIO_EINVAL); /* nobody could ever dequeue the result */
     assert(!rq->retired && lane->tail - lane->head <= lane->mask);
     rio_request *request = &lane->requests[lane->tail & lane->mask];
     if (RIO_UNLIKELY(lane->envelopes != NULL))
@@ -329,10 +331,9 @@ void rio_cq_fire(rio_cq *cq)
 
     assert(cq->armed && cq->notifies && !cq->closed);
     cq->armed = 0;
-    if (core == NULL)
-        return;
-    if (cq->packets++ != 0)
-        return;
+    if (core == NULL || cq->announced)
+        return; /* a packet that nobody has taken yet says it already */
+    cq->announced = 1;
     cq->next_packet = NULL;
     if (core->last_packet != NULL)
         core->last_packet->next_packet = cq;
@@ -354,8 +355,7 @@ uint32_t rio_core_packets(rio_core *core, rio_port_event *events, uint32_t size)
         event->key = cq->key;
         event->overlapped = cq->overlapped;
         event->value = 0;
-        if (--cq->packets != 0)
-            continue;
+        cq->announced = 0;
         core->first_packet = cq->next_packet;
         if (core->first_packet == NULL)
             core->last_packet = NULL;
@@ -367,8 +367,9 @@ uint32_t rio_core_packets(rio_core *core, rio_port_event *events, uint32_t size)
 
 RIO_BUFFERID RIO_CALL rio_emulation_register_buffer(char *memory, uint32_t length)
 {
-    if (memory == NULL || length == 0) {
-        rio_refuse(memory == NULL ? RIO_EFAULT : RIO_EINVAL);
+    int outside = memory == NULL || (uintptr_t)memory + length < (uintptr_t)memory;
+    if (length == 0 || outside) {
+        rio_refuse(outside ? RIO_EFAULT : RIO_EINVAL);
         return RIO_INVALID_BUFFERID;
     }
     void *handle = rio_handle_open(RIO_KIND_BUFFER, memory, length);

@@ -103,7 +103,7 @@ struct rio_cq {
     uint8_t notifies; /* it has a port to tell; otherwise it is polled */
     uint8_t closed;   /* only kept for the request queues that still point here */
     uint8_t holds;    /* counts in the core's `holders` (private ports) */
-    uint32_t packets; /* notifications that wait to be taken by the port */
+    uint8_t announced; /* its notification waits to be taken by the port */
     rio_core *core;
     uint64_t key;
     void *overlapped;

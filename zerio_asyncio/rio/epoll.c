@@ -456,19 +456,17 @@ static int32_t epoll__wait(rio_port *handle, rio_port_event *events, uint32_t si
     if (RIO_UNLIKELY(events == NULL || size == 0))
         return -(events == NULL ? RIO_EFAULT : RIO_EINVAL);
     port->base.core.counts.waits++;
-    uint32_t count = rio_linux_take(&port->base, events, size);
-    if (count == size)
-        return (int32_t)count;
-    if (count != 0 || (timeout_ns != 0 && !rio_bell_may_sleep(&port->base.bell)))
+    uint32_t ready = rio_linux_ready(&port->base);
+    int32_t found = 0;
+    if (ready || (timeout_ns != 0 && !rio_bell_may_sleep(&port->base.bell)))
         timeout_ns = 0;
-    int32_t found = epoll__look(port, events + count, size - count, timeout_ns);
-    rio_bell_awake(&port->base.bell);
-    if (RIO_UNLIKELY(found < 0))
-        return count != 0 ? (int32_t)count : found;
-    count += (uint32_t)found;
-    if (count < size)
-        count += rio_linux_take(&port->base, events + count, size - count);
-    return (int32_t)count;
+    if (size > ready) { /* room for at least one of those that are ready stays */
+        found = epoll__look(port, events, size - ready, timeout_ns);
+        rio_bell_awake(&port->base.bell);
+        if (RIO_UNLIKELY(found < 0))
+            return found;
+    }
+    return found + (int32_t)rio_linux_take(&port->base, events + found, size - (uint32_t)found);
 }
 
 static void epoll__progress(rio_core *core)

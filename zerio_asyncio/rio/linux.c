@@ -364,10 +364,7 @@ int32_t rio_linux_pending(rio_port *handle)
 {
     int32_t code = 0;
     const rio_linux_port *port = rio_linux_port_of(handle, NULL, &code);
-    if (port == NULL)
-        return code;
-    return port->core.first_packet != NULL || port->inbox.head != port->inbox.tail ||
-           atomic_load_explicit(&port->bell.rung, memory_order_relaxed) != 0;
+    return port != NULL && rio_linux_ready(port); /* a refusal is for wait to tell */
 }
 
 /* May come from another thread while the port is being closed: the pin keeps it alive. */
@@ -467,7 +464,13 @@ int32_t rio_connect_check(rio_socket socket, const void *address, uint32_t lengt
         return RIO_EFAULT;
     if (length == 0 || length > sizeof(struct sockaddr_storage))
         return RIO_EINVAL;
-    return rio_socket_kind(socket, &stream);
+    int32_t code = rio_socket_kind(socket, &stream);
+    if (code != 0 || !stream)
+        return code;
+    /* Linux answers the second connect of a non-blocking socket with success, once. */
+    struct sockaddr_storage peer;
+    socklen_t size = sizeof peer;
+    return getpeername((int)socket, (struct sockaddr *)&peer, &size) == 0 ? RIO_EISCONN : 0;
 }
 
 rio_port_event rio_connect_event(rio_socket socket, int error, uint64_t key)

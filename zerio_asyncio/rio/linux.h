@@ -139,6 +139,13 @@ void rio_linux_port_end(rio_linux_port *);
 /* Events that are there without asking the system. */
 uint32_t rio_linux_take(rio_linux_port *, rio_port_event *, uint32_t size);
 
+/* 1 if rio_linux_take would find something. */
+static inline uint32_t rio_linux_ready(const rio_linux_port *port)
+{
+    return port->core.first_packet != NULL || port->inbox.head != port->inbox.tail ||
+           atomic_load_explicit(&port->bell.rung, memory_order_relaxed) != 0;
+}
+
 /* Entries of the port table that are the same for both. */
 int32_t rio_linux_pending(rio_port *);
 int32_t rio_linux_post(rio_port *, uint64_t key);

@@ -62,7 +62,7 @@ static void rio__cq_unlink(rio_cq *cq)
     *(cq->previous != NULL ? &cq->previous->next : &core->queues) = cq->next;
     if (cq->next != NULL)
         cq->next->previous = cq->previous;
-    if (cq->packets != 0) {
+    if (cq->announced) {
         rio_cq **link = &core->first_packet, *last = NULL;
         while (*link != cq) {
             last = *link;
@@ -72,7 +72,7 @@ static void rio__cq_unlink(rio_cq *cq)
         if (core->last_packet == cq)
             core->last_packet = last;
     }
-    cq->packets = 0;
+    cq->announced = 0;
     cq->core = NULL;
 }
 
