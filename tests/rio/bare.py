@@ -108,7 +108,7 @@ class Bare:
     def connection(self, kind: str = "tcp", **limits: Any) -> tuple[Any, Any, Any, socket.socket]:
         """Return (request queue, completion queue, our socket, the peer's)."""
         ours, peer = self.pair(kind)
-        queue = self.queue()
+        queue = self.queue(256)
         return self.requests(ours, queue, **limits), queue, ours, peer
 
     def region(self, size: int = 65536) -> Region:
@@ -176,8 +176,19 @@ class Bare:
         assert len(results) == count, f"more than {count} results: {results}"
         return results
 
+    def some(self, queue: Any, seconds: float = SECONDS) -> list[Done]:
+        """Dequeue what there is, at least one result."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            results = self.dequeue(queue)
+            if results:
+                return results
+            self.rio.RIONotify(queue)
+            self.wait(0.05)
+        raise AssertionError(f"no result in {seconds} s")
+
     def until(self, kind: int, seconds: float = SECONDS, port: Any = None) -> tuple[Any, ...]:
-        """Wait for an event of a kind; others must not come."""
+        """Wait for one event of a kind; others must not come."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             events = self.wait(0.05, port)

@@ -37,16 +37,11 @@ class SlowReader(threading.Thread):
         return bytes(self.data)
 
 
-def tiny(ours, peer):
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-
-
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
 @pytest.mark.parametrize("defer", [0, lib.RIO_MSG_DEFER], ids=["each", "deferred"])
 def test_many_sends_in_flight_arrive_in_order(bare, kind, defer):
     requests, queue, ours, peer = bare.connection(kind, sends=64)
-    tiny(ours, peer)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     size, count = 3001, 300
     sent = pattern(size * count)
     region = bare.region(64 * 4096)
@@ -62,25 +57,13 @@ def test_many_sends_in_flight_arrive_in_order(bare, kind, defer):
             posted += 1
         if defer:
             assert bare.commit(bare.rio.RIOSend, requests) == 0
-        for result in bare.collect(queue, 1) if free else bare_some(bare, queue):
+        for result in bare.some(queue):
             assert (result.status, result.bytes, result.context) == (0, size, done)
             slot = where.pop(done)
             region.memory[slot * 4096 : slot * 4096 + size] = b"\xff" * size  # ours again
             free.append(slot)
             done += 1
     assert reader.result() == sent
-
-
-def bare_some(bare, queue):
-    """At least one result."""
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        results = bare.dequeue(queue)
-        if results:
-            return results
-        bare.rio.RIONotify(queue)
-        bare.wait(0.05)
-    raise AssertionError("no result")
 
 
 def test_sends_of_all_lengths_arrive_in_order(bare):
@@ -136,7 +119,7 @@ def test_both_directions_under_load_at_once(bare):
             region.memory[at : at + piece] = sent[posted * piece :][:piece]
             assert bare.send(requests, region.buf(at, piece), 100 + posted) == 0
             posted += 1
-        for result in bare_some(bare, queue):
+        for result in bare.some(queue):
             assert result.status == 0
             if result.context >= 100:
                 assert (result.context, result.bytes) == (100 + completed, piece)

@@ -22,7 +22,7 @@ def listener(bare):
     with socket.create_server(("127.0.0.1", 0), backlog=256) as made:
         made.setblocking(False)
         yield made
-        if bare.port:
+        if bare.port and made.fileno() >= 0:
             bare.table.accept_stop(bare.port, made.fileno())
 
 

@@ -128,7 +128,9 @@ def test_a_full_request_queue_refuses_until_a_dequeue(bare, direction):
 
 
 def test_resize_grows_and_shrinks_what_is_reserved(bare):
-    requests, queue, _, _ = bare.connection(receives=2, sends=2)
+    ours, _ = bare.pair()
+    queue = bare.queue(64)
+    requests = bare.requests(ours, queue, receives=2, sends=2)
     assert bare.rio.RIOResizeRequestQueue(requests, 32, 32)
     assert not bare.rio.RIOResizeRequestQueue(requests, 33, 32)
     assert bare.error() == lib.RIO_ENOBUFS

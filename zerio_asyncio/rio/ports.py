@@ -119,7 +119,9 @@ class Event(NamedTuple):
             raise ValueError(f"an event of kind {self.kind.name} brings no socket")
         if self.status:
             raise winsock_error(self.status, "accept")
-        return socket.socket(fileno=self.value)
+        made = socket.socket(fileno=self.value)
+        made.setblocking(False)  # tells Python too
+        return made
 
 
 class Statistics(NamedTuple):
