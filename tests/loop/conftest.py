@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = os.path.dirname(__file__)
     for item in items:
         if str(item.path).startswith(here):
-            item.add_marker(pytest.mark.timeout(60))
+            item.add_marker(pytest.mark.timeout(40))
             # A warning is a finding: unclosed sockets and transports, coroutines never awaited.
             # Marks that a test carries itself come later and so weigh more.
             item.add_marker(pytest.mark.filterwarnings("error"), append=False)
