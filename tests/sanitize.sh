@@ -1,0 +1,45 @@
+#!/bin/sh
+# Builds everything with the address and undefined-behaviour sanitizers, in a copy of the tree, and
+# runs tests there: tests/rio, or what the arguments tell pytest. PYTHON chooses the interpreter; it
+# needs what `pip install .[test,dev]` brings.
+#
+#     tests/sanitize.sh
+#     ZERIO_PROVIDER=epoll tests/sanitize.sh tests/rio/test_endings.py -x
+#
+# Leaks: CPython itself leaves memory behind at its end, so the leak sanitizer is off while pytest
+# runs. Afterwards it watches the lives of tests/rio/test_leaks.py, and only what has a frame of the
+# providers counts.
+set -eu
+
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+copy=build/sanitize
+mkdir -p "$copy"
+git ls-files -z --cached --others --exclude-standard |
+    tar --create --null --files-from=- --ignore-failed-read 2>/dev/null |
+    tar --extract --directory="$copy"
+cd "$copy"
+
+ZERIO_SANITIZE=1 "$python" setup.py --quiet build_ext --inplace
+
+preload=$(gcc -print-file-name=libasan.so)
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+
+if [ $# -eq 0 ]; then
+    set -- tests/rio
+fi
+LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 "$python" -m pytest -p no:cacheprovider "$@"
+
+report=$(mktemp)
+trap 'rm -f "$report"' EXIT
+LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=1:exitcode=0 PYTHONMALLOC=malloc \
+    "$python" -c "from tests.rio.test_leaks import everything; everything()" 2>"$report" || {
+    cat "$report"
+    exit 1
+}
+if grep -E "fatal error|in (rio_|epoll_|uring_|ring_|linux_)" "$report"; then
+    cat "$report"
+    echo "the providers leaked" >&2
+    exit 1
+fi
+echo "no leak in the providers"
