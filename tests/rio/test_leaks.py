@@ -33,7 +33,6 @@ class MallocState(ctypes.Structure):
         ("used", ctypes.c_size_t),  # bytes in the heap
         *((f"last{i}", ctypes.c_size_t) for i in range(2)),
     ]
-    ]
 
 
 def in_use():
