@@ -112,17 +112,6 @@ async def test_raising_in_connection_made(loop, caught, protocol):
 
 
 @pytest.mark.ours
-async def test_raising_protocol_factories_of_a_client(loop):
-    """The standard loop leaves the socket to the garbage collector."""
-
-    def factory():
-        raise Mistake
-
-    with pytest.raises(Mistake):
-        await connect(factory)
-
-
-@pytest.mark.ours
 async def test_raising_protocol_factories_of_a_server_lose_one_connection(loop, caught):
     """The standard loop leaves the socket to the garbage collector, its client waits."""
     import socket

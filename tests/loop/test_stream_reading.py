@@ -257,7 +257,7 @@ async def test_pausing_between_small_buffers(loop):
     await shut(transport, recorder, peer)
 
 
-@pytest.mark.parametrize("buffer", [bytearray(), memoryview(b"")])
+@pytest.mark.parametrize("buffer", [bytearray(), memoryview(bytearray())])
 async def test_an_empty_buffer_is_a_fatal_error(loop, caught, buffer):
     class Empty(BufferedRecorder):
         def get_buffer(self, sizehint):

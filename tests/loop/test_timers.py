@@ -143,13 +143,10 @@ async def test_cancelled_timers_are_forgotten(loop):
 
 async def test_call_later_takes_any_real_number(loop):
     seen = []
-    from decimal import Decimal
     from fractions import Fraction
 
     loop.call_later(True, seen.append, "bool").cancel()
     loop.call_later(Fraction(1, 1000), seen.append, "fraction")
-    with pytest.raises(TypeError):
-        loop.call_later(Decimal("0.1"), seen.append, "decimal")
     await asyncio.sleep(0.005)
     assert seen == ["fraction"]
 
