@@ -23,6 +23,7 @@ SOURCES = {
         "emulation.c",
         "queues.c",
         "linux.c",
+        "errands.c",
         "ring.c",
         "epoll.c",
         "uring.c",
