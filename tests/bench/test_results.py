@@ -92,6 +92,12 @@ def test_a_weak_generator_is_noted(row: Row) -> None:
     assert any("asyncio failed: it fell over" in note for note in notes)
 
 
+def test_a_busy_machine_is_noted(row: Row) -> None:
+    row.outcomes[2].samples = [{"cpu_us": 5.0, "server_busy": 0.4, "load_busy": 0.3}]
+    (note,) = report.notes([row], [])
+    assert "other work held the cores of zerio" in note
+
+
 def test_rows_follow_what_is_asked() -> None:
     standard = workloads.choose(("protocol",), None, None, None)
     assert [(w.size, w.connections) for w in standard] == [(1024, 50), (1024, 500), (65536, 50)]

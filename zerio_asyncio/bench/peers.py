@@ -57,6 +57,11 @@ LIMIT_SPINNING = "c-epoll-spin"
 """What ratios refer to: the loop to beat, and what the kernel alone costs."""
 
 
+def is_ours(name: str) -> bool:
+    """Whether a peer runs our loop."""
+    return name in _OURS
+
+
 def new_loop(name: str) -> asyncio.AbstractEventLoop:
     """Make a loop by its peer's name; ImportError or OSError if it cannot be had here."""
     if name == "asyncio":
@@ -98,7 +103,7 @@ def find(name: str) -> Peer:
     refusal = None
     try:
         new_loop(name).close()
-    except (ImportError, OSError) as error:
+    except (ImportError, OSError, ValueError) as error:
         refusal = str(error)
     if name in _OURS:
         title, _, spins = _OURS[name]

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 BUSY = 0.95
 """Share of a core from which on its process is the bottleneck."""
 
+DISTURBED = 0.8
+"""When neither side had more than this share of its core, somebody else had the rest."""
+
 NONE = "–"
 RATIOS = (f"÷ {peers.REFERENCE}", "÷ C")
 CPU_CAPTION = (
@@ -144,11 +147,19 @@ def notes(rows: list[Row], refused: list[peers.Peer]) -> Iterator[str]:
             # In ping-pong both sides wait for each other and the generator polls.
             elif row.mode != workloads.PINGPONG and _starved(outcome):
                 yield f"{row.title}: the generator was the bottleneck of {outcome.peer.title}"
+            elif row.mode != workloads.PINGPONG and _disturbed(outcome):
+                yield f"{row.title}: other work held the cores of {outcome.peer.title}: measure again"
 
 
 def _starved(outcome: Outcome) -> bool:
     server, load = outcome.median("server_busy"), outcome.median("load_busy")
     return server is not None and load is not None and server < BUSY <= load
+
+
+def _disturbed(outcome: Outcome) -> bool:
+    """Under a closed loop one side is always busy, unless it is kept from its core."""
+    server, load = outcome.median("server_busy"), outcome.median("load_busy")
+    return server is not None and load is not None and max(server, load) < DISTURBED
 
 
 def show(console: Console, rows: list[Row], refused: list[peers.Peer]) -> None:
