@@ -148,7 +148,7 @@ def notes(rows: list[Row], refused: list[peers.Peer]) -> Iterator[str]:
             elif row.mode != workloads.PINGPONG and _starved(outcome):
                 yield f"{row.title}: the generator was the bottleneck of {outcome.peer.title}"
             elif row.mode != workloads.PINGPONG and _disturbed(outcome):
-                yield f"{row.title}: other work held the cores of {outcome.peer.title}: measure again"
+                yield f"{row.title}: other work held the cores of {outcome.peer.title}, try again"
 
 
 def _starved(outcome: Outcome) -> bool:
