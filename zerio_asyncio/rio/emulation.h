@@ -71,7 +71,7 @@ struct rio_rq {
     void *socket_context;
     rio_socket socket;
     uint8_t stream;  /* bytes, not datagrams */
-    uint8_t retired; /* its handle is closed, what is outstanding is being aborted */
+    uint8_t retired; /* 1: its handle is closed; 2: and the driver had its chance to let go */
     uint8_t filler[2];
     int32_t broken;    /* the code with which the connection died; see rio_received */
     rio_lane lanes[2]; /* by enum rio_direction */
@@ -147,6 +147,7 @@ struct rio_core {
     rio_rq **table; /* living request queues by descriptor, chained */
     uint32_t table_mask;
     uint32_t table_count;
+    uint32_t loud; /* results that somebody may be waiting for, so far */
     rio_port_statistics counts;
 };
 
@@ -252,6 +253,7 @@ static inline void rio_complete(rio_rq *rq, enum rio_direction direction, int32_
         return;
     }
     cq->loud++;
+    rq->core->loud++;
     if (RIO_UNLIKELY(cq->armed))
         rio_cq_fire(cq);
 }

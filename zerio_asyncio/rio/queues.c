@@ -449,6 +449,7 @@ static void rio__retire(rio_core *core, rio_rq *rq)
     rio_handle_close(rq->handle);
     rq->retired = 1;
     core->driver->detach(core, rq);
+    rq->retired = 2; /* only now: results that detach itself made must not free the queue */
     rio_rq_settle(rq);
 }
 

@@ -105,9 +105,11 @@ int32_t rio_last_error(void)
     return rio__refusal;
 }
 
+extern const rio_provider rio_provider_uring;
 extern const rio_provider rio_provider_epoll;
 
 static const rio_provider *const rio__providers[] = {
+    &rio_provider_uring,
     &rio_provider_epoll,
 };
 

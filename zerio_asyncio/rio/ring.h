@@ -1,0 +1,97 @@
+/* ring.h: one io_uring instance through raw system calls: set up, entered, taken down (ring.c).
+ *
+ * Submission entries are written by rio_ring_next and handed over by rio_ring_enter; completion
+ * entries are read between rio_ring_first and rio_ring_seen. Nothing here knows what they mean. */
+#ifndef ZERIO_RING_H
+#define ZERIO_RING_H
+
+#include <linux/io_uring.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Newer than the headers we may be built with (Linux 6.1); values are the kernel's for ever. */
+#ifndef IORING_SETUP_NO_SQARRAY
+#define IORING_SETUP_NO_SQARRAY (1U << 16) /* 6.6 */
+#endif
+#ifndef IORING_FEAT_MIN_TIMEOUT
+#define IORING_FEAT_MIN_TIMEOUT (1U << 15) /* 6.12 */
+#endif
+#ifndef IORING_FEAT_NO_IOWAIT
+#define IORING_FEAT_NO_IOWAIT (1U << 17) /* 6.15 */
+#endif
+#ifndef IORING_ENTER_NO_IOWAIT
+#define IORING_ENTER_NO_IOWAIT (1U << 7)
+#endif
+
+typedef struct rio_ring {
+    int descriptor;       /* -1: none */
+    int enter_descriptor; /* the same, or its number in the thread's own table */
+    uint32_t enter_flags; /* IORING_ENTER_REGISTERED_RING, if so */
+    uint32_t setup;       /* IORING_SETUP_ flags that the kernel took */
+    uint32_t features;    /* IORING_FEAT_ flags */
+    uint32_t entries;     /* of the submission queue */
+    uint32_t tail;        /* ours; the kernel's copy is behind until we enter */
+    uint32_t mask;
+    uint32_t results_mask;
+    uint8_t enabled; /* bound to a thread */
+    _Atomic(uint32_t) *kernel_head;
+    _Atomic(uint32_t) *kernel_tail;
+    _Atomic(uint32_t) *kernel_flags;
+    _Atomic(uint32_t) *results_head;
+    _Atomic(uint32_t) *results_tail;
+    struct io_uring_sqe *submissions;
+    struct io_uring_cqe *results;
+    void *queues;
+    size_t queues_bytes;
+    size_t submissions_bytes;
+} rio_ring;
+
+/* 0 or an errno. Entries are rounded up to powers of two by the kernel. */
+int rio_ring_open(rio_ring *, uint32_t entries, uint32_t results);
+void rio_ring_close(rio_ring *);
+
+/* Binds the ring to the calling thread, again after rio_ring_disown. 0 or an errno. */
+int rio_ring_enable(rio_ring *);
+/* The thread gives up its own reference, that a close by another thread would not reach. */
+void rio_ring_disown(rio_ring *);
+
+/* In a forked child: the queues are not mapped here, others may be at their addresses by now. */
+void rio_ring_orphan(rio_ring *);
+
+/* Submits everything written and waits until `least` results are there, or `timeout_ns` is over
+ * (negative: never), or, if that is not 0, at least one is there after `gather_us`. Asks the kernel
+ * to run what it has deferred if `events`. Number submitted, or minus an errno. */
+int rio_ring_enter(rio_ring *, int events, uint32_t least, int64_t timeout_ns, uint32_t gather_us);
+
+/* Entries written and not yet taken by the kernel. */
+static inline uint32_t rio_ring_written(const rio_ring *ring)
+{
+    return ring->tail - atomic_load_explicit(ring->kernel_head, memory_order_acquire);
+}
+
+/* A cleared entry, or null when the queue is full. */
+static inline struct io_uring_sqe *rio_ring_next(rio_ring *ring)
+{
+    static const struct io_uring_sqe cleared;
+    if (rio_ring_written(ring) == ring->entries)
+        return NULL;
+    struct io_uring_sqe *entry = &ring->submissions[ring->tail++ & ring->mask];
+    *entry = cleared;
+    return entry;
+}
+
+static inline uint32_t rio_ring_flags(const rio_ring *ring)
+{
+    return atomic_load_explicit(ring->kernel_flags, memory_order_relaxed);
+}
+
+/* 1 if there are results to read, or work that the kernel does only when asked to. */
+static inline int rio_ring_stirs(const rio_ring *ring)
+{
+    return atomic_load_explicit(ring->results_head, memory_order_relaxed) !=
+               atomic_load_explicit(ring->results_tail, memory_order_acquire) ||
+           (rio_ring_flags(ring) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+#endif

@@ -1,0 +1,659 @@
+/* uring.c: the provider for Linux 5.19 and later: RIO's queues over io_uring.
+ *
+ * How io_uring is used (ring.c tells what it is). A request queue has at most one operation in the
+ * kernel for each direction, because io_uring promises no order between two:
+ *   receive  RECV of the first waiting request. POLL_FIRST says not to try before data is there,
+ *            for a receive that follows an echo would try in vain; if the last completion said
+ *            that the socket holds more (SOCK_NONEMPTY) it is left out
+ *   send     SEND, or one SENDMSG for several waiting requests, with MSG_WAITALL, so that the kernel
+ *            itself goes on after a short send; MSG_NOSIGNAL. What still comes back short is resumed
+ * A request that is made while its direction is busy waits in its lane and goes out with the others
+ * when the operation ends. RIOSend and RIOReceive only put the queue on a list (`due`); the entries
+ * are written when the thread waits. So all requests of one turn of the loop, and the wait for the
+ * next, are one system call.
+ *
+ * Memory is not registered with the kernel: measured, it gains nothing for sockets (RIO_BUF is
+ * resolved to an address), and every process has a limit for it.
+ *
+ * Threads. A ring of the modern kind belongs to the thread that first enters it. park() takes all
+ * operations back, so the thread may end; requests that were not finished stay at the head of their
+ * lanes and are written again by the next wait, in a new ring if that is another thread.
+ *
+ * What can go wrong.
+ *   - Closing a descriptor does not end an operation on it, and keeps the connection open: retire
+ *     cancels and fetches the results before it returns, so the peer sees the end at close.
+ *   - Cancelling races with completing. Both outcomes are a result like any other; an operation that
+ *     was cancelled is ended (retired queue) or written again (all others).
+ *   - Memory of a request belongs to the kernel until the result is here. Nothing is ended without
+ *     it: close waits too.
+ *   - Sends usually complete while they are submitted, so waiting for one result would return at
+ *     once and cost a second system call. See GATHER_US.
+ *   - The completion ring overflows: the kernel keeps what does not fit (NODROP) and says so by a
+ *     flag; entering fetches it.
+ *   - fork: the child shares the instance. linux.c's mark keeps it away; its copies of the rings
+ *     do not exist (ring.c).
+ *   - Containers forbid io_uring. probe says so, and epoll is taken.
+ *
+ * Links: https://man7.org/linux/man-pages/man7/io_uring.7.html
+ *        https://man7.org/linux/man-pages/man3/io_uring_prep_recv.3.html
+ *        https://man7.org/linux/man-pages/man3/io_uring_prep_cancel.3.html
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "uring.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Entries written between two system calls; more than that are handed over in portions. 512 are
+ * 32 KiB. The option `depth` of a port sets another number, up to the kernel's own limit. */
+#define DEPTH 512
+#define DEPTH_MAX 32768
+/* Results that fit without the kernel having to keep them back, for each entry: 64 KiB at DEPTH. */
+#define RESULTS_PER_ENTRY 8
+
+/* See uring__least. */
+#define GATHER_US 50
+
+/* A patient turn waits this long, a park that often. */
+#define PATIENCE_NS 1000000
+#define PARK_TURNS 1000
+
+#define NS_PER_SECOND 1000000000
+
+static inline uring_side *uring__side(rio_rq *rq)
+{
+    return (uring_side *)rq->driver;
+}
+
+/* A number that no other thread has or had. */
+static uint64_t uring__thread(void)
+{
+    static _Atomic(uint64_t) last;
+    static _Thread_local uint64_t own;
+    if (RIO_UNLIKELY(own == 0))
+        own = atomic_fetch_add(&last, 1) + 1;
+    return own;
+}
+
+/* ------------------------------------------------------------------------ lists of what is due */
+
+static void uring__due(rio_rq *rq)
+{
+    uring_port *port = (uring_port *)rq->core;
+    uring_side *side = uring__side(rq);
+
+    if (side->due)
+        return;
+    side->due = 1;
+    side->next = NULL;
+    side->previous = port->last_due;
+    *(port->last_due != NULL ? &uring__side(port->last_due)->next : &port->first_due) = rq;
+    port->last_due = rq;
+}
+
+static void uring__not_due(rio_rq *rq)
+{
+    uring_port *port = (uring_port *)rq->core;
+    uring_side *side = uring__side(rq);
+
+    if (!side->due)
+        return;
+    side->due = 0;
+    *(side->previous != NULL ? &uring__side(side->previous)->next : &port->first_due) = side->next;
+    *(side->next != NULL ? &uring__side(side->next)->previous : &port->last_due) = side->previous;
+}
+
+static void uring__start(rio_core *core, rio_rq *rq, enum rio_direction direction)
+{
+    (void)core;
+    if (rq->lanes[direction].flight == 0)
+        uring__due(rq);
+}
+
+/* -------------------------------------------------------------------------- submission entries */
+
+/* One system call. Number submitted, or minus an errno. */
+static int uring__enter(uring_port *port, int events, uint32_t least, int64_t timeout_ns,
+                        uint32_t gather_us)
+{
+    int result = rio_ring_enter(&port->ring, events, least, timeout_ns, gather_us);
+    port->base.core.counts.system_calls++;
+    if (RIO_LIKELY(result > 0))
+        port->base.core.counts.submissions += (uint32_t)result;
+    port->sends = 0;
+    return result;
+}
+
+struct io_uring_sqe *uring_next(uring_port *port)
+{
+    struct io_uring_sqe *entry = rio_ring_next(&port->ring);
+    if (RIO_UNLIKELY(entry == NULL)) {
+        (void)uring__enter(port, 0, 0, 0, 0);
+        entry = rio_ring_next(&port->ring);
+    }
+    if (RIO_LIKELY(entry != NULL))
+        port->base.core.counts.in_kernel++;
+    return entry;
+}
+
+void uring_cancel(uring_port *port, uint64_t number)
+{
+    struct io_uring_sqe *entry = uring_next(port);
+    if (entry == NULL)
+        return;
+    entry->opcode = IORING_OP_ASYNC_CANCEL;
+    entry->fd = -1;
+    entry->addr = number;
+    entry->cancel_flags = number == URING_NOBODY
+                              ? IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL
+                              : 0;
+    entry->user_data = URING_NOBODY;
+}
+
+static void uring__receive(rio_rq *rq, struct io_uring_sqe *entry)
+{
+    rio_lane *lane = &rq->lanes[RIO_RECEIVES];
+    rio_request *request = rio_lane_request(lane, 0);
+    uring_side *side = uring__side(rq);
+    uint32_t rest = request->length - request->done;
+
+    entry->fd = (int)rq->socket;
+    entry->ioprio = side->more ? 0 : IORING_RECVSEND_POLL_FIRST;
+    entry->user_data = (uint64_t)(uintptr_t)rq | URING_RECEIVE;
+    lane->flight = 1;
+    if (RIO_LIKELY(rq->stream)) {
+        entry->opcode = IORING_OP_RECV;
+        entry->addr = (uint64_t)(uintptr_t)(request->memory + request->done);
+        entry->len = rest < RIO_TRANSFER_MAX ? rest : RIO_TRANSFER_MAX;
+        entry->msg_flags = request->flags & RIO_MSG_WAITALL ? MSG_WAITALL : 0;
+        return;
+    }
+    side->piece = (struct iovec){ request->memory, request->length };
+    side->message = (struct msghdr){ .msg_name = &side->address,
+                                     .msg_namelen = sizeof side->address,
+                                     .msg_iov = &side->piece,
+                                     .msg_iovlen = 1 };
+    entry->opcode = IORING_OP_RECVMSG;
+    entry->addr = (uint64_t)(uintptr_t)&side->message;
+    entry->len = 1;
+}
+
+static void uring__send(uring_port *port, rio_rq *rq, struct io_uring_sqe *entry)
+{
+    rio_lane *lane = &rq->lanes[RIO_SENDS];
+    rio_request *request = rio_lane_request(lane, 0);
+    uring_side *side = uring__side(rq);
+    uint32_t rest = request->length - request->done;
+
+    port->sends++;
+    entry->fd = (int)rq->socket;
+    entry->ioprio = side->blocked ? IORING_RECVSEND_POLL_FIRST : 0;
+    entry->user_data = (uint64_t)(uintptr_t)rq | URING_SEND;
+    entry->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+    if (RIO_LIKELY(rq->stream && rio_lane_waiting(lane) == 1)) {
+        entry->opcode = IORING_OP_SEND;
+        entry->addr = (uint64_t)(uintptr_t)(request->memory + request->done);
+        entry->len = rest < RIO_TRANSFER_MAX ? rest : RIO_TRANSFER_MAX;
+        lane->flight = 1;
+        return;
+    }
+    uring_gather *gather = &port->gathers[entry - port->ring.submissions];
+    entry->opcode = IORING_OP_SENDMSG;
+    entry->addr = (uint64_t)(uintptr_t)&gather->message;
+    entry->len = 1;
+    gather->message = (struct msghdr){ .msg_iov = gather->pieces };
+    if (rq->stream) {
+        size_t total;
+        lane->flight = rio_gather(lane, gather->pieces, &total);
+        port->base.core.counts.gathered += lane->flight - 1;
+    } else {
+        char *remote = rio_lane_envelope(lane)->remote;
+        gather->pieces[0] = (struct iovec){ request->memory, request->length };
+        gather->message.msg_name = remote;
+        gather->message.msg_namelen = rio_remote_length(remote);
+        entry->msg_flags = MSG_NOSIGNAL;
+        lane->flight = 1;
+    }
+    gather->message.msg_iovlen = lane->flight;
+}
+
+/* Writes an entry for everything that waits and whose direction is free. */
+static void uring__write(uring_port *port)
+{
+    struct io_uring_sqe *entry;
+    rio_rq *rq;
+
+    if (RIO_UNLIKELY(port->first_errand != NULL))
+        uring_errands_submit(port);
+    while ((rq = port->first_due) != NULL) {
+        if (rq->lanes[RIO_SENDS].flight == 0 && rio_lane_waiting(&rq->lanes[RIO_SENDS]) != 0) {
+            if ((entry = uring_next(port)) == NULL)
+                return;
+            uring__send(port, rq, entry);
+        }
+        if (rq->lanes[RIO_RECEIVES].flight == 0 &&
+            rio_lane_waiting(&rq->lanes[RIO_RECEIVES]) != 0) {
+            if ((entry = uring_next(port)) == NULL)
+                return;
+            uring__receive(rq, entry);
+        }
+        uring__not_due(rq);
+    }
+}
+
+/* -------------------------------------------------------------------------------------- results */
+
+/* 1 if the operation did not do anything and should be written again. */
+static inline int uring__again(int32_t result)
+{
+    return result == -ECANCELED || result == -EAGAIN || result == -EINTR;
+}
+
+static inline void uring__received(rio_rq *rq, int32_t result, uint32_t flags)
+{
+    uring_side *side = uring__side(rq);
+
+    rq->lanes[RIO_RECEIVES].flight = 0;
+    side->more = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
+    if (RIO_UNLIKELY(result < 0)) {
+        if (!uring__again(result))
+            rio_failed(rq, RIO_RECEIVES, rio_code_of_errno(-result));
+    } else if (RIO_LIKELY(rq->stream)) {
+        rio_received(rq, (uint32_t)result);
+    } else {
+        rio_datagram_received(rq, (uint32_t)result, &side->address, side->message.msg_namelen,
+                              (uint32_t)side->message.msg_flags,
+                              (side->message.msg_flags & MSG_TRUNC) != 0);
+    }
+}
+
+static inline void uring__sent(rio_rq *rq, int32_t result)
+{
+    uring_side *side = uring__side(rq);
+
+    rq->lanes[RIO_SENDS].flight = 0;
+    side->blocked = 0;
+    if (RIO_UNLIKELY(result < 0)) {
+        side->blocked = result == -EAGAIN;
+        if (!uring__again(result))
+            rio_failed(rq, RIO_SENDS, rio_send_code(rq, -result));
+    } else if (RIO_LIKELY(rq->stream)) {
+        rio_sent(rq, (size_t)result);
+    } else {
+        rio_datagram_sent(rq, (uint32_t)result);
+    }
+}
+
+static inline void uring__result(uring_port *port, uint64_t number, int32_t result, uint32_t flags)
+{
+    uint64_t owner = number & URING_OWNER_BITS;
+    void *object = (void *)(uintptr_t)(number & ~URING_OWNER_BITS);
+    rio_rq *rq = object;
+
+    if (RIO_UNLIKELY(owner == URING_ERRAND)) {
+        uring_errand_done(port, object, result, flags);
+        return;
+    }
+    port->base.core.counts.in_kernel--;
+    if (RIO_UNLIKELY(owner == URING_NOBODY))
+        return;
+    assert(rq->lanes[owner].flight != 0);
+    if (owner == URING_RECEIVE)
+        uring__received(rq, result, flags);
+    else
+        uring__sent(rq, result);
+    if (RIO_UNLIKELY(rq->retired)) {
+        if (rq->retired == 2)
+            rio_rq_settle(rq);
+    } else if (rio_lane_waiting(&rq->lanes[owner]) != 0) {
+        uring__due(rq);
+    }
+}
+
+/* Handles every result that is in the ring. */
+static void uring__reap(uring_port *port)
+{
+    rio_ring *ring = &port->ring;
+    uint32_t head = atomic_load_explicit(ring->results_head, memory_order_relaxed);
+    uint32_t tail = atomic_load_explicit(ring->results_tail, memory_order_acquire);
+
+    while (head != tail) {
+        struct io_uring_cqe result = ring->results[head & ring->results_mask];
+        head++;
+        uring__result(port, result.user_data, result.res, result.flags);
+    }
+    atomic_store_explicit(ring->results_head, head, memory_order_release);
+}
+
+static void uring__fetch(uring_port *port)
+{
+    uring__reap(port);
+    while (RIO_UNLIKELY(rio_ring_flags(&port->ring) & IORING_SQ_CQ_OVERFLOW)) {
+        if (uring__enter(port, 1, 0, 0, 0) < 0)
+            return;
+        uring__reap(port);
+    }
+}
+
+void uring_turn(uring_port *port, int patient)
+{
+    (void)uring__enter(port, 1, patient ? 1 : 0, PATIENCE_NS, 0);
+    uring__fetch(port);
+}
+
+/* ------------------------------------------------------------------------------------- the wait */
+
+/* The ring, made ready for this thread. 0 or a code. */
+static int32_t uring__here(uring_port *port)
+{
+    uint64_t thread = uring__thread();
+    int error = 0;
+
+    if (RIO_LIKELY(port->thread == thread && !port->parked))
+        return 0;
+    if (port->thread != 0 && port->thread != thread) {
+        if (!port->parked)
+            return RIO_EINVAL; /* rule 10: between two threads stands a park */
+        assert(port->base.core.counts.in_kernel == 0);
+        uint32_t entries = port->ring.entries;
+        rio_ring_close(&port->ring);
+        error = rio_ring_open(&port->ring, entries, entries * RESULTS_PER_ENTRY);
+    }
+    if (error == 0)
+        error = rio_ring_enable(&port->ring);
+    if (error != 0)
+        return rio_code_of_errno(error);
+    port->thread = thread;
+    port->parked = 0;
+    uring_errands_list(port);
+    return 0;
+}
+
+static int64_t uring__now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * (int64_t)NS_PER_SECOND + now.tv_nsec;
+}
+
+/* Sleeps until there is something to tell, or until the time is over. 0 or minus a code. */
+static int32_t uring__sleep(uring_port *port, int64_t timeout_ns)
+{
+    uint32_t loud = port->base.core.loud;
+    int64_t end = timeout_ns > 0 ? uring__now() + timeout_ns : 0;
+
+    for (;;) {
+        int gathers = (port->ring.features & IORING_FEAT_MIN_TIMEOUT) && port->sends != 0;
+        int result = uring__enter(port, 1, 1 + (gathers ? port->sends : 0), timeout_ns,
+                                  gathers ? GATHER_US : 0);
+        uring__fetch(port);
+        if (RIO_UNLIKELY(result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY &&
+                         result != -EAGAIN))
+            return -rio_code_of_errno(-result);
+        if (RIO_LIKELY(loud != port->base.core.loud) || port->watches_stir ||
+            rio_linux_ready(&port->base) || result == -ETIME || result == -EINTR)
+            return 0;
+        if (timeout_ns > 0 && (timeout_ns = end - uring__now()) <= 0)
+            return 0;
+        uring__write(port);
+    }
+}
+
+static int32_t uring__wait(rio_port *handle, rio_port_event *events, uint32_t size,
+                           int64_t timeout_ns)
+{
+    int32_t code = 0;
+    uring_port *port = uring_port_of(handle, &code);
+
+    if (RIO_UNLIKELY(port == NULL || (code = uring__here(port)) != 0))
+        return -code;
+    if (RIO_UNLIKELY(events == NULL || size == 0))
+        return -(events == NULL ? RIO_EFAULT : RIO_EINVAL);
+    port->base.core.counts.waits++;
+    uring__write(port);
+    if (timeout_ns != 0 && !rio_linux_ready(&port->base) && !port->watches_stir &&
+        rio_bell_may_sleep(&port->base.bell))
+        code = uring__sleep(port, timeout_ns);
+    else if (rio_ring_written(&port->ring) != 0 || rio_ring_stirs(&port->ring))
+        uring_turn(port, 0);
+    rio_bell_awake(&port->base.bell);
+    if (RIO_UNLIKELY(code < 0))
+        return code;
+    uint32_t ready = rio_linux_ready(&port->base), count = 0;
+    if (RIO_UNLIKELY(port->watches_stir))
+        count = uring_watches_take(port, events, size - ready); /* room for one other stays */
+    return (int32_t)(count + rio_linux_take(&port->base, events + count, size - count));
+}
+
+static int32_t uring__pending(rio_port *handle)
+{
+    int32_t code = 0;
+    const uring_port *port = uring_port_of(handle, &code);
+    if (port == NULL)
+        return 0;
+    return port->first_due != NULL || port->first_errand != NULL || port->watches_stir ||
+           rio_linux_ready(&port->base) || rio_ring_written(&port->ring) != 0 ||
+           rio_ring_stirs(&port->ring);
+}
+
+static void uring__progress(rio_core *core)
+{
+    uring_port *port = (uring_port *)core;
+    if (uring__here(port) != 0)
+        return;
+    uring__write(port);
+    if (rio_ring_written(&port->ring) != 0 || rio_ring_stirs(&port->ring))
+        uring_turn(port, 0);
+}
+
+/* -------------------------------------------------------------------------------- taking back */
+
+/* Ends everything that is in the kernel; 0, or a code if that cannot be done from here. */
+static int32_t uring__recall(uring_port *port)
+{
+    uint64_t *in_kernel = &port->base.core.counts.in_kernel;
+
+    if (port->thread == 0 || port->parked)
+        return 0;
+    if (port->thread != uring__thread())
+        return RIO_EINVAL;
+    for (int turn = 0; turn < PARK_TURNS && *in_kernel != 0; turn++) {
+        uring_cancel(port, URING_NOBODY);
+        uring_turn(port, turn != 0);
+    }
+    if (*in_kernel != 0)
+        return RIO_EWOULDBLOCK;
+    rio_ring_disown(&port->ring);
+    port->parked = 1;
+    return 0;
+}
+
+static int32_t uring__park(rio_port *handle)
+{
+    int32_t code = 0;
+    uring_port *port = uring_port_of(handle, &code);
+    return port != NULL ? uring__recall(port) : code;
+}
+
+static int32_t uring__attach(rio_core *core, rio_rq *rq)
+{
+    (void)core;
+    return rio_socket_kind(rq->socket, &rq->stream);
+}
+
+static void uring__detach(rio_core *core, rio_rq *rq)
+{
+    uring_port *port = (uring_port *)core;
+
+    uring__not_due(rq);
+    if (!rio_core_ours(core) || port->ring.descriptor < 0) {
+        /* The kernel's operation is the parent's, or was given up: nothing comes back. */
+        rq->lanes[RIO_RECEIVES].flight = rq->lanes[RIO_SENDS].flight = 0;
+        return;
+    }
+    if (rq->lanes[RIO_RECEIVES].flight == 0 && rq->lanes[RIO_SENDS].flight == 0)
+        return;
+    for (int i = 0; i < 2; i++)
+        if (rq->lanes[i].flight != 0)
+            uring_cancel(port, (uint64_t)(uintptr_t)rq | (uint64_t)i);
+    uring_turn(port, 0);
+    for (int i = 0; i < URING_PATIENCE; i++) {
+        if (rq->lanes[RIO_RECEIVES].flight == 0 && rq->lanes[RIO_SENDS].flight == 0)
+            break;
+        uring_turn(port, 1);
+    }
+    uring__not_due(rq);
+}
+
+/* ----------------------------------------------------------------------------- birth and death */
+
+static void uring__shut(rio_core *core)
+{
+    uring_port *port = (uring_port *)core;
+
+    if (!rio_core_ours(core))
+        rio_ring_orphan(&port->ring);
+    else if (uring__recall(port) != 0) /* not our thread's: the kernel cancels by itself */
+        rio_ring_close(&port->ring);
+    rio_linux_port_end(&port->base);
+    uring_errands_end(port);
+    rio_ring_close(&port->ring);
+    free(port->gathers);
+    free(port);
+}
+
+static rio_core *uring__open(const rio_port_options *options)
+{
+    uint32_t depth = options != NULL && options->depth != 0 ? options->depth : DEPTH;
+    if (depth > DEPTH_MAX)
+        depth = DEPTH_MAX;
+    uring_port *port = (uring_port *)rio_linux_port_begin(&uring_driver, options, sizeof *port);
+    if (port == NULL)
+        return NULL;
+    uring_errands_begin(port);
+    int error = rio_ring_open(&port->ring, depth, depth * RESULTS_PER_ENTRY);
+    if (error == 0)
+        port->gathers = calloc(port->ring.entries, sizeof *port->gathers);
+    if (error == 0 && port->gathers != NULL)
+        return &port->base.core;
+    uring__shut(&port->base.core);
+    rio_refuse(error != 0 ? rio_code_of_errno(error) : RIO_ENOBUFS);
+    return NULL;
+}
+
+static rio_port *uring__create(const rio_port_options *options)
+{
+    return rio_linux_port_create(uring__open(options));
+}
+
+static void uring__close(rio_port *handle)
+{
+    rio_core *core = rio_handle_object(handle, RIO_KIND_PORT);
+    if (core != NULL && core->driver == &uring_driver)
+        uring__shut(core);
+}
+
+/* What /proc/sys/kernel/io_uring_disabled says; 0 where it does not exist (before Linux 6.6). */
+static int uring__disabled(void)
+{
+    char digit = '0';
+    int file = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        ssize_t got = read(file, &digit, 1);
+        (void)got;
+        close(file);
+    }
+    return digit - '0';
+}
+
+static int32_t uring__probe(char *reason, uint32_t size)
+{
+    rio_ring ring;
+    const char *cause;
+    int error = rio_ring_open(&ring, 8, 16);
+
+    if (error == 0) {
+        rio_ring_close(&ring);
+        return 0;
+    }
+    if (error == EPERM && uring__disabled() > 0)
+        cause = "the sysctl kernel.io_uring_disabled forbids it; set it to 0, or put the process "
+                "into kernel.io_uring_group";
+    else if (error == EPERM || error == EACCES)
+        cause = "a seccomp filter, as containers have by default, forbids it; run with a profile "
+                "that allows the io_uring system calls";
+    else if (error == ENOSYS)
+        cause = "this kernel is built without it, or a sandbox hides it; allow the io_uring "
+                "system calls there, or use a kernel that has them";
+    else if (error == EINVAL)
+        cause = "this kernel is older than Linux 5.19; update it";
+    else if (error == ENOMEM || error == EMFILE || error == ENFILE)
+        cause = "the process is at a limit; raise ulimit -n or ulimit -l";
+    else
+        cause = "the reason is not known to us";
+    if (reason != NULL && size != 0)
+        snprintf(reason, size, "io_uring_setup failed (%s): %s.", strerror(error), cause);
+    return error;
+}
+
+/* ----------------------------------------------------------------------------------- the tables */
+
+static RIO_CQ RIO_CALL uring__create_completion_queue(uint32_t size,
+                                                      RIO_NOTIFICATION_COMPLETION *notification)
+{
+    return rio_emulation_create_completion_queue(&uring_driver, size, notification);
+}
+
+static RIO_RQ RIO_CALL uring__create_request_queue(rio_socket socket, uint32_t max_receives,
+                                                   uint32_t max_receive_buffers,
+                                                   uint32_t max_sends, uint32_t max_send_buffers,
+                                                   RIO_CQ receive_cq, RIO_CQ send_cq,
+                                                   void *context)
+{
+    return rio_emulation_create_request_queue(&uring_driver, socket, max_receives,
+                                              max_receive_buffers, max_sends, max_send_buffers,
+                                              receive_cq, send_cq, context);
+}
+
+const rio_driver uring_driver = {
+    .rq_bytes = sizeof(uring_side),
+    .open = uring__open,
+    .shut = uring__shut,
+    .attach = uring__attach,
+    .detach = uring__detach,
+    .start = uring__start,
+    .progress = uring__progress,
+};
+
+const rio_provider rio_provider_uring = {
+    .size = sizeof(rio_provider),
+    .capabilities = RIO_CAP_SEND_MEMORY | RIO_CAP_RECEIVE_MEMORY | RIO_CAP_DATAGRAM,
+    .name = "uring",
+    .probe = uring__probe,
+    .rio = RIO_EMULATION_TABLE(uring__create_completion_queue, uring__create_request_queue),
+    .port = {
+        .size = sizeof(rio_port_table),
+        .create = uring__create,
+        .close = uring__close,
+        .wait = uring__wait,
+        .pending = uring__pending,
+        .post = rio_linux_post,
+        .watch = uring_watch,
+        .accept = uring_accept,
+        .accept_stop = uring_accept_stop,
+        .connect = uring_connect,
+        .connect_stop = uring_connect_stop,
+        .retire = rio_linux_retire,
+        .park = uring__park,
+        .statistics = rio_linux_statistics,
+    },
+    .send_memory = rio_emulation_send_memory,
+    .receive_memory = rio_emulation_receive_memory,
+};

@@ -1,0 +1,101 @@
+/* uring.h: what uring.c (requests, waiting) and errands.c (everything else that a port asks of the
+ * kernel) know of each other. */
+#ifndef ZERIO_URING_H
+#define ZERIO_URING_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "linux.h"
+#include "ring.h"
+
+/* The two low bits of an entry's number say whose it is; the rest is a pointer to the owner. */
+enum uring_owner {
+    URING_RECEIVE = RIO_RECEIVES, /* a request queue */
+    URING_SEND = RIO_SENDS,
+    URING_ERRAND = 2,
+    URING_NOBODY = 3 /* a cancellation: what it did is seen elsewhere */
+};
+
+/* How often a call waits a moment for the kernel to let go of a cancelled operation. Cancelling
+ * takes no time for what io_uring polls, that is for everything we do; this is for the rest. */
+#define URING_PATIENCE 10
+
+#define URING_OWNER_BITS ((uint64_t)3)
+
+enum uring_errand_kind { URING_BELL = 1, URING_WATCHES, URING_ACCEPT, URING_CONNECT };
+
+/* One operation that a port keeps in the kernel beside those of request queues. */
+typedef struct uring_errand {
+    uint8_t kind;
+    uint8_t busy;    /* the kernel has it, or will at the next submission */
+    uint8_t listed;  /* waits to be handed over */
+    uint8_t stopped; /* nobody wants its results any more */
+    uint8_t held;    /* whoever stopped it is still looking at it */
+    int descriptor;
+    uint64_t key;
+    struct uring_errand *next; /* of those that are listed */
+} uring_errand;
+
+/* Descriptions of a gathered send: the kernel reads them while the entry is submitted. */
+typedef struct uring_gather {
+    struct msghdr message;
+    struct iovec pieces[RIO_GATHER_MAX];
+} uring_gather;
+
+typedef struct uring_port {
+    rio_linux_port base; /* first: handles of ports lead to it */
+    rio_ring ring;
+    uint64_t thread; /* whose ring it is; 0: nobody's yet */
+    uint8_t parked;
+    uint8_t watches_stir; /* the inner epoll instance has something */
+    uint32_t sends;       /* submission entries of sends, not yet handed over */
+    rio_rq *first_due, *last_due;
+    uring_gather *gathers; /* one for each submission entry */
+    uring_errand *first_errand;
+    uring_errand **errands; /* accepts and connects by descriptor */
+    uint32_t errands_length;
+    uring_errand bell;
+    uring_errand watches;
+    rio_interests watched;
+} uring_port;
+
+/* The driver's part of a request queue. */
+typedef struct uring_side {
+    rio_rq *next, *previous; /* of those that are due */
+    uint8_t due;
+    uint8_t more;    /* the kernel said that the socket holds more than was received */
+    uint8_t blocked; /* a send came back without having sent: ask for room first */
+    struct msghdr message; /* a datagram's receive: must stay until it is over */
+    struct iovec piece;
+    struct sockaddr_in6 address;
+} uring_side;
+
+/* uring.c */
+extern const rio_driver uring_driver;
+/* A cleared submission entry, counted; null if the kernel takes none. */
+struct io_uring_sqe *uring_next(uring_port *);
+/* Submits, looks for results for a moment if `patient`, and handles them. */
+void uring_turn(uring_port *, int patient);
+/* Asks for the end of one operation. */
+void uring_cancel(uring_port *, uint64_t number);
+static inline uring_port *uring_port_of(const rio_port *handle, int32_t *code)
+{
+    return (uring_port *)rio_linux_port_of(handle, &uring_driver, code);
+}
+
+/* errands.c */
+void uring_errands_begin(uring_port *);
+void uring_errands_end(uring_port *);
+/* All that are not in the kernel and should be, after a new ring or a park. */
+void uring_errands_list(uring_port *);
+void uring_errands_submit(uring_port *);
+void uring_errand_done(uring_port *, uring_errand *, int32_t result, uint32_t flags);
+uint32_t uring_watches_take(uring_port *, rio_port_event *, uint32_t size);
+int32_t uring_watch(rio_port *, rio_socket, uint32_t mask, uint64_t key);
+int32_t uring_accept(rio_port *, rio_socket, uint64_t key);
+int32_t uring_accept_stop(rio_port *, rio_socket);
+int32_t uring_connect(rio_port *, rio_socket, const void *address, uint32_t length, uint64_t key);
+int32_t uring_connect_stop(rio_port *, rio_socket);
+
+#endif
