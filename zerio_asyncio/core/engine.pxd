@@ -120,6 +120,7 @@ cdef class Engine(TimerOwner):
     cdef int _flush(self) except -1
 
     cdef uint32_t _outstanding(self)
+    cdef int _check_attached(self) except -1
     cdef int _wake(self) except -1
     cdef TimerHandle _call_at(self, double when, callback, tuple args, context, str method)
 

@@ -95,8 +95,8 @@ cdef class Engine(TimerOwner):
         self.ready_mask = READY_ROOM - 1
         self.endpoints = set()
         self.dirty = []
-        # asyncio's loop starts closed=False; until attach() there is nothing to run on.
-        self._closed = False
+        # Opened by the standard library's __init__: one that never got there has nothing to close.
+        self._closed = True
         self.slow_callback_duration = 0.1
 
     def __dealloc__(self):
@@ -106,14 +106,16 @@ cdef class Engine(TimerOwner):
 
     # ---------------------------------------------------------------- wiring
 
-    def _attach(self, uintptr_t provider, uintptr_t port, SlicePool pool, uint32_t queue_size,
-                uint32_t send_depth, error_of, last_error):
+    def _attach(self, uintptr_t provider, uintptr_t port, SlicePool pool not None,
+                uint32_t queue_size, uint32_t send_depth, error_of, last_error):
         """Take the provider and the port (addresses), make the completion queue.
 
         ``error_of`` turns a Winsock code into an OSError, ``last_error`` gives the code of the
         last refused call. The caller keeps provider and port alive until ``_detach``.
         """
         cdef RIO_NOTIFICATION_COMPLETION notification
+        if self.port is not NULL:
+            raise RuntimeError("the engine is attached already")
         self.provider = <const rio_provider *>provider
         self.error_of = error_of
         self.last_error = last_error
@@ -134,6 +136,7 @@ cdef class Engine(TimerOwner):
         """Retire every endpoint, fetch what is outstanding, give all memory back."""
         cdef Endpoint endpoint
         cdef double limit = clock_seconds() + DRAIN_LIMIT
+        cdef int64_t pause = 0
         self._forget_callbacks()
         if self.port is NULL:
             return
@@ -141,10 +144,10 @@ cdef class Engine(TimerOwner):
             endpoint.let_go()
         self._drop_accepted()
         while self._outstanding() and clock_seconds() < limit:
+            if self.provider.port.wait(self.port, self.events, 0, pause) < 0:
+                break  # the port is the parent's: nothing will come to this child
             self._dispatch_results()
-            if self._outstanding():
-                if self.provider.port.wait(self.port, self.events, 0, 10_000_000) < 0:
-                    break  # a fork's child: nothing will come
+            pause = 10_000_000
         self.provider.rio.RIOCloseCompletionQueue(self.queue)
         self.endpoints.clear()
         self.dirty.clear()
@@ -183,13 +186,20 @@ cdef class Engine(TimerOwner):
 
     def _accept(self, int descriptor, uint64_t key):
         """Report connections on a listening descriptor to ``_port_accepted``."""
-        cdef int32_t refused = self.provider.port.accept(self.port, <size_t>descriptor, key)
+        cdef int32_t refused
+        self._check_attached()
+        refused = self.provider.port.accept(self.port, <size_t>descriptor, key)
         if refused:
             raise self.error_of(refused)
 
     def _accept_stop(self, int descriptor):
         if self.port is not NULL:
             self.provider.port.accept_stop(self.port, <size_t>descriptor)
+
+    cdef int _check_attached(self) except -1:
+        if self.port is NULL:
+            raise RuntimeError("Event loop is closed")
+        return 0
 
     cdef object refusal(self):
         """The OSError of the call that was refused just now."""
@@ -513,8 +523,6 @@ cdef class Engine(TimerOwner):
         cdef int32_t count
         cdef rio_port *port = self.port
         cdef const rio_provider *provider = self.provider
-        if port is NULL:
-            raise RuntimeError("Event loop is closed")
         if self.event_next < self.event_count:
             return 0
         if timeout != 0 and not self.armed:
@@ -602,6 +610,7 @@ cdef class Engine(TimerOwner):
         The standard library's ``run_forever`` calls this in a loop until ``_stopping``; staying
         in here saves it, and every tick, a Python call.
         """
+        self._check_attached()
         self.polled = 0.0
         while True:
             self.tick()
@@ -623,6 +632,7 @@ cdef class Engine(TimerOwner):
 
     def _engine_counts(self):
         """Slices in use, their high-water mark, slabs, endpoints, gathered writes."""
+        self._check_attached()
         return (self.pool.slices_in_use, self.pool.slices_high_water, self.pool.slabs,
                 len(self.endpoints), self.gathered)
 

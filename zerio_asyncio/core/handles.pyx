@@ -49,6 +49,12 @@ cdef class Handle:
         if loop.get_debug():
             self._source_traceback = format_helpers.extract_stack(sys._getframe())
 
+    @property
+    def __class__(self):
+        # asyncio promises a Handle, and people ask isinstance(). Its class cannot be inherited
+        # from here: it lays its slots out itself.
+        return asyncio.Handle
+
     def cancel(self):
         """Let the callback never run; harmless if it ran or was cancelled already."""
         if not self._cancelled:
@@ -106,7 +112,7 @@ cdef class Handle:
         return 0
 
     def _repr_info(self):
-        info = [self.__class__.__name__]
+        info = [type(self).__name__]
         if self._cancelled:
             info.append("cancelled")
         if self._callback is not None:
@@ -131,6 +137,10 @@ cdef class TimerHandle(Handle):
         Handle.__init__(self, callback, args, loop, context)
         self._when = when
         self.index = -1
+
+    @property
+    def __class__(self):
+        return asyncio.TimerHandle
 
     def cancel(self):
         """Let the callback never run and take the timer out of the loop at once."""

@@ -26,6 +26,8 @@ cdef class SlicePool:
     """The slices of one loop. Sizes are bytes; ``MemoryError`` when the system has none left."""
 
     def __cinit__(self, uint32_t slice_size, uint32_t slab_size):
+        if slice_size == 0 or slab_size < slice_size or slab_size % slice_size:
+            raise ValueError(f"a slab of {slab_size} bytes has no slices of {slice_size} bytes")
         self.slice_size = slice_size
         self.slab_size = slab_size
         self.slices_a_slab = slab_size // slice_size

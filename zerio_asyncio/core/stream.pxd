@@ -44,6 +44,7 @@ cdef class StreamTransport(Endpoint):
     cdef readonly bint _closing
     cdef readonly bint _paused
     cdef readonly bint _eof
+    cdef readonly bint _protocol_paused
     cdef object _protocol
     cdef object context        # of the task that made the transport: callbacks run in it
     cdef object __weakref__
@@ -60,6 +61,7 @@ cdef class StreamTransport(Endpoint):
     cdef bint lost                 # closed for the protocol; results only return memory
     cdef unsigned int dropped      # writes after the connection was lost
     cdef object receiver           # bound data_received, or view_received
+    cdef str calling               # the method that is being called, for the report if it raises
 
     # --- receiving: `receiving` while the provider has the slice or `large`
     cdef bint receiving
@@ -84,7 +86,6 @@ cdef class StreamTransport(Endpoint):
     cdef size_t unsent             # bytes of all chunks: what get_write_buffer_size says
     cdef size_t high_water
     cdef size_t low_water
-    cdef bint protocol_paused
     cdef object empty_waiter
 
     # receiving
@@ -116,6 +117,9 @@ cdef class StreamTransport(Endpoint):
     cdef void _drop_unissued(self) noexcept
     # life
     cdef int _attach(self) except -1
+    cdef int _close(self, object context) except -1
+    cdef int _lose(self, object exc, object context) except -1
+    cdef int _break(self, object exc, str message, object context) except -1
     cdef void _retire(self) noexcept
     cdef void _finished(self) noexcept
     cdef int _call(self, object function, object argument) except -1

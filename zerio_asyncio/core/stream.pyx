@@ -24,7 +24,7 @@ import logging
 import socket
 import sys
 import warnings
-from asyncio import base_events, constants, trsock
+from asyncio import base_events, constants, transports, trsock
 
 from cpython.buffer cimport (
     PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer)
@@ -112,7 +112,16 @@ cdef class StreamTransport(Endpoint):
     _sendfile_compatible = constants._SendfileMode.FALLBACK
     _start_tls_compatible = True
 
-    def __init__(self, Engine loop, sock, protocol, waiter=None, extra=None, server=None):
+    def __cinit__(self):
+        # Closed until __init__ has succeeded: what never began has nothing to lose.
+        self._closing = True
+        self.dropped = 1
+
+    def __init__(self, Engine loop not None, sock, protocol, waiter=None, extra=None,
+                 server=None):
+        loop._check_attached()
+        if self.engine is not None:
+            raise RuntimeError("a transport is made once")
         self.engine = loop
         self._loop = loop
         self._extra = {} if extra is None else dict(extra)
@@ -141,6 +150,8 @@ cdef class StreamTransport(Endpoint):
             server._attach(self) if SERVER_KNOWS_TRANSPORTS else server._attach()
         self._loop._transports[self.descriptor] = self
         self.context = PyContext_CopyCurrent()
+        self._closing = False
+        self.dropped = 0
         loop.soon(self._begin, (waiter,), None)
 
     def __dealloc__(self):
@@ -154,7 +165,7 @@ cdef class StreamTransport(Endpoint):
             self._leave_server()
 
     def __repr__(self):
-        info = [self.__class__.__name__]
+        info = [type(self).__name__]
         if self._sock is None:
             info.append("closed")
         elif self._closing:
@@ -165,6 +176,12 @@ cdef class StreamTransport(Endpoint):
             info.append(
                 f"write=<{'polling' if self.unsent else 'idle'}, bufsize={self.unsent}>")
         return "<{}>".format(" ".join(info))
+
+    @property
+    def __class__(self):
+        # asyncio promises a Transport, its sendfile asks for this subclass, and neither can be
+        # inherited from here: they lay their slots out themselves.
+        return transports._FlowControlMixin
 
     # ----------------------------------------------------------------- life
 
@@ -213,38 +230,45 @@ cdef class StreamTransport(Endpoint):
 
     def close(self):
         """Send what was written, then close; ``connection_lost(None)`` follows."""
-        if self._closing:
-            return
-        self._closing = True
-        if self.unsent == 0:
-            self.dropped += 1
-            self._loop.call_soon(self._call_connection_lost, None)
+        self._close(None)
 
     def abort(self):
         """Close at once and forget what was written."""
-        self._force_close(None)
+        self._lose(None, None)
 
     def _force_close(self, exc):
-        if self.dropped:
-            return
-        self._drop_unissued()
-        self._closing = True
-        self.dropped += 1
-        self._loop.call_soon(self._call_connection_lost, exc)
+        self._lose(exc, None)
 
     def _fatal_error(self, exc, message="Fatal error on transport"):
+        self._break(exc, message, None)
+
+    # For the three below: `context` is where connection_lost will run, None for a copy of the
+    # caller's. The engine's own calls have no context, so those give the connection's.
+
+    cdef int _close(self, object context) except -1:
+        if not self._closing:
+            self._closing = True
+            if self.unsent == 0:
+                self.dropped += 1
+                self.engine.soon(self._call_connection_lost, (None,), context)
+        return 0
+
+    cdef int _lose(self, object exc, object context) except -1:
+        if not self.dropped:
+            self._drop_unissued()
+            self._closing = True
+            self.dropped += 1
+            self.engine.soon(self._call_connection_lost, (exc,), context)
+        return 0
+
+    cdef int _break(self, object exc, str message, object context) except -1:
         # Anything that the network does to a connection is no news; what the program does is.
         if isinstance(exc, OSError):
             if self._loop.get_debug():
                 logger.debug("%r: %s", self, message, exc_info=exc)
         else:
-            self._loop.call_exception_handler({
-                "message": message,
-                "exception": exc,
-                "transport": self,
-                "protocol": self._protocol,
-            })
-        self._force_close(exc)
+            self._report(exc, message)
+        return self._lose(exc, context)
 
     def _call_connection_lost(self, exc):
         try:
@@ -363,7 +387,8 @@ cdef class StreamTransport(Endpoint):
                 self.queue, PyBytes_AS_STRING(self.large), self.receive_size, 0,
                 <void *><size_t>RECEIVE)
         if not accepted:
-            self._fatal_error(self.engine.refusal(), "Fatal read error on socket transport")
+            self._break(self.engine.refusal(), "Fatal read error on socket transport",
+                        self.context)
             return 0
         self.receiving = True
         self.outstanding += 1
@@ -394,12 +419,11 @@ cdef class StreamTransport(Endpoint):
 
     cdef int _deliver(self) except -1:
         """Hand over what is held, as long as the protocol wants it, and post the next receive."""
-        cdef object message = "data_received"
         while self.held and not self._paused and not self._closing:
             if self.held_status != 0:
                 self.held = False
-                self._fatal_error(self.engine.error_of(self.held_status),
-                                  "Fatal read error on socket transport")
+                self._break(self.engine.error_of(self.held_status),
+                            "Fatal read error on socket transport", self.context)
                 return 0
             if self.held_to == 0:
                 self.held = False
@@ -407,20 +431,21 @@ cdef class StreamTransport(Endpoint):
                 return 0
             try:
                 if self.kind == PLAIN:
+                    self.calling = "data_received"
                     self.held = False
                     self._deliver_plain(self.held_to - self.held_from)
                 elif self.kind == BUFFERED:
-                    message = "buffer_updated"
                     self._deliver_buffered()
                 else:
-                    message = "view_received"
+                    self.calling = "view_received"
                     self.held = False
                     self._deliver_view(self.held_to - self.held_from)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:
                 self.held = False
-                self._fatal_error(exc, f"Fatal error: protocol.{message}() call failed.")
+                self._break(exc, f"Fatal error: protocol.{self.calling}() call failed.",
+                            self.context)
                 return 0
         if not self.receiving:
             self._post()
@@ -453,6 +478,7 @@ cdef class StreamTransport(Endpoint):
         cdef object protocol = self._protocol
         while self.held_from < self.held_to:
             count = self.held_to - self.held_from
+            self.calling = "get_buffer"
             buffer = self.context.run(protocol.get_buffer, count)
             PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
             if view.len == 0:
@@ -463,6 +489,7 @@ cdef class StreamTransport(Endpoint):
             PyBuffer_Release(&view)
             self.held_from += <uint32_t>count
             self.held = self.held_from < self.held_to
+            self.calling = "buffer_updated"
             self._call(protocol.buffer_updated, count)
             if self._paused or self._closing or self._protocol is not protocol:
                 break
@@ -505,10 +532,10 @@ cdef class StreamTransport(Endpoint):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
-            self._fatal_error(exc, "Fatal error: protocol.eof_received() call failed.")
+            self._break(exc, "Fatal error: protocol.eof_received() call failed.", self.context)
             return 0
         if not keep_open:
-            self.close()
+            self._close(self.context)
         return 0
 
     cdef void _resize_receives(self, uint32_t count) noexcept:
@@ -572,7 +599,8 @@ cdef class StreamTransport(Endpoint):
         return 0
 
     cdef int _drop_write(self) except -1:
-        if self.dropped >= WARN_AFTER:
+        # Once: who does not look at is_closing() would fill the log.
+        if self.dropped == WARN_AFTER:
             logger.warning("socket.send() raised exception.")
         self.dropped += 1
         return 0
@@ -704,7 +732,8 @@ cdef class StreamTransport(Endpoint):
         if flags and deferred:
             self.provider.rio.RIOSend(self.queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
         if self.issued < last and self.issued == 0:
-            self._fatal_error(self.engine.refusal(), "Fatal write error on socket transport")
+            self._break(self.engine.refusal(), "Fatal write error on socket transport",
+                        self.context)
         return 0
 
     cdef int _issue(self, Chunk *chunk, uint32_t flags) noexcept:
@@ -729,12 +758,12 @@ cdef class StreamTransport(Endpoint):
         if self.lost or self.dropped:
             return 0
         if status != 0:
-            self._fatal_error(self.engine.error_of(status),
-                              "Fatal write error on socket transport")
+            self._break(self.engine.error_of(status), "Fatal write error on socket transport",
+                        self.context)
             return 0
         if self.count > self.issued:
             self.engine.mark_dirty(self)
-        if self.protocol_paused and self.unsent <= self.low_water:
+        if self._protocol_paused and self.unsent <= self.low_water:
             self._resume_protocol()
         if self.unsent == 0:
             self._all_sent()
@@ -809,9 +838,9 @@ cdef class StreamTransport(Endpoint):
         self._maybe_pause_protocol()
 
     def _maybe_pause_protocol(self):
-        if self.unsent <= self.high_water or self.protocol_paused:
+        if self.unsent <= self.high_water or self._protocol_paused:
             return
-        self.protocol_paused = True
+        self._protocol_paused = True
         try:
             self._protocol.pause_writing()
         except (SystemExit, KeyboardInterrupt):
@@ -820,7 +849,7 @@ cdef class StreamTransport(Endpoint):
             self._report(exc, "protocol.pause_writing() failed")
 
     cdef int _resume_protocol(self) except -1:
-        self.protocol_paused = False
+        self._protocol_paused = False
         try:
             self.context.run(self._protocol.resume_writing)
         except (SystemExit, KeyboardInterrupt):

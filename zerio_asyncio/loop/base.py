@@ -145,6 +145,11 @@ class BaseLoop(Engine):
         super().close()  # type: ignore[misc]
         self._rio_port.close()
 
+    def _tear_down(self) -> None:
+        """Give back what ``_set_up`` took."""
+        self._detach()
+        self._rio_port.close()
+
     # ------------------------------------------------------------- transports
 
     def _make_socket_transport(

@@ -21,4 +21,9 @@ class RioEventLoop(BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
 
     def __init__(self, options: LoopOptions | None = None) -> None:
         self._set_up(options)
-        asyncio.SelectorEventLoop.__init__(self, PortSelector(self))
+        try:
+            asyncio.SelectorEventLoop.__init__(self, PortSelector(self))
+        except BaseException:  # no descriptor left for the self-pipe
+            self._closed = True
+            self._tear_down()
+            raise

@@ -7,6 +7,8 @@ the engine's tick, so ``select`` itself is only for others who hold the selector
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import selectors
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -63,7 +65,12 @@ class PortSelector(selectors.BaseSelector):
         key = selectors.SelectorKey(fileobj, descriptor_of(fileobj), events, data)
         if key.fd in self._keys:
             raise KeyError(f"{fileobj!r} (FD {key.fd}) is already registered")
-        self._engine._watch(key.fd, events)
+        try:
+            self._engine._watch(key.fd, events)
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:  # a plain file: what epoll says, as users know it
+                raise PermissionError(errno.EPERM, os.strerror(errno.EPERM)) from None
+            raise
         self._keys[key.fd] = key
         return key
 
