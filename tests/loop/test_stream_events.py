@@ -306,6 +306,7 @@ async def test_repr_tells_the_state(loop):
     peer.close()
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # its socket's own
 def test_an_unclosed_transport_warns_when_it_is_collected(loop, protocol):
     """An open transport is the loop's to keep, so its end comes after the loop's."""
     import gc

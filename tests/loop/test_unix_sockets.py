@@ -82,7 +82,6 @@ async def test_the_file_goes_with_its_server(loop, path):
     assert os.path.exists(path)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="abstract names are Linux's")
 @pytest.mark.parametrize("as_bytes", [False, True])
 async def test_abstract_names(loop, as_bytes):
     name = f"\0zerio-test-{os.getpid()}"

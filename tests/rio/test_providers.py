@@ -3,41 +3,19 @@
 The refusals are real: a seccomp filter answers io_uring_setup as container runtimes do.
 """
 
-import ctypes
 import errno
 import logging
 import os
 import platform
-import struct
 
 import pytest
 
 from tests.rio.isolated import isolated
+from tests.rio.seccomp import IO_URING_SETUP, forbid
 from zerio_asyncio.rio import CompletionPort, Provider, available, by_name, known, pick
 
 LINUX = platform.system() == "Linux"
 pytestmark = pytest.mark.skipif(not LINUX, reason="seccomp is Linux'")
-
-IO_URING_SETUP = 425  # the same number on every architecture
-
-
-def forbid_io_uring(error):
-    """Make io_uring_setup fail with ``error``, for this process and for good."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    allow, refuse = 0x7FFF0000, 0x00050000 | error
-    program = b"".join(
-        struct.pack("=HBBI", *step)
-        for step in (
-            (0x20, 0, 0, 0),  # load the system call's number
-            (0x15, 0, 1, IO_URING_SETUP),
-            (0x06, 0, 0, refuse),
-            (0x06, 0, 0, allow),
-        )
-    )
-    steps = ctypes.create_string_buffer(program)
-    filter_ = struct.pack("@HP", 4, ctypes.addressof(steps))
-    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
-    assert libc.prctl(22, 2, filter_, 0, 0) == 0, os.strerror(ctypes.get_errno())
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +91,7 @@ def fall_back(error):
     handler.emit = lambda record: records.append(record.getMessage())
     logging.getLogger("zerio_asyncio").addHandler(handler)
     logging.getLogger("zerio_asyncio").setLevel(logging.DEBUG)
-    forbid_io_uring(error)
+    forbid(IO_URING_SETUP, error)
     assert [provider.name for provider in available()] == ["epoll"]
     refusal = by_name("uring").probe()
     assert refusal.errno == error
@@ -135,7 +113,7 @@ def test_a_named_provider_is_never_replaced(error):
 
 
 def refuse(error):
-    forbid_io_uring(error)
+    forbid(IO_URING_SETUP, error)
     for ask in (lambda: pick("uring"), lambda: CompletionPort("uring")):
         try:
             ask()
@@ -159,7 +137,7 @@ def test_a_refusal_names_cause_and_cure():
 
 
 def explain():
-    forbid_io_uring(errno.EPERM)
+    forbid(IO_URING_SETUP, errno.EPERM)
     text = by_name("uring").probe().strerror
     assert any(word in text for word in ("seccomp", "container", "io_uring_disabled")), text
     assert len(text) < 512
@@ -173,7 +151,7 @@ def test_a_port_of_a_refused_provider_is_refused_too():
 def refuse_create():
     from zerio_asyncio.rio._rio import ffi, lib
 
-    forbid_io_uring(errno.EPERM)
+    forbid(IO_URING_SETUP, errno.EPERM)
     assert by_name("uring").c.port.create(ffi.NULL) == ffi.NULL
     assert lib.rio_last_error() != 0
 

@@ -1,0 +1,169 @@
+"""Each example is started as a user would start it, talked to with plain sockets, and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+SECONDS = 20
+
+
+def start(name: str, *arguments: str) -> subprocess.Popen[str]:
+    # -X dev: an example leaves nothing unclosed behind it.
+    return subprocess.Popen(
+        [sys.executable, "-X", "dev", str(EXAMPLES / name), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextlib.contextmanager
+def serving(name: str, *arguments: str, end: int = signal.SIGTERM):
+    """Runs a server and gives its address; afterwards it must have ended cleanly."""
+    process = start(name, *arguments)
+    try:
+        line = process.stdout.readline()
+        found = re.search(r"([\d.]+):(\d+)", line)
+        assert found, (line, process.stderr.read() if process.poll() is not None else "")
+        yield found[1], int(found[2])
+        process.send_signal(end)
+        _, errors = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, errors
+        assert errors == ""
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def dial(address) -> socket.socket:
+    return socket.create_connection(address, timeout=SECONDS)
+
+
+def receive_exactly(sock: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = sock.recv(size - len(data))
+        assert part, f"the end after {len(data)} of {size} bytes"
+        data += part
+    return bytes(data)
+
+
+SERVERS = [
+    ("echo_protocol.py",),
+    ("echo_buffered.py",),
+    ("echo_registered.py",),
+    ("echo_streams.py", "server"),
+]
+
+
+@pytest.mark.parametrize("command", SERVERS, ids=lambda command: command[0])
+def test_echo_servers_echo(command):
+    with serving(*command) as address, dial(address) as first, dial(address) as second:
+        for sock in (first, second):
+            sock.sendall(b"hello\n")
+            assert receive_exactly(sock, 6) == b"hello\n"
+        large = bytes(range(11, 250)) * 500 + b"\n"
+        for _ in range(3):
+            first.sendall(large[-60_000:])
+            assert receive_exactly(first, 60_000) == large[-60_000:]
+
+
+@pytest.mark.parametrize("command", SERVERS, ids=lambda command: command[0])
+def test_echo_servers_end_on_an_interrupt(command):
+    with serving(*command, end=signal.SIGINT) as address, dial(address) as sock:
+        sock.sendall(b"x\n")
+        assert receive_exactly(sock, 2) == b"x\n"
+
+
+def test_a_client_that_resets_does_not_disturb_an_echo_server():
+    import struct
+
+    with serving("echo_protocol.py") as address:
+        with dial(address) as rude:
+            rude.sendall(b"x" * 100_000)
+            rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with dial(address) as polite:
+            polite.sendall(b"still there?")
+            assert receive_exactly(polite, 12) == b"still there?"
+
+
+def test_a_given_port_is_used():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with serving("echo_protocol.py", "--port", str(port)) as address:
+        assert address == ("127.0.0.1", port)
+
+
+def run(name: str, *arguments: str) -> str:
+    process = start(name, *arguments)
+    output, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, errors
+    assert errors == ""
+    return output
+
+
+def test_the_streams_client_talks_to_the_streams_server():
+    with serving("echo_streams.py", "server") as (host, number):
+        port = str(number)
+        output = run("echo_streams.py", "client", "a", "b c", "--host", host, "--port", port)
+        assert output == "a\nb c\n"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.Runner is new in 3.11")
+def test_with_runner():
+    lines = run("with_runner.py").splitlines()
+    assert lines[:2] == ["first on RioEventLoop", "second on RioEventLoop"]
+    assert lines[2].startswith("provider: ")
+    wanted = os.environ.get("ZERIO_PROVIDER")
+    assert not wanted or lines[2] == f"provider: {wanted}"
+
+
+def test_with_policy():
+    assert run("with_policy.py") == "running on RioEventLoop\na subprocess, too\n"
+
+
+def test_the_chat_server():
+    with serving("chat_server.py") as address, dial(address) as ann, dial(address) as bob:
+        members = []
+        for sock, name in ((ann, b"Ann"), (bob, b"Bob")):
+            lines = sock.makefile("rb")
+            assert lines.readline() == b"your name?\n"
+            sock.sendall(name + b"\n")
+            assert lines.readline() == b"* " + name + b" is here\n"
+            members.append(lines)
+        to_ann, to_bob = members
+        assert to_ann.readline() == b"* Bob is here\n"
+        ann.sendall(b"hello, Bob\n")
+        assert to_bob.readline() == b"Ann: hello, Bob\n"
+        with dial(address) as impostor:
+            lines = impostor.makefile("rb")
+            assert lines.readline() == b"your name?\n"
+            impostor.sendall(b"Ann\n")
+            assert lines.readline() == b"that name is taken or empty\n"
+            assert lines.readline() == b""
+            lines.close()
+        bob.shutdown(socket.SHUT_WR)
+        assert to_ann.readline() == b"* Bob has left\n"
+        for lines in members:
+            lines.close()
+
+
+def test_every_example_is_tested_and_tells_how_to_run_it():
+    text = pathlib.Path(__file__).read_text()
+    tested_elsewhere = {"rio_echo.py"}  # tests/rio/test_example.py
+    for path in EXAMPLES.glob("*.py"):
+        assert path.name in text, f"no test starts {path.name}"
+        opening = path.read_text().split('"""')[1]
+        if path.name not in tested_elsewhere:
+            assert f"python examples/{path.name}" in opening

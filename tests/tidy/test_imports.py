@@ -1,0 +1,82 @@
+"""The import law of docs/design.md: arrows point down, and each layer knows its neighbours alone.
+
+    messaging → public interface → loop → core → rio.h ← rio → providers in C
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from .sources import files, imports, module_of, named, with_suffix
+
+ours = "zerio_asyncio"
+
+# For each part: what it may import of ours, and what it may not import of others.
+LAW = {
+    "rio": ({f"{ours}.rio"}, {"asyncio", "selectors"}),
+    "core": ({f"{ours}.core"}, {"cffi"}),
+    "loop": ({f"{ours}.loop", f"{ours}.core", f"{ours}.rio"}, set()),
+    "messaging": ({f"{ours}.messaging", "public"}, set()),
+}
+
+PUBLIC_OF_RIO = f"{ours}.rio"
+
+
+def inside(module: str, packages: set[str]) -> bool:
+    return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+@pytest.mark.parametrize("part", sorted(LAW))
+def test_arrows_of_import_point_down(part):
+    allowed, forbidden = LAW[part]
+    wrong = []
+    for path in with_suffix(".py", ".pyx", ".pxd", ".pyi", under=f"{ours}/{part}/"):
+        for module in imports(path):
+            if inside(module, forbidden):
+                wrong.append(f"{named(path)} imports {module}")
+            if module.split(".")[0] == ours and not inside(module, allowed):
+                public = module.count(".") == 1 or module in (PUBLIC_OF_RIO,)
+                if not ("public" in allowed and public):
+                    wrong.append(f"{named(path)} imports {module}")
+    assert wrong == []
+
+
+def test_the_core_reaches_the_system_through_the_header_alone():
+    wrong = [
+        f"{named(path)} imports {module}"
+        for path in with_suffix(".pyx", ".pxd", under=f"{ours}/core/")
+        for module in imports(path)
+        if inside(module, {"posix", "selectors", "select", "libc.errno"})
+    ]
+    assert wrong == []
+
+
+def test_nothing_that_ships_imports_the_tests():
+    wrong = [
+        named(path)
+        for path in with_suffix(".py", ".pyx", ".pxd", under=f"{ours}/")
+        if any(inside(module, {"tests", "pytest", "hypothesis"}) for module in imports(path))
+    ]
+    assert wrong == []
+
+
+def test_examples_use_the_public_interface_alone():
+    public = {ours, f"{ours}.rio"}
+    for path in with_suffix(".py", under="examples/"):
+        for module in imports(path):
+            if module.split(".")[0] == ours:
+                assert module in public or module.rsplit(".", 1)[0] in public, named(path)
+
+
+def test_the_front_page_of_the_package_stays_short():
+    path = next(p for p in files() if named(p) == f"{ours}/__init__.py")
+    assert len(path.read_text().splitlines()) < 60
+
+
+def test_every_module_imports():
+    """Catches a file that only looks alive: it must at least load."""
+    import importlib
+
+    for path in with_suffix(".py", under=f"{ours}/"):
+        if path.name != "__main__.py":
+            importlib.import_module(module_of(path))

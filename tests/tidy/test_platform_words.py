@@ -1,0 +1,44 @@
+"""Which system this is may be asked in four places only; everything else speaks the RIO table."""
+
+from __future__ import annotations
+
+import re
+
+from .sources import named, with_suffix
+
+WORDS = re.compile(
+    r"""sys\.platform|os\.name\b|["']win32["']|["']linux["']|_WIN32|__linux__|platform\.system"""
+)
+
+ALLOWED = (
+    "zerio_asyncio/rio/",
+    "zerio_asyncio/loop/posix.py",
+    "zerio_asyncio/loop/windows.py",
+    "setup.py",
+)
+
+REASONS = {
+    "zerio_asyncio/cli.py": "`info` prints the name of the system, and decides nothing by it",
+    "tests/rio/": "the providers differ by system, and the suite must know which to expect",
+    "tests/tidy/test_platform_words.py": "names the words it looks for",
+}
+
+
+def test_platform_words_stand_where_they_may():
+    wrong = []
+    for path in with_suffix(".py", ".pyx", ".pxd", ".c", ".h"):
+        name = named(path)
+        if name.startswith((*ALLOWED, *REASONS)):
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if WORDS.search(line):
+                wrong.append(f"{name}:{number}: {line.strip()}")
+    assert wrong == []
+
+
+def test_every_exception_is_needed():
+    paths = with_suffix(".py", ".c", ".h")
+    for prefix in REASONS:
+        texts = [path.read_text() for path in paths if named(path).startswith(prefix)]
+        if texts:  # a part that is not there yet needs no exception yet
+            assert any(WORDS.search(text) for text in texts), f"{prefix} asks no platform any more"
