@@ -4,12 +4,15 @@ Status values: ns-mswsockdef-rioresult and the Winsock error list; rules 1, 2, 3
 """
 
 import contextlib
+import signal
 import socket
 import time
 
 import pytest
 
-from tests.rio.bare import reset
+from tests.rio.bare import Bare, reset
+from tests.rio.isolated import isolated
+from zerio_asyncio.rio import by_name
 from zerio_asyncio.rio._rio import lib
 
 MIB = 1 << 20
@@ -106,21 +109,27 @@ def test_sends_after_our_own_shutdown_fail(bare):
     assert status in GONE | {lib.RIO_ESHUTDOWN}
 
 
-def test_writing_to_a_vanished_peer_raises_no_signal(bare):
-    """A broken pipe is a status. (Python ignores SIGPIPE; isolated code might not.)"""
-    import signal
+@pytest.mark.parametrize("gathered", [False, True])
+def test_writing_to_a_vanished_peer_raises_no_signal(provider, gathered):
+    """A broken pipe is a status. Python ignores SIGPIPE, programs that embed it may not."""
+    isolated(write_without_reader, provider.name, gathered)
 
-    requests, queue, _, peer = bare.connection("unix")
+
+def write_without_reader(name, gathered):
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    bare = Bare(by_name(name))
+    requests, queue, _, peer = bare.connection("unix", sends=16)
     region = bare.region()
-    old = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        peer.close()
-        for i in range(5):
-            code = bare.send(requests, region.buf(0, 100), i)
-            status = code or bare.collect(queue, 1)[0].status
-            assert status in GONE | {lib.RIO_ESHUTDOWN}
-    finally:
-        signal.signal(signal.SIGPIPE, old)
+    peer.close()
+    for i in range(10):
+        flags = lib.RIO_MSG_DEFER if gathered and i % 5 < 4 else 0
+        code = bare.send(requests, region.buf(0, 100), i, flags)
+        assert code in GONE | {0, lib.RIO_ESHUTDOWN}
+        if not flags:
+            bare.wait(0)
+    for result in bare.dequeue(queue):
+        assert result.status in GONE | {lib.RIO_ESHUTDOWN}
+    bare.close()
 
 
 class TestRetire:

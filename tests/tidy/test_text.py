@@ -102,6 +102,7 @@ def test_every_c_file_is_compiled_or_included():
         for path in sources
         if f'"{path.name}"' not in builders
         and f"/{path.name}" not in builders
+        and f'"{path.stem}"' not in builders
         and f'#include "{path.name}"' not in included
         and f'from "{path.name}"' not in included
     ]
