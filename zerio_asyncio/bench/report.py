@@ -144,11 +144,14 @@ def notes(rows: list[Row], refused: list[peers.Peer]) -> Iterator[str]:
         for outcome in row.outcomes:
             if outcome.error is not None:
                 yield f"{row.title}: {outcome.peer.title} failed: {outcome.error}"
-            # In ping-pong both sides wait for each other and the generator polls.
-            elif row.mode != workloads.PINGPONG and _starved(outcome):
-                yield f"{row.title}: the generator was the bottleneck of {outcome.peer.title}"
-            elif row.mode != workloads.PINGPONG and _disturbed(outcome):
-                yield f"{row.title}: other work held the cores of {outcome.peer.title}, try again"
+        if row.mode == workloads.PINGPONG:
+            continue  # both sides wait for each other, and the generator polls
+        starved = ", ".join(o.peer.title for o in row.outcomes if _starved(o))
+        if starved:
+            yield f"{row.title}: the generator was the bottleneck of {starved}"
+        disturbed = ", ".join(o.peer.title for o in row.outcomes if _disturbed(o))
+        if disturbed:
+            yield f"{row.title}: other work held the cores, try again ({disturbed})"
 
 
 def _starved(outcome: Outcome) -> bool:
@@ -178,22 +181,33 @@ def show(console: Console, rows: list[Row], refused: list[peers.Peer]) -> None:
 
 
 def summary(rows: list[Row]) -> str:
-    """Say it in one sentence, with the figures measured."""
+    """Say it in a sentence, with the figures measured; many rows get a line each."""
     parts = [part for row in rows if (part := _sentence(row)) is not None]
-    return "; ".join(parts) + "." if parts else "Nothing to compare: no loop of ours was measured."
+    if not parts:
+        return "Nothing to compare: no loop of ours was measured."
+    return ("; " if len(parts) <= 2 else ";\n").join(parts) + "."
+
+
+_WORDS = {
+    "cpu_us": "µs CPU per request",
+    "p50_us": "µs median latency",
+    "ns": "ns",
+    "warm_bytes": "bytes per connection",
+}
 
 
 def _sentence(row: Row) -> str | None:
     ours = [o for o in row.outcomes if o.peer.ours and o.samples and not o.peer.spins]
-    if row.figure not in ("cpu_us", "p50_us") or not ours:
+    if not ours:
         return None
     best = min(ours, key=lambda outcome: outcome.median(row.figure) or 0.0)
-    what = "CPU per request" if row.figure == "cpu_us" else "median latency"
-    text = f"{row.title}: {_name(row, best)} {_number(best.median(row.figure), 2)} µs {what}"
+    digits = 2 if row.figure.endswith("_us") else 0
+    value = _number(best.median(row.figure), digits)
+    text = f"{row.title}: {_name(row, best)} {value} {_WORDS[row.figure]}"
     compared = []
     for name in ("asyncio", peers.REFERENCE, row.limit(best)):
         ratio, other = row.ratio(best, name), row.outcome(name)
         if ratio is not None and other is not None:
-            value = _number(other.median(row.figure), 2)
+            value = _number(other.median(row.figure), digits)
             compared.append(f"{_times(ratio)} {other.peer.label} ({value})")
     return f"{text}, {', '.join(compared)}" if compared else text
