@@ -192,6 +192,37 @@ class BaseLoop(Engine):
 
     # ---------------------------------------------------------------- serving
 
+    async def create_server(
+        self, *args: Any, start_serving: bool = True, **kwargs: Any
+    ) -> asyncio.Server:
+        """Listen on TCP; see ``asyncio.loop.create_server``.
+
+        The standard library's coroutine starts to serve and then yields once; cancelled there it
+        would leave a server that nobody has. Here the port accepts at once, with no need to yield.
+        """
+        server = await super().create_server(  # type: ignore[misc]
+            *args, start_serving=False, **kwargs
+        )
+        return self._serve(server, start_serving)
+
+    async def create_unix_server(
+        self, *args: Any, start_serving: bool = True, **kwargs: Any
+    ) -> asyncio.Server:
+        """Listen on a Unix socket; see ``asyncio.loop.create_unix_server``."""
+        server = await super().create_unix_server(  # type: ignore[misc]
+            *args, start_serving=False, **kwargs
+        )
+        return self._serve(server, start_serving)
+
+    def _serve(self, server: Any, start: bool) -> asyncio.Server:
+        if start:
+            try:
+                server._start_serving()
+            except BaseException:
+                server.close()
+                raise
+        return cast("asyncio.Server", server)
+
     def _start_serving(
         self,
         protocol_factory: Any,

@@ -36,6 +36,8 @@ def run(
     options (``ValueError``). ``RuntimeError`` from inside a running loop, ``ValueError`` if
     ``main`` is no coroutine.
     """
+    if events._get_running_loop() is not None:
+        raise RuntimeError("run() cannot be called from a running event loop")
     if loop_factory is None:
         loop_factory = lambda: new_event_loop(options)  # noqa: E731
     elif options is not None:
@@ -52,8 +54,6 @@ def _run_3_10(
     debug: bool | None,
 ) -> T:
     """asyncio.run of 3.10, which takes no factory, on a loop of the factory."""
-    if events._get_running_loop() is not None:
-        raise RuntimeError("asyncio.run() cannot be called from a running event loop")
     if not coroutines.iscoroutine(main):
         raise ValueError(f"a coroutine was expected, got {main!r}")
     loop = loop_factory()
