@@ -183,9 +183,7 @@ async def test_answers_never_reach_the_wrong_client(loop):
     async def disturb():
         for _ in range(60):
             await drop(
-                await cancel_after(
-                    chance.randrange(8), loop.create_connection(Recorder, *address)
-                )
+                await cancel_after(chance.randrange(8), loop.create_connection(Recorder, *address))
             )
             with socket.socket() as own:
                 own.setblocking(False)

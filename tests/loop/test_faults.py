@@ -143,9 +143,7 @@ async def test_raising_protocol_factories_of_a_server_lose_one_connection(loop, 
 
 
 @pytest.mark.parametrize("leave", [KeyboardInterrupt, SystemExit])
-def test_leaving_the_loop_from_a_receive_callback_keeps_loop_and_connections(
-    loop, protocol, leave
-):
+def test_leaving_the_loop_from_a_receive_callback_keeps_loop_and_connections(loop, protocol, leave):
     held = {}
 
     async def begin():
@@ -171,10 +169,43 @@ def test_leaving_the_loop_from_a_receive_callback_keeps_loop_and_connections(
     loop.run_until_complete(end())
 
 
+@pytest.mark.parametrize("leave", [KeyboardInterrupt, SystemExit])
+def test_a_connection_goes_on_after_its_callback_left_the_loop(loop, protocol, leave):
+    """The next receive must be posted although the callback never came back."""
+    held = {}
+
+    async def begin():
+        held["end"] = _, recorder, peer = await connect(lambda: recorder_of(protocol))
+        receive = getattr(recorder, RECEIVE[protocol])
+
+        def once(*arguments):
+            delattr(recorder, RECEIVE[protocol])
+            receive(*arguments)
+            raise leave
+
+        setattr(recorder, RECEIVE[protocol], once)
+        transport = recorder.transport
+        transport.set_protocol(recorder)  # a bound method may have been kept
+        peer.sock.sendall(b"first")
+        await asyncio.sleep(10)
+
+    async def go_on():
+        transport, recorder, peer = held["end"]
+        transport.set_protocol(recorder)
+        assert await recorder.got(5) == b"first"
+        peer.sock.sendall(b"second")
+        assert await recorder.got(11) == b"firstsecond"
+        await shut(transport, recorder, peer)
+
+    task = loop.create_task(begin())
+    with pytest.raises(leave):
+        loop.run_until_complete(task)
+    task.cancel()
+    loop.run_until_complete(go_on())
+
+
 async def test_many_faults_at_once_leave_nothing_behind(loop, caught):
-    made = [
-        await connect(lambda: raising(Recorder(), "data_received")) for _ in range(20)
-    ]
+    made = [await connect(lambda: raising(Recorder(), "data_received")) for _ in range(20)]
     for _, _, peer in made:
         peer.sock.sendall(b"x")
     for _, recorder, peer in made:

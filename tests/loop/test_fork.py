@@ -29,7 +29,7 @@ def in_child(work) -> str:
             os.close(read_end)
             os.write(write_end, str(work()).encode())
             status = 0
-        except BaseException:  # noqa: BLE001 - the parent's assertion shows it
+        except BaseException:
             os.write(write_end, traceback.format_exc().encode())
         finally:
             os._exit(status)

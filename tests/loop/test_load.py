@@ -9,6 +9,7 @@ import asyncio
 import gc
 import socket
 import sys
+from typing import ClassVar
 
 import pytest
 
@@ -16,7 +17,7 @@ from .support import SECONDS, Recorder, connect, recorder_of, registered_recorde
 
 
 class Echo(asyncio.Protocol):
-    alive: set = set()
+    alive: ClassVar[set[Echo]] = set()
 
     def connection_made(self, transport):
         self.transport = transport

@@ -97,7 +97,7 @@ def in_thread(work):
     def run():
         try:
             result.append(work())
-        except BaseException as failure:  # noqa: BLE001 - raised again below
+        except BaseException as failure:
             result.append(failure)
 
     thread = threading.Thread(target=run)
@@ -177,9 +177,7 @@ def test_many_loops_at_once_in_many_threads(new_loop):
         await server.wait_closed()
         results.append(True)
 
-    threads = [
-        threading.Thread(target=loop.run_until_complete, args=(echo(),)) for loop in loops
-    ]
+    threads = [threading.Thread(target=loop.run_until_complete, args=(echo(),)) for loop in loops]
     for thread in threads:
         thread.start()
     for thread in threads:

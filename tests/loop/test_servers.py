@@ -39,8 +39,7 @@ async def stop(server, serving=None):
 
 
 def dial(server) -> socket.socket:
-    sock = socket.create_connection(server.sockets[0].getsockname()[:2], timeout=SECONDS)
-    return sock
+    return socket.create_connection(server.sockets[0].getsockname()[:2], timeout=SECONDS)
 
 
 async def test_a_server_on_a_free_port(loop):

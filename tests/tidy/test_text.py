@@ -25,9 +25,8 @@ def test_links_lead_somewhere(path):
             continue
         name, _, heading = target.partition("#")
         goal = (path.parent / name).resolve() if name else path
-        if not goal.exists():
-            dead.append(target)
-        elif heading and goal.suffix == ".md" and heading not in headings(goal):
+        missing = heading and goal.is_file() and heading not in headings(goal)
+        if missing or not goal.exists():
             dead.append(target)
     assert dead == []
 
