@@ -113,6 +113,7 @@ cdef class Engine(TimerOwner):
     # the tick
     cdef int tick(self) except -1
     cdef bint _must_poll(self) noexcept
+    cdef bint _ask(self, int64_t timeout) noexcept
     cdef int64_t _timeout(self) noexcept
     cdef int _wait(self, int64_t timeout) except -1
     cdef int _dispatch_events(self) except -1

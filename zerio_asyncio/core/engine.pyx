@@ -33,7 +33,8 @@ from asyncio import base_events, format_helpers
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.math cimport isnan
-from libc.stdint cimport INT64_MAX, uintptr_t
+from libc.stdint cimport uintptr_t
+from libc.string cimport memmove
 
 from zerio_asyncio.core.handles cimport new_handle, new_timer
 from zerio_asyncio.core.rio cimport (
@@ -144,8 +145,9 @@ cdef class Engine(TimerOwner):
             endpoint.let_go()
         self._drop_accepted()
         while self._outstanding() and clock_seconds() < limit:
-            if self.provider.port.wait(self.port, self.events, 0, pause) < 0:
+            if not self._ask(pause):
                 break  # the port is the parent's: nothing will come to this child
+            self._drop_accepted()
             self._dispatch_results()
             pause = 10_000_000
         self.provider.rio.RIOCloseCompletionQueue(self.queue)
@@ -626,9 +628,20 @@ cdef class Engine(TimerOwner):
             return
         if self.dirty:
             self._flush()
-        # Room for no event: those stay with the port.
-        self.provider.port.wait(self.port, self.events, 0, 0)
+        self._ask(0)
         self.provider.port.park(self.port)
+
+    cdef bint _ask(self, int64_t timeout) noexcept:
+        """Wait, and keep the events behind those that are not handled yet."""
+        cdef uint32_t kept = self.event_count - self.event_next
+        cdef int32_t count = 0
+        memmove(self.events, self.events + self.event_next, kept * sizeof(rio_port_event))
+        if kept < EVENTS_A_WAIT:
+            count = self.provider.port.wait(
+                self.port, self.events + kept, EVENTS_A_WAIT - kept, timeout)
+        self.event_next = 0
+        self.event_count = kept + <uint32_t>max(count, 0)
+        return count >= 0
 
     def _engine_counts(self):
         """Slices in use, their high-water mark, slabs, endpoints, gathered writes."""
