@@ -31,6 +31,7 @@
 #include "uring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -326,6 +327,8 @@ int32_t uring_watch(rio_port *handle, rio_socket socket, uint32_t mask, uint64_t
         return 0;
     }
     if (port->watched.epoll < 0) {
+        if (fcntl((int)socket, F_GETFD) < 0)
+            return RIO_EBADF; /* asked now: the instance may get this very number */
         port->watched.epoll = epoll_create1(EPOLL_CLOEXEC);
         if (port->watched.epoll < 0)
             return rio_code_of_errno(errno);

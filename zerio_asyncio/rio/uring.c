@@ -59,7 +59,10 @@
 #define RESULTS_PER_ENTRY 8
 
 /* See uring__least. */
+#ifndef GATHER_US
 #define GATHER_US 50
+#define GATHER_SENDS 8
+#endif
 
 /* A patient turn waits this long, a park that often. */
 #define PATIENCE_NS 1000000
@@ -317,12 +320,13 @@ static inline void uring__result(uring_port *port, uint64_t number, int32_t resu
     }
 }
 
-/* Handles every result that is in the ring. */
-static void uring__reap(uring_port *port)
+/* Handles every result that is in the ring; returns how many. */
+static uint32_t uring__reap(uring_port *port)
 {
     rio_ring *ring = &port->ring;
     uint32_t head = atomic_load_explicit(ring->results_head, memory_order_relaxed);
     uint32_t tail = atomic_load_explicit(ring->results_tail, memory_order_acquire);
+    uint32_t count = tail - head;
 
     while (head != tail) {
         struct io_uring_cqe result = ring->results[head & ring->results_mask];
@@ -330,16 +334,18 @@ static void uring__reap(uring_port *port)
         uring__result(port, result.user_data, result.res, result.flags);
     }
     atomic_store_explicit(ring->results_head, head, memory_order_release);
+    return count;
 }
 
-static void uring__fetch(uring_port *port)
+static uint32_t uring__fetch(uring_port *port)
 {
-    uring__reap(port);
+    uint32_t count = uring__reap(port);
     while (RIO_UNLIKELY(rio_ring_flags(&port->ring) & IORING_SQ_CQ_OVERFLOW)) {
         if (uring__enter(port, 1, 0, 0, 0) < 0)
-            return;
-        uring__reap(port);
+            break;
+        count += uring__reap(port);
     }
+    return count;
 }
 
 void uring_turn(uring_port *port, int patient)
@@ -390,15 +396,16 @@ static int32_t uring__sleep(uring_port *port, int64_t timeout_ns)
     int64_t end = timeout_ns > 0 ? uring__now() + timeout_ns : 0;
 
     for (;;) {
-        int gathers = (port->ring.features & IORING_FEAT_MIN_TIMEOUT) && port->sends != 0;
-        int result = uring__enter(port, 1, 1 + (gathers ? port->sends : 0), timeout_ns,
-                                  gathers ? GATHER_US : 0);
-        uring__fetch(port);
+        int gathers = port->sends >= GATHER_SENDS &&
+                      (port->ring.features & IORING_FEAT_MIN_TIMEOUT) != 0;
+        uint32_t least = 1 + (gathers ? port->sends : 0);
+        int result = uring__enter(port, 1, least, timeout_ns, gathers ? GATHER_US : 0);
+        uint32_t found = uring__fetch(port);
         if (RIO_UNLIKELY(result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY &&
                          result != -EAGAIN))
             return -rio_code_of_errno(-result);
         if (RIO_LIKELY(loud != port->base.core.loud) || port->watches_stir ||
-            rio_linux_ready(&port->base) || result == -ETIME || result == -EINTR)
+            rio_linux_ready(&port->base) || found < least)
             return 0;
         if (timeout_ns > 0 && (timeout_ns = end - uring__now()) <= 0)
             return 0;
