@@ -93,12 +93,10 @@ def _builder() -> FFI:
     builder = FFI()
     header = Path(HERE, "rio.h").read_text(encoding="utf-8")
     builder.cdef(declarations(header, "__stdcall" if sys.platform == "win32" else ""))
-    sources = [f"{HERE}/{name}" for name in SOURCES[sys.platform]]
-    sources = [name for name in sources if Path(name).exists()]
     builder.set_source(
         "zerio_asyncio.rio._rio",
         '#include "rio.h"',
-        sources=sources,
+        sources=[f"{HERE}/{name}" for name in SOURCES[sys.platform]],
         depends=sorted(str(name) for name in Path(HERE).glob("*.h")),
         include_dirs=[HERE],
         extra_compile_args=_flags(),
