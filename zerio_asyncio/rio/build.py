@@ -26,6 +26,7 @@ SOURCES = {
         "errands.c",
         "ring.c",
         "epoll.c",
+        "readiness.c",
         "uring.c",
         "registry.c",
     ],

@@ -194,7 +194,23 @@ int32_t RIO_CALL rio_emulation_resize_request_queue(RIO_RQ, uint32_t, uint32_t);
 RIO_BUFFERID RIO_CALL rio_emulation_register_buffer(char *, uint32_t);
 void RIO_CALL rio_emulation_deregister_buffer(RIO_BUFFERID);
 
-/* The 13 entries in Microsoft's order; a provider adds the two that must know its driver. */
+/* The two entries that must know whose table they stand in, for a provider's own driver. */
+#define RIO_EMULATION_CREATORS(prefix, driver)                                                   \
+    static RIO_CQ RIO_CALL prefix##_create_completion_queue(                                     \
+        uint32_t size, RIO_NOTIFICATION_COMPLETION *notification)                                \
+    {                                                                                            \
+        return rio_emulation_create_completion_queue(driver, size, notification);                \
+    }                                                                                            \
+    static RIO_RQ RIO_CALL prefix##_create_request_queue(                                        \
+        rio_socket socket, uint32_t receives, uint32_t receive_buffers, uint32_t sends,          \
+        uint32_t send_buffers, RIO_CQ receive_cq, RIO_CQ send_cq, void *context)                 \
+    {                                                                                            \
+        return rio_emulation_create_request_queue(driver, socket, receives, receive_buffers,     \
+                                                  sends, send_buffers, receive_cq, send_cq,      \
+                                                  context);                                      \
+    }
+
+/* The 13 entries in Microsoft's order. */
 #define RIO_EMULATION_TABLE(create_completion_queue, create_request_queue)                       \
     {                                                                                            \
         sizeof(RIO_EXTENSION_FUNCTION_TABLE), rio_emulation_receive, rio_emulation_receive_ex,   \

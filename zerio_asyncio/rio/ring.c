@@ -20,7 +20,7 @@
  * belongs to the thread, sixteen at most; without one we use the descriptor.
  *
  * What can go wrong.
- *   - EPERM, ENOSYS: containers and sysctls forbid io_uring (uring.c explains that to the user).
+ *   - EPERM, ENOSYS: containers and sysctls forbid io_uring. rio_ring_probe says which.
  *   - A thread's registered descriptor keeps the ring alive after close: rio_ring_disown first.
  *   - A forked child would share the queues: they are not copied to it (MADV_DONTFORK).
  *   - The build machine's header may be older than the kernel: constants stand in ring.h, and the
@@ -36,6 +36,8 @@
 #include "ring.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -222,4 +224,47 @@ int rio_ring_enter(rio_ring *ring, int events, uint32_t least, int64_t timeout_n
     long result = syscall(SYS_io_uring_enter, ring->enter_descriptor, rio_ring_written(ring),
                           least, flags, extra, extra_bytes);
     return result < 0 ? -errno : (int)result;
+}
+
+/* What /proc/sys/kernel/io_uring_disabled says; 0 where it does not exist (before Linux 6.6). */
+static int ring__disabled(void)
+{
+    char digit = '0';
+    int file = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        ssize_t got = read(file, &digit, 1);
+        (void)got;
+        close(file);
+    }
+    return digit - '0';
+}
+
+int32_t rio_ring_probe(char *reason, uint32_t size)
+{
+    rio_ring ring;
+    const char *cause;
+    int error = rio_ring_open(&ring, 8, 16);
+
+    if (error == 0) {
+        rio_ring_close(&ring);
+        return 0;
+    }
+    if (error == EPERM && ring__disabled() > 0)
+        cause = "the sysctl kernel.io_uring_disabled forbids it; set it to 0, or put the process "
+                "into kernel.io_uring_group";
+    else if (error == EPERM || error == EACCES)
+        cause = "a seccomp filter, as containers have by default, forbids it; run with a profile "
+                "that allows the io_uring system calls";
+    else if (error == ENOSYS)
+        cause = "this kernel is built without it, or a sandbox hides it; allow the io_uring "
+                "system calls there, or use a kernel that has them";
+    else if (error == EINVAL)
+        cause = "this kernel is older than Linux 5.19; update it";
+    else if (error == ENOMEM || error == EMFILE || error == ENFILE)
+        cause = "the process is at a limit; raise ulimit -n or ulimit -l";
+    else
+        cause = "the reason is not known to us";
+    if (reason != NULL && size != 0)
+        snprintf(reason, size, "io_uring_setup failed (%s): %s.", strerror(error), cause);
+    return error;
 }

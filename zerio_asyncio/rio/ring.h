@@ -64,6 +64,9 @@ void rio_ring_orphan(rio_ring *);
  * to run what it has deferred if `events`. Number submitted, or minus an errno. */
 int rio_ring_enter(rio_ring *, int events, uint32_t least, int64_t timeout_ns, uint32_t gather_us);
 
+/* 0 if this process may have a ring that is good enough, else an errno and the likely cause. */
+int32_t rio_ring_probe(char *reason, uint32_t size);
+
 /* Entries written and not yet taken by the kernel. */
 static inline uint32_t rio_ring_written(const rio_ring *ring)
 {

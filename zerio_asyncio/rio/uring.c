@@ -5,8 +5,8 @@
  *   receive  RECV of the first waiting request. POLL_FIRST says not to try before data is there,
  *            for a receive that follows an echo would try in vain; if the last completion said
  *            that the socket holds more (SOCK_NONEMPTY) it is left out
- *   send     SEND, or one SENDMSG for several waiting requests, with MSG_WAITALL, so that the kernel
- *            itself goes on after a short send; MSG_NOSIGNAL. What still comes back short is resumed
+ *   send     SEND, or one SENDMSG for several waiting requests. MSG_WAITALL makes the kernel itself
+ *            go on after a short send; what still comes back short is resumed
  * A request that is made while its direction is busy waits in its lane and goes out with the others
  * when the operation ends. RIOSend and RIOReceive only put the queue on a list (`due`); the entries
  * are written when the thread waits. So all requests of one turn of the loop, and the wait for the
@@ -22,8 +22,8 @@
  * What can go wrong.
  *   - Closing a descriptor does not end an operation on it, and keeps the connection open: retire
  *     cancels and fetches the results before it returns, so the peer sees the end at close.
- *   - Cancelling races with completing. Both outcomes are a result like any other; an operation that
- *     was cancelled is ended (retired queue) or written again (all others).
+ *   - Cancelling races with completing. Both outcomes are a result like any other; what was
+ *     cancelled is ended (retired queue) or written again (all others).
  *   - Memory of a request belongs to the kernel until the result is here. Nothing is ended without
  *     it: close waits too.
  *   - Sends usually complete while they are submitted, so waiting for one result would return at
@@ -44,12 +44,9 @@
 #include "uring.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 /* Entries written between two system calls; more than that are handed over in portions. 512 are
  * 32 KiB. The option `depth` of a port sets another number, up to the kernel's own limit. */
@@ -567,67 +564,9 @@ static void uring__close(rio_port *handle)
         uring__shut(core);
 }
 
-/* What /proc/sys/kernel/io_uring_disabled says; 0 where it does not exist (before Linux 6.6). */
-static int uring__disabled(void)
-{
-    char digit = '0';
-    int file = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
-    if (file >= 0) {
-        ssize_t got = read(file, &digit, 1);
-        (void)got;
-        close(file);
-    }
-    return digit - '0';
-}
-
-static int32_t uring__probe(char *reason, uint32_t size)
-{
-    rio_ring ring;
-    const char *cause;
-    int error = rio_ring_open(&ring, 8, 16);
-
-    if (error == 0) {
-        rio_ring_close(&ring);
-        return 0;
-    }
-    if (error == EPERM && uring__disabled() > 0)
-        cause = "the sysctl kernel.io_uring_disabled forbids it; set it to 0, or put the process "
-                "into kernel.io_uring_group";
-    else if (error == EPERM || error == EACCES)
-        cause = "a seccomp filter, as containers have by default, forbids it; run with a profile "
-                "that allows the io_uring system calls";
-    else if (error == ENOSYS)
-        cause = "this kernel is built without it, or a sandbox hides it; allow the io_uring "
-                "system calls there, or use a kernel that has them";
-    else if (error == EINVAL)
-        cause = "this kernel is older than Linux 5.19; update it";
-    else if (error == ENOMEM || error == EMFILE || error == ENFILE)
-        cause = "the process is at a limit; raise ulimit -n or ulimit -l";
-    else
-        cause = "the reason is not known to us";
-    if (reason != NULL && size != 0)
-        snprintf(reason, size, "io_uring_setup failed (%s): %s.", strerror(error), cause);
-    return error;
-}
-
 /* ----------------------------------------------------------------------------------- the tables */
 
-static RIO_CQ RIO_CALL uring__create_completion_queue(uint32_t size,
-                                                      RIO_NOTIFICATION_COMPLETION *notification)
-{
-    return rio_emulation_create_completion_queue(&uring_driver, size, notification);
-}
-
-static RIO_RQ RIO_CALL uring__create_request_queue(rio_socket socket, uint32_t max_receives,
-                                                   uint32_t max_receive_buffers,
-                                                   uint32_t max_sends, uint32_t max_send_buffers,
-                                                   RIO_CQ receive_cq, RIO_CQ send_cq,
-                                                   void *context)
-{
-    return rio_emulation_create_request_queue(&uring_driver, socket, max_receives,
-                                              max_receive_buffers, max_sends, max_send_buffers,
-                                              receive_cq, send_cq, context);
-}
+RIO_EMULATION_CREATORS(uring_, &uring_driver)
 
 const rio_driver uring_driver = {
     .rq_bytes = sizeof(uring_side),
@@ -643,7 +582,7 @@ const rio_provider rio_provider_uring = {
     .size = sizeof(rio_provider),
     .capabilities = RIO_CAP_SEND_MEMORY | RIO_CAP_RECEIVE_MEMORY | RIO_CAP_DATAGRAM,
     .name = "uring",
-    .probe = uring__probe,
+    .probe = rio_ring_probe,
     .rio = RIO_EMULATION_TABLE(uring__create_completion_queue, uring__create_request_queue),
     .port = {
         .size = sizeof(rio_port_table),
