@@ -76,6 +76,10 @@ def warm() -> None:
             continue
         loop.run_until_complete(loop.run_in_executor(None, os.getpid))
         loop.close()
+    # Each test collects garbage; what is here already, pytest and the libraries, is left out of
+    # that from now on, or it would be most of the time of the whole suite.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
