@@ -168,8 +168,9 @@ class TestAccept:
             refused = bare.table.accept(bare.port, number, 1)
             assert refused in {lib.RIO_ENOTSOCK, lib.RIO_EBADF}
 
-    def test_exhaustion_is_told_once_and_passes(self, provider):
-        isolated(exhaust, provider.name)
+    @pytest.mark.parametrize("armed", [False, True], ids=["then asked", "while accepting"])
+    def test_exhaustion_is_told_once_and_passes(self, provider, armed):
+        isolated(exhaust, provider.name, armed)
 
     def test_the_class_makes_sockets(self, port):
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -184,30 +185,41 @@ class TestAccept:
             port.accept_stop(listener)
 
 
-def exhaust(name):
+def exhaust(name, armed):
     """No descriptor left: one error event, no busy loop, others unharmed; later it goes on."""
     bare = Bare(by_name(name))
     listener = socket.create_server(("127.0.0.1", 0), backlog=16)
     requests, queue, _, peer = bare.connection()
     region = bare.region()
-    clients = [socket.create_connection(listener.getsockname()) for _ in range(3)]
+    clients = [socket.socket() for _ in range(3)]
     warm = socket.socketpair()  # what the port opens lazily it has opened by now
     assert bare.table.watch(bare.port, warm[0].fileno(), 1, 1) == 0
     bare.wait(0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(number) for number in os.listdir("/proc/self/fd"))
+    # Before accepting begins: io_uring looks at the limit when a request is made, not when it runs.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 8, hard))
+    if armed:
+        assert bare.table.accept(bare.port, listener.fileno(), 1) == 0
+        with socket.create_connection(listener.getsockname()):
+            accepted(bare, 1)[0].close()
     holes = []  # numbers below the limit that would still be free
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
     while True:
         try:
             holes.append(os.dup(0))
         except OSError as error:
             assert error.errno == errno.EMFILE
             break
-    assert bare.table.accept(bare.port, listener.fileno(), 1) == 0
+    for client in clients:
+        client.connect(listener.getsockname())
+    if not armed:
+        assert bare.table.accept(bare.port, listener.fileno(), 1) == 0
     kind, status, key, value = bare.until(ACCEPT)
     assert (kind, status, key) == (ACCEPT, lib.RIO_EMFILE, 1), status
     assert value == lib.RIO_INVALID_SOCKET
+    for _ in range(3):  # asked again, still without room: told once for each time, not more
+        assert bare.table.accept(bare.port, listener.fileno(), 1) == 0
+        assert bare.until(ACCEPT)[1] == lib.RIO_EMFILE
     bare.quiet(0.05)
     before = bare.statistics().waits
     assert bare.wait(0.05) == []  # it sleeps, it does not spin

@@ -295,3 +295,32 @@ def test_many_listeners_and_connects_with_a_shallow_queue(shallow):
     assert sorted(accepted) == sorted([*range(20)] * 3)
     for listener in listeners:
         assert shallow.table.accept_stop(shallow.port, listener.fileno()) == 0
+
+
+@pytest.mark.parametrize("locked", [8 << 20, 64 << 10, 0])
+def test_what_the_probe_says_holds_under_a_limit_of_locked_memory(provider, locked):
+    """Common limits are 8 MiB and 64 KiB; root knows none, so the test is somebody else."""
+    isolated(locked_memory, provider.name, locked)
+
+
+def locked_memory(name, locked):
+    provider = by_name(name)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (locked, locked))
+    if os.getuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+    refusal = provider.probe()
+    if refusal is not None:
+        assert locked == 0, f"refused with {locked} bytes: {refusal}"
+        assert not provider.c.port.create(NULL)
+        return
+    bare = Bare(provider)
+    requests, queue, _, peer = bare.connection("unix")  # needs no module that nobody may read
+    region = bare.region(1 << 20)
+    assert bare.receive(requests, region.buf(0, 100), 1) == 0
+    peer.send(b"x")
+    assert bare.collect(queue, 1) == [(0, 1, 0, 1)]
+    deep = provider.c.port.create(ffi.new("rio_port_options *", (1024, 0)))
+    assert deep, f"depth 1024: {lib.rio_last_error()}"
+    provider.c.port.close(deep)
+    bare.close()
