@@ -7,6 +7,7 @@ callback is called on the items of its argument tuple. Both classes keep the att
 """
 
 import asyncio
+import inspect
 import sys
 from asyncio import format_helpers
 
@@ -22,6 +23,18 @@ cdef extern from "Python.h":
         PyObject *, PyObject **, size_t, PyObject *) noexcept
     PyObject **items_of "&PyTuple_GET_ITEM"(PyObject *, Py_ssize_t) noexcept
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
+
+# 3.13 hides a callback's arguments outside debug mode.
+cdef bint HIDES_ARGUMENTS = "debug" in inspect.signature(
+    format_helpers._format_callback_source).parameters
+
+
+cdef object _describe(Handle handle):
+    if HIDES_ARGUMENTS:
+        return format_helpers._format_callback_source(
+            handle._callback, handle._args, debug=handle._loop.get_debug())
+    return format_helpers._format_callback_source(handle._callback, handle._args)
+
 
 cdef int _fail() except -1:
     # The caller has seen a C call fail: the exception that it set goes on from here.
@@ -101,7 +114,7 @@ cdef class Handle:
         return 0
 
     cdef int report(self, BaseException exc) except -1:
-        source = format_helpers._format_callback_source(self._callback, self._args)
+        source = _describe(self)
         context = {
             "message": f"Exception in callback {source}",
             "exception": exc,
@@ -117,7 +130,7 @@ cdef class Handle:
         if self._cancelled:
             info.append("cancelled")
         if self._callback is not None:
-            info.append(format_helpers._format_callback_source(self._callback, self._args))
+            info.append(_describe(self))
         if self._source_traceback:
             frame = self._source_traceback[-1]
             info.append(f"created at {frame[0]}:{frame[1]}")

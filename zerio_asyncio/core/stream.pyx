@@ -441,6 +441,11 @@ cdef class StreamTransport(Endpoint):
                     self.held = False
                     self._deliver_view(self.held_to - self.held_from)
             except (SystemExit, KeyboardInterrupt):
+                # The loop may be run again, and the connection is none the worse.
+                if self.held:
+                    self.engine.soon(self._deliver_held, (), None)
+                else:
+                    self._post()
                 raise
             except BaseException as exc:
                 self.held = False

@@ -127,12 +127,12 @@ class BaseLoop(Engine):
 
     def run_forever(self) -> None:
         """Run until ``stop``; see ``asyncio.loop.run_forever``."""
+        # First of all: 3.13.0 cleans up after a refused nested call, that is, under the outer one.
+        self._check_running()
         try:
             super().run_forever()  # type: ignore[misc]  # the standard library's loop
         finally:
-            # A nested call was refused, and the loop goes on running.
-            if not self.is_running():
-                self._rest()
+            self._rest()
 
     def close(self) -> None:
         """Close the loop and everything on it; harmless if it is closed already."""
@@ -248,7 +248,7 @@ class BaseLoop(Engine):
 
     def _stop_serving(self, sock: socket.socket) -> None:
         self._listeners.stop(sock)
-        sock.close()
+        super()._stop_serving(sock)  # type: ignore[misc]  # closes it, unlinks a Unix socket
 
     # ---------------------------------------------- what the engine calls back
 
