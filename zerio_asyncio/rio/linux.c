@@ -87,6 +87,15 @@ const volatile uint32_t *rio_fork_mark(uint32_t *era)
     return rio__mark;
 }
 
+uint64_t rio_thread(void)
+{
+    static _Atomic(uint64_t) last;
+    static _Thread_local uint64_t own;
+    if (RIO_UNLIKELY(own == 0))
+        own = atomic_fetch_add(&last, 1) + 1;
+    return own;
+}
+
 /* ------------------------------------------------------------------------------ the wake-up */
 
 int rio_bell_make(rio_bell *bell)

@@ -14,6 +14,9 @@
 /* A word that equals `era` in this process and nothing in a forked child. Null: no memory. */
 const volatile uint32_t *rio_fork_mark(uint32_t *era);
 
+/* This thread's number, that no other thread has or had. */
+uint64_t rio_thread(void);
+
 /* ------------------------------------------------------------------------------ the wake-up */
 
 typedef struct rio_bell {
