@@ -40,8 +40,9 @@ async def test_the_socket_can_be_asked_and_set_but_not_used(loop):
     sock = transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 100_000
-    for forbidden in ("recv", "send", "close", "makefile"):
-        assert not hasattr(sock, forbidden)
+    if sys.version_info >= (3, 11):  # before, they were there and warned
+        for forbidden in ("recv", "send", "close", "makefile"):
+            assert not hasattr(sock, forbidden)
     await shut(transport, recorder, peer)
 
 

@@ -46,8 +46,13 @@ def test_cancelling_lets_go_of_the_callback_and_its_arguments(loop):
 def test_repr_names_the_function_and_where_it_stands(loop):
     text = repr(loop.call_soon(callback, 1, "two"))
     assert text.startswith("<Handle ")
-    assert "callback(1, 'two')" in text
+    # From 3.13 on arguments are shown in debug mode alone.
+    shown = "callback()" if sys.version_info >= (3, 13) else "callback(1, 'two')"
+    assert shown in text
     assert "test_handles.py" in text
+    loop.set_debug(True)
+    assert "callback(1, 'two')" in repr(loop.call_soon(callback, 1, "two"))
+    loop.set_debug(False)
     timer = repr(loop.call_at(123456.5, callback))
     assert timer.startswith("<TimerHandle when=123456.5")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from .support import connect, recorder_of, shut
@@ -29,6 +29,8 @@ STEPS = st.lists(
 BOUNDED = settings(
     max_examples=25,
     deadline=None,
+    # A failure here is mostly a hang; making it small would take as many time-outs as steps.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     # The loop is the same for all examples on purpose: what one leaves behind, the next meets.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -107,5 +109,9 @@ async def send_after(previous, peer, data) -> None:
 
 @BOUNDED
 @given(steps=STEPS)
-def test_every_byte_arrives_in_order(loop, protocol, steps):
-    loop.run_until_complete(asyncio.wait_for(run_program(protocol, steps), 20))
+def test_every_byte_arrives_in_order(loop, kind, protocol, steps):
+    if kind == "std":
+        # The standard loop of 3.12 and 3.13 keeps empty parts of writelines, and sends nothing
+        # again and again.
+        steps = [step for step in steps if step[0] != "writelines" or all(step[1]) and step[1]]
+    loop.run_until_complete(asyncio.wait_for(run_program(protocol, steps), 10))

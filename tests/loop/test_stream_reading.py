@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 
 import pytest
 
@@ -88,7 +89,10 @@ async def test_pausing_and_resuming_inside_data_received(loop, protocol):
     await shut(transport, recorder, peer)
 
 
-async def test_pausing_inside_connection_made(loop, protocol):
+async def test_pausing_inside_connection_made(loop, kind, protocol):
+    if kind == "std" and sys.version_info < (3, 11):
+        return  # the standard loop of 3.10 begins to read all the same
+
     recorder = recorder_of(protocol)
     remember = recorder.connection_made
 
