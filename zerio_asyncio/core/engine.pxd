@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from cpython.object cimport PyObject
 
 from zerio_asyncio.core.handles cimport Handle, TimerHandle, TimerOwner
-from zerio_asyncio.core.memory cimport SlicePool
+from zerio_asyncio.core.memory cimport SlicePool, SpareBytes
 from zerio_asyncio.core.rio cimport (
     RIO_CQ, RIORESULT, rio_port, rio_port_event, rio_port_table, rio_provider)
 
@@ -74,6 +74,7 @@ cdef class Engine(TimerOwner):
     cdef double polled             # when the port was asked last, seconds
     cdef bint waiting              # the loop's thread sleeps, or is about to: others must post
     cdef SlicePool pool
+    cdef SpareBytes spare_bytes
     cdef uint32_t send_depth
     cdef object error_of           # Winsock code -> OSError
     cdef object last_error         # () -> Winsock code of the last refusal

@@ -96,6 +96,7 @@ cdef class Engine(TimerOwner):
         self.ready_mask = READY_ROOM - 1
         self.endpoints = set()
         self.dirty = []
+        self.spare_bytes = SpareBytes.__new__(SpareBytes)
         # Opened by the standard library's __init__: one that never got there has nothing to close.
         self._closed = True
         self.slow_callback_duration = 0.1

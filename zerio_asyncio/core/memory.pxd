@@ -1,5 +1,6 @@
 # Registered memory, handed out by the slice.
 
+from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from zerio_asyncio.core.rio cimport RIO_BUFFERID, rio_provider
@@ -42,3 +43,16 @@ cdef class SlicePool:
     cdef void _list(self, Slab *slab) noexcept
     cdef void _unlist(self, Slab *slab) noexcept
     cdef void close(self) noexcept
+
+
+cdef enum:
+    SPARES_MAX = 64
+
+
+# Bytes objects that were sent and that nobody else refers to, for the next ones received.
+cdef class SpareBytes:
+    cdef PyObject *spares[SPARES_MAX]   # owned references
+    cdef int count
+
+    cdef object make(self, const char *memory, Py_ssize_t length)
+    cdef void release(self, PyObject *data) noexcept

@@ -471,7 +471,7 @@ cdef class StreamTransport(Endpoint):
                 data = <object>raw
                 Py_DECREF(data)
         else:
-            data = PyBytes_FromStringAndSize(self._memory() + self.held_from, count)
+            data = self.engine.spare_bytes.make(self._memory() + self.held_from, count)
         if self.receiver is None:
             # Raises asyncio's AttributeError, or finds a method that was added later.
             self.receiver = self._protocol.data_received
@@ -787,7 +787,7 @@ cdef class StreamTransport(Endpoint):
 
     cdef void _release_chunk(self, Chunk *chunk) noexcept:
         if chunk.owner is not NULL:
-            Py_DECREF(<object>chunk.owner)
+            self.engine.spare_bytes.release(<PyObject *>chunk.owner)
             chunk.owner = NULL
         else:
             self.pool.give(&chunk.slice)
