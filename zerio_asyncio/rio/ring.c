@@ -21,6 +21,9 @@
  *
  * What can go wrong.
  *   - EPERM, ENOSYS: containers and sysctls forbid io_uring. rio_ring_probe says which.
+ *   - The queues are charged to RLIMIT_MEMLOCK, for all rings of a user together, before Linux 5.12
+ *     and again in newer ones (seen in 6.18); 64 KiB is a common limit. A ring that does not fit is
+ *     made smaller: more is then handed over, or fetched, in portions.
  *   - A thread's registered descriptor keeps the ring alive after close: rio_ring_disown first.
  *   - A forked child would share the queues: they are not copied to it (MADV_DONTFORK).
  *   - The build machine's header may be older than the kernel: constants stand in ring.h, and the
@@ -86,6 +89,11 @@ static const uint32_t ring__ladder[] = {
     (IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE |                   \
      IORING_FEAT_FAST_POLL | IORING_FEAT_EXT_ARG)
 
+/* Results that fit without the kernel having to keep them back, for each entry. */
+#define RESULTS_PER_ENTRY 8
+/* A ring of this many entries takes three pages: if even that is too much, it is refused. */
+#define ENTRIES_MIN 32
+
 static int ring__register(int descriptor, unsigned operation, void *argument, unsigned count)
 {
     return (int)syscall(SYS_io_uring_register, descriptor, operation, argument, count);
@@ -126,7 +134,8 @@ static int ring__map(rio_ring *ring, const struct io_uring_params *told)
     return 0;
 }
 
-int rio_ring_open(rio_ring *ring, uint32_t entries, uint32_t results)
+/* One instance of this size; the best that the kernel knows. */
+static int ring__try(rio_ring *ring, uint32_t entries)
 {
     struct io_uring_params told;
     int error = EINVAL;
@@ -136,7 +145,7 @@ int rio_ring_open(rio_ring *ring, uint32_t entries, uint32_t results)
     for (size_t i = 0; i < RUNGS && ring->descriptor < 0 && error == EINVAL; i++) {
         memset(&told, 0, sizeof told);
         told.flags = ring__ladder[i];
-        told.cq_entries = results;
+        told.cq_entries = entries * RESULTS_PER_ENTRY;
         ring->descriptor = (int)syscall(SYS_io_uring_setup, entries, &told);
         error = ring->descriptor < 0 ? errno : 0;
     }
@@ -151,6 +160,14 @@ int rio_ring_open(rio_ring *ring, uint32_t entries, uint32_t results)
         error = ring__map(ring, &told);
     if (error != 0)
         rio_ring_close(ring);
+    return error;
+}
+
+int rio_ring_open(rio_ring *ring, uint32_t entries)
+{
+    int error = ring__try(ring, entries);
+    while (error == ENOMEM && entries > ENTRIES_MIN)
+        error = ring__try(ring, entries /= 2);
     return error;
 }
 
@@ -243,7 +260,7 @@ int32_t rio_ring_probe(char *reason, uint32_t size)
 {
     rio_ring ring;
     const char *cause;
-    int error = rio_ring_open(&ring, 8, 16);
+    int error = rio_ring_open(&ring, RIO_RING_ENTRIES);
 
     if (error == 0) {
         rio_ring_close(&ring);

@@ -47,8 +47,13 @@ typedef struct rio_ring {
     size_t submissions_bytes;
 } rio_ring;
 
-/* 0 or an errno. Entries are rounded up to powers of two by the kernel. */
-int rio_ring_open(rio_ring *, uint32_t entries, uint32_t results);
+/* Entries written between two system calls; more than that are handed over in portions. 512 are
+ * 32 KiB, and the results that belong to them 64 KiB. */
+#define RIO_RING_ENTRIES 512
+
+/* 0 or an errno. The kernel rounds entries up to a power of two; where memory is short there are
+ * fewer, ring->entries tells. */
+int rio_ring_open(rio_ring *, uint32_t entries);
 void rio_ring_close(rio_ring *);
 
 /* Binds the ring to the calling thread, again after rio_ring_disown. 0 or an errno. */

@@ -47,12 +47,7 @@
 #include <string.h>
 #include <time.h>
 
-/* Entries written between two system calls; more than that are handed over in portions. 512 are
- * 32 KiB. The option `depth` of a port sets another number, up to the kernel's own limit. */
-#define DEPTH 512
-#define DEPTH_MAX 32768
-/* Results that fit without the kernel having to keep them back, for each entry: 64 KiB at DEPTH. */
-#define RESULTS_PER_ENTRY 8
+#define DEPTH_MAX 32768 /* the kernel's own limit; the option `depth` of a port may ask for less */
 
 /* Sends usually complete while they are submitted, so that a sleep that waits for one result does
  * not sleep, and a second system call follows. Linux 6.12 can be asked to wait for one result more
@@ -359,7 +354,7 @@ static int32_t uring__here(uring_port *port)
         assert(port->base.core.counts.in_kernel == 0);
         uint32_t entries = port->ring.entries;
         rio_ring_close(&port->ring);
-        error = rio_ring_open(&port->ring, entries, entries * RESULTS_PER_ENTRY);
+        error = rio_ring_open(&port->ring, entries);
     }
     if (error == 0)
         error = rio_ring_enable(&port->ring);
@@ -527,14 +522,15 @@ static void uring__shut(rio_core *core)
 
 static rio_core *uring__open(const rio_port_options *options)
 {
-    uint32_t depth = options != NULL && options->depth != 0 ? options->depth : DEPTH;
+    uint32_t depth = options != NULL && options->depth != 0 ? options->depth
+                                                               : RIO_RING_ENTRIES;
     if (depth > DEPTH_MAX)
         depth = DEPTH_MAX;
     uring_port *port = (uring_port *)rio_linux_port_begin(&uring_driver, options, sizeof *port);
     if (port == NULL)
         return NULL;
     uring_errands_begin(port);
-    int error = rio_ring_open(&port->ring, depth, depth * RESULTS_PER_ENTRY);
+    int error = rio_ring_open(&port->ring, depth);
     if (error == 0)
         port->gathers = calloc(port->ring.entries, sizeof *port->gathers);
     if (error == 0 && port->gathers != NULL)
