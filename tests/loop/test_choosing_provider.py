@@ -173,6 +173,21 @@ def test_without_any_locked_memory_some_provider_works():
     assert answer(NO_LOCKED_MEMORY + NAME_AND_ECHO).endswith(" echo")
 
 
+def test_a_limit_that_a_few_rings_use_up_leaves_the_next_loops_to_epoll():
+    program = NO_LOCKED_MEMORY.replace("(0, 0)", "(1 << 18, 1 << 18)") + """
+import asyncio
+loops = [zerio_asyncio.new_event_loop() for _ in range(12)]
+kinds = [loop.provider for loop in loops]
+assert sorted(kinds, reverse=True) == kinds, kinds  # once refused, always refused
+assert kinds[-1] == "epoll" or "epoll" not in kinds
+for loop in loops:
+    loop.run_until_complete(asyncio.sleep(0.001))
+    loop.close()
+print(kinds[0], kinds[-1])
+"""
+    assert answer(program) in ("uring epoll", "epoll epoll", "uring uring")
+
+
 def test_epoll_needs_no_locked_memory():
     assert answer(NO_LOCKED_MEMORY + NAME_AND_ECHO, ZERIO_PROVIDER="epoll") == "epoll echo"
 

@@ -26,9 +26,8 @@ from zerio_asyncio.core.memory import SlicePool
 from zerio_asyncio.core.stream import StreamTransport
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.serving import Listener, Listeners
-from zerio_asyncio.rio import providers
 from zerio_asyncio.rio._rio import lib
-from zerio_asyncio.rio.ports import CompletionPort
+from zerio_asyncio.rio.ports import open_port
 
 if TYPE_CHECKING:
     import socket
@@ -76,8 +75,7 @@ class BaseLoop(Engine):
         elif not isinstance(options, LoopOptions):
             raise TypeError(f"options must be LoopOptions or None, not {options!r}")
         self._options = options
-        self._choice = providers.pick(options.provider)
-        self._rio_port = CompletionPort(self._choice.provider, depth=options.submission_depth)
+        self._choice, self._rio_port = open_port(options.provider, depth=options.submission_depth)
         self._listeners = Listeners(self)
         try:
             self._attach(

@@ -20,7 +20,7 @@ Rules and pictures: docs/rio.md; the contract in C: rio.h beside this file.
 
 from zerio_asyncio.rio.buffers import BufferPool, PoolStatistics, Region, Slice
 from zerio_asyncio.rio.errors import RioError, code_name, winsock_error
-from zerio_asyncio.rio.ports import CompletionPort, Event, Kind, Statistics, Watch
+from zerio_asyncio.rio.ports import CompletionPort, Event, Kind, Statistics, Watch, open_port
 from zerio_asyncio.rio.providers import Choice, Provider, available, by_name, known, pick
 from zerio_asyncio.rio.queues import CompletionQueue, Flag, RequestQueue, Result
 
@@ -45,6 +45,7 @@ __all__ = [
     "by_name",
     "code_name",
     "known",
+    "open_port",
     "pick",
     "winsock_error",
 ]

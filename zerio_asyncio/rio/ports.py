@@ -14,6 +14,7 @@ closed port raises ValueError. After a fork the port is the parent's: in the chi
 from __future__ import annotations
 
 import enum
+import errno
 import socket
 import warnings
 import weakref
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
 from zerio_asyncio.rio import addresses
 from zerio_asyncio.rio._rio import ffi, lib
 from zerio_asyncio.rio.errors import RioError, check, last_error, winsock_error
-from zerio_asyncio.rio.providers import Provider, pick
+from zerio_asyncio.rio.providers import Choice, Provider, pick
 
 if TYPE_CHECKING:
     from zerio_asyncio.rio.queues import CompletionQueue
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 EVENTS_MAX = 1024
 """Events of one wait: bounds how long a turn of a loop can keep its timers waiting."""
 
+_NO_MEMORY = frozenset({errno.ENOMEM, errno.ENOBUFS})
 _FOR_EVER = -1
 _NS_PER_SECOND = 1_000_000_000
 _TIMEOUT_MAX = 100 * 365 * 24 * 3600  # seconds; a century, far inside 63 bits of nanoseconds
@@ -315,3 +317,21 @@ class CompletionPort:
 
     def __repr__(self) -> str:
         return f"<CompletionPort {self.provider.name}{' closed' if self.closed else ''}>"
+
+
+def open_port(name: str | None = None, *, depth: int = 0) -> tuple[Choice, CompletionPort]:
+    """Choose a provider as `zerio_asyncio.rio.providers.pick` does and make a port of it.
+
+    A provider that nobody named and that has no memory left for another port, as io_uring under a
+    low limit of locked memory, gives way to the next. OSError if a named one refuses, or all do.
+    """
+    passed_over: list[tuple[str, str]] = []
+    while True:
+        choice = pick(name, passed_over)
+        try:
+            return choice, CompletionPort(choice.provider, depth=depth)
+        except OSError as refusal:
+            if choice.named or refusal.errno not in _NO_MEMORY:
+                raise
+            why = f"{refusal.strerror}: raise the limit of locked memory (ulimit -l)"
+            passed_over.append((choice.provider.name, why))

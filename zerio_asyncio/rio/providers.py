@@ -10,12 +10,16 @@ one that works. A choice that was made by name is never replaced by another one.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from zerio_asyncio.rio._rio import ffi, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ENVIRONMENT = "ZERIO_PROVIDER"
 """The environment variable that names a provider for programs that do not."""
@@ -76,12 +80,14 @@ class Provider:
 class Choice:
     """What `pick` took and why.
 
-    ``reason`` is a phrase; ``refused`` lists better providers that do not work here, each with why.
+    ``named``: somebody asked for it, so no other may take its place. ``reason`` is a phrase;
+    ``refused`` lists better providers that do not work here, each with why.
     """
 
     provider: Provider
     reason: str
     refused: list[tuple[str, str]] = field(default_factory=list)
+    named: bool = False
 
 
 def _load() -> tuple[Provider, ...]:
@@ -115,8 +121,10 @@ def by_name(name: str) -> Provider:
     raise ValueError(f"no provider is called {name!r}; this platform has {names}")
 
 
-def pick(name: str | None = None) -> Choice:
+def pick(name: str | None = None, passed_over: Sequence[tuple[str, str]] = ()) -> Choice:
     """Choose a provider: by argument, by ``ZERIO_PROVIDER``, or the best that works.
+
+    ``passed_over``: names, each with a reason, that the best is not to be looked for among.
 
     ValueError for an unknown name. OSError, with the system's errno and the reason, if the one
     that was named does not work, or if none does. One debug line goes to the logger
@@ -127,7 +135,7 @@ def pick(name: str | None = None) -> Choice:
     elif os.environ.get(ENVIRONMENT):
         choice = _named(os.environ[ENVIRONMENT], f"asked for by {ENVIRONMENT}")
     else:
-        choice = _best()
+        choice = _best(dict(passed_over))
     refusals = "".join(f"; {refused} refused: {why}" for refused, why in choice.refused)
     _log.debug("provider %s: %s%s", choice.provider.name, choice.reason, refusals)
     return choice
@@ -140,13 +148,17 @@ def _named(name: str, reason: str) -> Choice:
         raise OSError(
             refusal.errno, f"provider {name!r}, {reason}, does not work here: {refusal.strerror}"
         )
-    return Choice(provider, reason)
+    return Choice(provider, reason, named=True)
 
 
-def _best() -> Choice:
+def _best(passed_over: dict[str, str]) -> Choice:
     refused: list[tuple[str, str]] = []
     error: int | None = None
     for provider in _PROVIDERS:
+        if provider.name in passed_over:
+            refused.append((provider.name, passed_over[provider.name]))
+            error = errno.ENOMEM
+            continue
         refusal = provider.probe()
         if refusal is None:
             reason = "the best that works here" if refused else "the best of this platform"
