@@ -31,11 +31,12 @@
  *     where no kernel thread makes progress, an empty one makes progress inside its dequeue.
  *  7. Notify is one-shot, fires at once if the queue is not empty, answers WSAEALREADY while
  *     armed, and is blind to results of RIO_MSG_DONT_NOTIFY requests. A wake-up that finds the
- *     queue empty is legal and must be survived.
- *  8. Status 0 with 0 bytes is the end of a stream or an empty datagram, and only that.
+ *     queue empty is legal and must be survived; notifications that nobody took yet may merge.
+ *  8. Status 0 with 0 bytes is the end of a stream or an empty datagram, and only that: a stream
+ *     request of length 0 is refused (WSAEINVAL).
  *  9. Status values are Winsock codes on every provider; rio_errno() maps them to errno.
  * 10. One thread at a time per port and what hangs on it; only post may be called by another.
- *     Between two threads stands a park.
+ *     Between two threads stands a park; a provider that needs it refuses without (WSAEINVAL).
  * 11. Events per wait, bytes per request, queue depths: all have a limit, named where it is set.
  * 12. What a provider cannot do is present and refuses (WSAEOPNOTSUPP). There are no null entries.
  * 13. A handle that is null, of another kind, closed, or arbitrary bits gets the documented error
@@ -240,11 +241,12 @@ typedef struct rio_port_table {
 
     /* Hands over everything queued, then sleeps until an event or the timeout (negative: for ever;
      * 0: not at all). Both in one system call where the system can. Returns the number of events,
-     * 0..size, or minus a Winsock code. A signal ends the sleep early with 0 events. */
+     * 0..size, or minus a Winsock code. A signal ends the sleep early with 0 events; so may other
+     * things that concern nobody, and the caller just waits again. */
     int32_t (*wait)(rio_port *, rio_port_event *events, uint32_t size, int64_t timeout_ns);
 
     /* 1 if wait(0) would do anything: work to hand over, events or results to fetch. No system
-     * call. 0 does not promise that the kernel has nothing. */
+     * call. 0 does not promise that the kernel has nothing; a port that refuses has nothing. */
     int32_t (*pending)(rio_port *);
 
     /* Wakes the port's thread. Safe from any thread and from a signal handler. */
@@ -270,7 +272,8 @@ typedef struct rio_port_table {
     /* What closesocket means to a request queue: each outstanding request will complete with
      * WSA_OPERATION_ABORTED (or as it really ended), further ones are refused, the reservation
      * returns to the completion queues as its results are dequeued. On return the kernel has let go
-     * of the descriptor wherever it can at once; the caller closes it. Unknown descriptors: 0. */
+     * of the descriptor wherever it can at once; the caller closes it. Unknown descriptors: 0. The
+     * handle is closed with this call: WSAEINVAL from then on. */
     int32_t (*retire)(rio_port *, rio_socket);
 
     /* Takes everything back from the kernel, so that this thread may end and another go on with
