@@ -113,5 +113,5 @@ def test_every_byte_arrives_in_order(loop, kind, protocol, steps):
     if kind == "std":
         # The standard loop of 3.12 and 3.13 keeps empty parts of writelines, and sends nothing
         # again and again.
-        steps = [step for step in steps if step[0] != "writelines" or all(step[1]) and step[1]]
+        steps = [step for step in steps if step[0] != "writelines" or (all(step[1]) and step[1])]
     loop.run_until_complete(asyncio.wait_for(run_program(protocol, steps), 10))
