@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from zerio_asyncio.core.engine cimport Endpoint
-from zerio_asyncio.core.memory cimport Slice, SlicePool
+from zerio_asyncio.core.memory cimport LARGE_SIZE, Slice, SlicePool
 from zerio_asyncio.core.rio cimport RIO_RQ, rio_provider
 
 # What the request context of each request says.
@@ -74,8 +74,9 @@ cdef class StreamTransport(Endpoint):
     cdef Slice slice
     cdef SliceView view
     cdef uint32_t receive_size     # of the request that is outstanding, or was last
-    cdef uint32_t large_size       # 0: receive into the slice; else into bytes of this size
-    cdef object large              # those bytes; nobody else has seen them
+    cdef uint32_t large_left       # 0: receive into the slice; else into `large`, until so many
+                                   # receives in a row would have fitted the slice
+    cdef object large              # LARGE_SIZE bytes; nobody else has seen them
 
     # --- sending: chunks[head .. head + issued) are the provider's, up to head + count waiting
     cdef Chunk *chunks

@@ -55,10 +55,8 @@ cdef extern from "Python.h":
 cdef enum:
     # Up to here copying a write next to its neighbours is cheaper than a request of its own.
     GATHER_MAX = 4096
-    # A receive into fresh bytes pays from here: below, a copy out of the slice is as quick.
-    LARGE_MIN = 65536
-    # As asyncio's max_size: what one receive may take at most.
-    LARGE_MAX = 262144
+    # Small receives in a row after which a connection stops asking for large ones.
+    LARGE_PATIENCE = 8
     CHUNKS_ROOM = 8
     # One request's length is 32 bits wide; larger bytes go out as several.
     REQUEST_MAX = 1 << 30
@@ -367,7 +365,7 @@ cdef class StreamTransport(Endpoint):
         if (self.receiving or self.held or self._paused or self._closing or self.lost
                 or self.ended or not self.started):
             return 0
-        if self.large_size == 0 or self.kind == REGISTERED:
+        if self.large_left == 0 or self.kind == REGISTERED:
             self.large = None
             if self.slice.slab is NULL:
                 self.pool.take(&self.slice)
@@ -378,11 +376,11 @@ cdef class StreamTransport(Endpoint):
             accepted = self.provider.rio.RIOReceive(
                 self.queue, &buffer, 1, 0, <void *><size_t>RECEIVE)
         else:
-            if self.large is None or PyBytes_GET_SIZE(self.large) != self.large_size:
-                self.large = PyBytes_FromStringAndSize(NULL, self.large_size)
+            if self.large is None:
+                self.large = self.engine.spare_bytes.make_large()
             if self.slice.slab is not NULL:
                 self.pool.give(&self.slice)
-            self.receive_size = self.large_size
+            self.receive_size = LARGE_SIZE
             accepted = self.provider.receive_memory(
                 self.queue, PyBytes_AS_STRING(self.large), self.receive_size, 0,
                 <void *><size_t>RECEIVE)
@@ -544,15 +542,15 @@ cdef class StreamTransport(Endpoint):
         return 0
 
     cdef void _resize_receives(self, uint32_t count) noexcept:
-        """Full memory asks for more next time, half-empty memory for less."""
-        if not self.provider.capabilities & RIO_CAP_RECEIVE_MEMORY:
-            return
-        if count == self.receive_size:
-            self.large_size = min(max(<uint32_t>LARGE_MIN, 2 * count), <uint32_t>LARGE_MAX)
-        elif self.large_size and 2 * count < self.receive_size:
-            self.large_size = self.large_size // 2
-            if self.large_size < LARGE_MIN:
-                self.large_size = 0
+        """A full slice asks for large receives, a row of small ones for slices again."""
+        if self.large_left == 0:
+            if (count == self.receive_size and self.pool.slice_size < LARGE_SIZE
+                    and self.provider.capabilities & RIO_CAP_RECEIVE_MEMORY):
+                self.large_left = LARGE_PATIENCE
+        elif count > self.pool.slice_size:
+            self.large_left = LARGE_PATIENCE
+        else:
+            self.large_left -= 1
 
     cdef void _drop_receive_memory(self) noexcept:
         self.large = None
