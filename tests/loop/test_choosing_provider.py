@@ -174,7 +174,9 @@ def test_without_any_locked_memory_some_provider_works():
 
 
 def test_a_limit_that_a_few_rings_use_up_leaves_the_next_loops_to_epoll():
-    program = NO_LOCKED_MEMORY.replace("(0, 0)", "(1 << 18, 1 << 18)") + """
+    program = (
+        NO_LOCKED_MEMORY.replace("(0, 0)", "(1 << 18, 1 << 18)")
+        + """
 import asyncio
 loops = [zerio_asyncio.new_event_loop() for _ in range(12)]
 kinds = [loop.provider for loop in loops]
@@ -185,6 +187,7 @@ for loop in loops:
     loop.close()
 print(kinds[0], kinds[-1])
 """
+    )
     assert answer(program) in ("uring epoll", "epoll epoll", "uring uring")
 
 
