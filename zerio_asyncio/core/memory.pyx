@@ -25,7 +25,7 @@ from zerio_asyncio.core.rio cimport RIO_INVALID_BUFFERID
 
 cdef extern from *:
     """
-    /* A bytes object that only we refer to becomes one of `length` bytes, at most as many as now. */
+    /* A bytes object that only we refer to, cut to `length` bytes, at most as many as now. */
     static PyObject *zerio_recut(PyObject *data, Py_ssize_t length)
     {
         Py_SET_SIZE((PyVarObject *)data, length);
