@@ -131,7 +131,7 @@ def test_slabs_come_on_demand_and_go(make_loop):
             transport, _ = await loop.create_unix_connection(asyncio.Protocol, sock=ours)
             transports.append(transport)
         await asyncio.sleep(0.002)
-        assert loop.rio_stats().slabs == 3
+        assert 3 <= loop.rio_stats().slabs <= 4, "ten slices, with or without room between"
         for transport in transports:
             transport.abort()
         await asyncio.sleep(0.005)
