@@ -25,8 +25,9 @@ cdef extern from "rio.h" nogil:
     int32_t RIO_IOCP_COMPLETION
     int32_t RIO_OPERATION_ABORTED
     int32_t RIO_ENOBUFS
+    int32_t RIO_EWOULDBLOCK
     uint32_t RIO_CAP_SEND_MEMORY
-    uint32_t RIO_CAP_RECEIVE_MEMORY
+    uint32_t RIO_CAP_NOW
 
     ctypedef struct RIO_BUF:
         RIO_BUFFERID BufferId
@@ -103,3 +104,5 @@ cdef extern from "rio.h" nogil:
         rio_port_table port
         int32_t (*send_memory)(RIO_RQ, const void *, uint32_t, uint32_t, void *) noexcept
         int32_t (*receive_memory)(RIO_RQ, void *, uint32_t, uint32_t, void *) noexcept
+        int64_t (*send_now)(RIO_RQ, const void *, uint32_t) noexcept nogil
+        int64_t (*receive_now)(RIO_RQ, void *, uint32_t) noexcept nogil

@@ -1,6 +1,6 @@
 # The transport of a connected stream socket.
 
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from zerio_asyncio.core.engine cimport Endpoint
 from zerio_asyncio.core.memory cimport LARGE_SIZE, Slice, SlicePool
@@ -63,20 +63,20 @@ cdef class StreamTransport(Endpoint):
     cdef object receiver           # bound data_received, or view_received
     cdef str calling               # the method that is being called, for the report if it raises
 
-    # --- receiving: `receiving` while the provider has the slice or `large`
+    # --- receiving: `receiving` while the provider has the slice
     cdef bint receiving
     cdef bint started              # connection_made is done, reading may begin
     cdef bint ended                # the peer sends no more
     cdef bint held                 # bytes [held_from, held_to) wait for resume_reading
+    cdef bint full                 # they fill what was asked for: more is coming
     cdef uint32_t held_from
     cdef uint32_t held_to
     cdef int32_t held_status
     cdef Slice slice
     cdef SliceView view
     cdef uint32_t receive_size     # of the request that is outstanding, or was last
-    cdef uint32_t large_left       # 0: receive into the slice; else into `large`, until so many
-                                   # receives in a row would have fitted the slice
-    cdef object large              # LARGE_SIZE bytes; nobody else has seen them
+    cdef uint32_t large_left       # large messages are expected, until so many small ones came
+    cdef object large              # LARGE_SIZE bytes that hold them; nobody else has seen them
 
     # --- sending: chunks[head .. head + issued) are the provider's, up to head + count waiting
     cdef Chunk *chunks
@@ -98,9 +98,12 @@ cdef class StreamTransport(Endpoint):
     cdef int _deliver_view(self, uint32_t count) except -1
     cdef int _end_of_stream(self) except -1
     cdef char *_memory(self) noexcept
-    cdef void _resize_receives(self, uint32_t count) noexcept
+    cdef int _fill(self) except -1
+    cdef int _fill_buffer(self, object protocol) except -1
+    cdef void _drop_large(self) noexcept
     cdef void _drop_receive_memory(self) noexcept
     # sending
+    cdef int _send_now(self, const char **memory, size_t *length) except -1
     cdef int _add_bytes(self, object data, const char *memory, size_t length) except -1
     cdef int _add_copy(self, const char *memory, size_t length) except -1
     cdef int _write_one(self, object data) except -1

@@ -1,9 +1,10 @@
 """StreamTransport: a connected stream socket on a RIO request queue.
 
 Receiving. One receive is posted at a time, into a slice of registered memory, so an idle
-connection costs a slice whose pages nothing has touched. When a receive fills its memory and the
-provider can receive anywhere, the next goes straight into a fresh ``bytes`` that is handed over
-whole: copies decide large messages. What arrives while reading is paused is held, not delivered.
+connection costs a slice whose pages nothing has touched. A receive that fills its memory says that
+more is there: the rest is fetched at once into fresh ``bytes``, or the protocol's own buffer, and
+sent on from there while it is still in the cache. What arrives while reading is paused is held,
+not delivered.
 
 Sending. ``write`` puts bytes on a list of chunks; the engine has them flushed once a tick. A lone
 ``bytes`` is sent in place where the provider can (kept alive until its result is dequeued); small
@@ -37,7 +38,7 @@ from libc.string cimport memcpy
 
 from zerio_asyncio.core.engine cimport Engine
 from zerio_asyncio.core.rio cimport (
-    RIO_BUF, RIO_CAP_RECEIVE_MEMORY, RIO_CAP_SEND_MEMORY, RIO_ENOBUFS, RIO_INVALID_RQ,
+    RIO_BUF, RIO_CAP_NOW, RIO_CAP_SEND_MEMORY, RIO_EWOULDBLOCK, RIO_INVALID_RQ,
     RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER)
 
 from zerio_asyncio.core.protocols import RegisteredProtocol
@@ -55,8 +56,13 @@ cdef extern from "Python.h":
 cdef enum:
     # Up to here copying a write next to its neighbours is cheaper than a request of its own.
     GATHER_MAX = 4096
-    # Small receives in a row after which a connection stops asking for large ones.
+    # Small messages after which a connection no longer expects large ones.
     LARGE_PATIENCE = 8
+    # Where large messages are expected this much is received ahead, one page; the rest comes when
+    # it is its turn, into memory that is in the cache.
+    PROBE_SIZE = 4096
+    # A write of this size is worth a system call of its own.
+    NOW_MIN = 16384
     CHUNKS_ROOM = 8
     # One request's length is 32 bits wide; larger bytes go out as several.
     REQUEST_MAX = 1 << 30
@@ -361,30 +367,20 @@ cdef class StreamTransport(Endpoint):
     cdef int _post(self) except -1:
         """Post the receive, unless there is one, or a reason against it."""
         cdef RIO_BUF buffer
-        cdef int32_t accepted
         if (self.receiving or self.held or self._paused or self._closing or self.lost
                 or self.ended or not self.started):
             return 0
-        if self.large_left == 0 or self.kind == REGISTERED:
-            self.large = None
-            if self.slice.slab is NULL:
-                self.pool.take(&self.slice)
-            buffer.BufferId = self.slice.slab.id
-            buffer.Offset = self.slice.offset
-            buffer.Length = self.pool.slice_size
-            self.receive_size = buffer.Length
-            accepted = self.provider.rio.RIOReceive(
-                self.queue, &buffer, 1, 0, <void *><size_t>RECEIVE)
-        else:
-            if self.large is None:
-                self.large = self.engine.spare_bytes.make_large()
-            if self.slice.slab is not NULL:
-                self.pool.give(&self.slice)
-            self.receive_size = LARGE_SIZE
-            accepted = self.provider.receive_memory(
-                self.queue, PyBytes_AS_STRING(self.large), self.receive_size, 0,
-                <void *><size_t>RECEIVE)
-        if not accepted:
+        if self.large is not None:
+            self._drop_large()
+        if self.slice.slab is NULL:
+            self.pool.take(&self.slice)
+        buffer.BufferId = self.slice.slab.id
+        buffer.Offset = self.slice.offset
+        # Of a large message only the head comes this way, and is copied.
+        buffer.Length = PROBE_SIZE if self.large_left else self.pool.slice_size
+        self.receive_size = buffer.Length
+        if not self.provider.rio.RIOReceive(
+                self.queue, &buffer, 1, 0, <void *><size_t>RECEIVE):
             self._break(self.engine.refusal(), "Fatal read error on socket transport",
                         self.context)
             return 0
@@ -405,9 +401,10 @@ cdef class StreamTransport(Endpoint):
         self.receiving = False
         if self._closing or self.lost:
             return 0
-        if status == 0 and count:
-            self._resize_receives(count)
         self.held = True
+        self.full = status == 0 and count == self.receive_size
+        if not self.full and self.large_left:
+            self.large_left -= 1
         self.held_status = status
         self.held_from = 0
         self.held_to = count
@@ -429,6 +426,8 @@ cdef class StreamTransport(Endpoint):
                 return 0
             try:
                 if self.kind == PLAIN:
+                    if self.full:
+                        self._fill()
                     self.calling = "data_received"
                     self.held = False
                     self._deliver_plain(self.held_to - self.held_from)
@@ -454,14 +453,36 @@ cdef class StreamTransport(Endpoint):
             self._post()
         return 0
 
+    cdef int _fill(self) except -1:
+        """The slice is full: fetch what else is there into fresh bytes, behind what it holds."""
+        cdef uint32_t count = self.held_to - self.held_from
+        cdef char *memory
+        cdef int64_t more
+        self.full = False
+        if count >= LARGE_SIZE or not self.provider.capabilities & RIO_CAP_NOW:
+            return 0
+        self.large = self.engine.spare_bytes.make_large()
+        memory = PyBytes_AS_STRING(self.large)
+        memcpy(memory, self.slice.memory + self.held_from, count)
+        with nogil:
+            more = self.provider.receive_now(self.queue, memory + count, LARGE_SIZE - count)
+        # End and errors are told again by the next receive.
+        self.held_from = 0
+        self.held_to = count + <uint32_t>max(more, 0)
+        if self.held_to > self.pool.slice_size:
+            self.large_left = LARGE_PATIENCE
+        elif self.large_left:
+            self.large_left -= 1
+        return 0
+
     cdef int _deliver_plain(self, uint32_t count) except -1:
         cdef object data
         cdef PyObject *raw
-        if self.large is not None and self.held_from == 0 and 2 * count >= self.receive_size:
+        if self.large is not None and self.held_from == 0 and 2 * count >= LARGE_SIZE:
             # Ours alone until now, so it may still be cut to what arrived.
             data = self.large
             self.large = None
-            if count != self.receive_size:
+            if count != LARGE_SIZE:
                 raw = <PyObject *>data
                 Py_INCREF(data)
                 data = None
@@ -495,8 +516,34 @@ cdef class StreamTransport(Endpoint):
             self.calling = "buffer_updated"
             self._call(protocol.buffer_updated, count)
             if self._paused or self._closing or self._protocol is not protocol:
-                break
+                return 0
+        if self.full:
+            self._fill_buffer(protocol)
         return 0
+
+    cdef int _fill_buffer(self, object protocol) except -1:
+        """The slice was full: receive what else is there straight into the protocol's buffer."""
+        cdef Py_buffer view
+        cdef int64_t count
+        self.full = False
+        if not self.provider.capabilities & RIO_CAP_NOW:
+            return 0
+        self.calling = "get_buffer"
+        buffer = self.context.run(protocol.get_buffer, LARGE_SIZE)
+        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+        if view.len == 0:
+            PyBuffer_Release(&view)
+            raise RuntimeError("get_buffer() returned an empty buffer")
+        with nogil:
+            count = self.provider.receive_now(
+                self.queue, view.buf, <uint32_t>min(view.len, <Py_ssize_t>REQUEST_MAX))
+        PyBuffer_Release(&view)
+        if count <= 0:
+            return 0  # end and errors are told again by the next receive
+        if count > self.pool.slice_size:
+            self.large_left = LARGE_PATIENCE
+        self.calling = "buffer_updated"
+        return self._call(protocol.buffer_updated, count)
 
     cdef int _deliver_view(self, uint32_t count) except -1:
         cdef SliceView exporter
@@ -541,16 +588,11 @@ cdef class StreamTransport(Endpoint):
             self._close(self.context)
         return 0
 
-    cdef void _resize_receives(self, uint32_t count) noexcept:
-        """A full slice asks for large receives, a row of small ones for slices again."""
-        if self.large_left == 0:
-            if (count == self.receive_size and self.pool.slice_size < LARGE_SIZE
-                    and self.provider.capabilities & RIO_CAP_RECEIVE_MEMORY):
-                self.large_left = LARGE_PATIENCE
-        elif count > self.pool.slice_size:
-            self.large_left = LARGE_PATIENCE
-        else:
-            self.large_left -= 1
+    cdef void _drop_large(self) noexcept:
+        cdef PyObject *large = <PyObject *>self.large
+        Py_INCREF(self.large)
+        self.large = None
+        self.engine.spare_bytes.release(large)
 
     cdef void _drop_receive_memory(self) noexcept:
         self.large = None
@@ -629,10 +671,33 @@ cdef class StreamTransport(Endpoint):
             PyBuffer_Release(&view)
         return 0
 
+    cdef int _send_now(self, const char **memory, size_t *length) except -1:
+        """Send what the system takes at once of large data, if nothing waits before it.
+
+        It is in the cache now; at the end of the tick it would have to be fetched again.
+        """
+        cdef int64_t sent
+        cdef uint32_t part = <uint32_t>min(length[0], <size_t>REQUEST_MAX)
+        cdef const char *start = memory[0]
+        if self.count or not self.provider.capabilities & RIO_CAP_NOW:
+            return 0
+        with nogil:
+            sent = self.provider.send_now(self.queue, start, part)
+        if sent > 0:
+            memory[0] += sent
+            length[0] -= <size_t>sent
+        elif sent != -RIO_EWOULDBLOCK:
+            length[0] = 0
+            self._break(self.engine.error_of(<int32_t>-sent),
+                        "Fatal write error on socket transport", None)
+        return 0
+
     cdef int _add_bytes(self, object data, const char *memory, size_t length) except -1:
         """Immutable bytes: gathered if small, else sent in place, else copied."""
         cdef Chunk *chunk
         cdef size_t part
+        if length >= NOW_MIN:
+            self._send_now(&memory, &length)
         if length == 0 or self._gather_last(memory, length):
             return 0
         if not self.provider.capabilities & RIO_CAP_SEND_MEMORY:
@@ -654,6 +719,8 @@ cdef class StreamTransport(Endpoint):
         cdef Chunk *chunk
         cdef size_t part
         cdef Slice slice
+        if length >= NOW_MIN:
+            self._send_now(&memory, &length)
         if length == 0 or self._gather_last(memory, length):
             return 0
         if (length > self.pool.slice_size

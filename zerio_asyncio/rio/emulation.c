@@ -233,6 +233,42 @@ int32_t rio_emulation_receive_memory(RIO_RQ handle, void *memory, uint32_t lengt
     return rio__memory(handle, RIO_RECEIVES, memory, length, flags, context);
 }
 
+static int64_t rio__now(RIO_RQ handle, enum rio_direction direction, char *memory, uint32_t length)
+{
+    int32_t code;
+    rio_rq *rq = rio__queue(handle, &code);
+
+    if (RIO_UNLIKELY(rq == NULL))
+        return -(int64_t)code;
+    if (RIO_UNLIKELY(!rq->stream))
+        return -(int64_t)RIO_EOPNOTSUPP;
+    if (RIO_UNLIKELY(memory == NULL && length != 0))
+        return -(int64_t)RIO_EFAULT;
+    if (rq->lanes[direction].outstanding != 0)
+        return -(int64_t)RIO_EALREADY;
+    if (length == 0)
+        return -(int64_t)RIO_EINVAL; /* 0 bytes would look like the end */
+    int64_t moved = rq->core->driver->now(rq, direction, memory, length);
+    rio_port_statistics *counts = &rq->core->counts;
+    counts->system_calls++;
+    if (moved > 0)
+        *(direction == RIO_SENDS ? &counts->bytes_sent : &counts->bytes_received) +=
+            (uint64_t)moved;
+    else if (rio_code_is_death((int32_t)-moved) && rq->broken == 0)
+        rq->broken = (int32_t)-moved;
+    return moved;
+}
+
+int64_t rio_emulation_send_now(RIO_RQ handle, const void *memory, uint32_t length)
+{
+    return rio__now(handle, RIO_SENDS, (char *)(uintptr_t)memory, length);
+}
+
+int64_t rio_emulation_receive_now(RIO_RQ handle, void *memory, uint32_t length)
+{
+    return rio__now(handle, RIO_RECEIVES, memory, length);
+}
+
 /* ------------------------------------------------------------------------------- datagrams */
 
 void rio_datagram_received(rio_rq *rq, uint32_t bytes, const void *address, uint32_t length,

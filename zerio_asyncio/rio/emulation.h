@@ -132,6 +132,9 @@ typedef struct rio_driver {
     /* Requests wait in this direction. */
     void (*start)(rio_core *, rio_rq *, enum rio_direction);
 
+    /* One system call on a stream whose direction is idle: bytes, or minus a code. */
+    int64_t (*now)(rio_rq *, enum rio_direction, char *memory, uint32_t length);
+
     /* Whatever can be done without sleeping (rule 6: queues that are only polled). */
     void (*progress)(rio_core *);
 } rio_driver;
@@ -186,6 +189,8 @@ int32_t RIO_CALL rio_emulation_send_ex(RIO_RQ, RIO_BUF *, uint32_t, RIO_BUF *, R
                                        RIO_BUF *, RIO_BUF *, uint32_t, void *);
 int32_t rio_emulation_send_memory(RIO_RQ, const void *, uint32_t, uint32_t, void *);
 int32_t rio_emulation_receive_memory(RIO_RQ, void *, uint32_t, uint32_t, void *);
+int64_t rio_emulation_send_now(RIO_RQ, const void *, uint32_t);
+int64_t rio_emulation_receive_now(RIO_RQ, void *, uint32_t);
 uint32_t RIO_CALL rio_emulation_dequeue(RIO_CQ, RIORESULT *, uint32_t);
 int32_t RIO_CALL rio_emulation_notify(RIO_CQ);
 void RIO_CALL rio_emulation_close_completion_queue(RIO_CQ);

@@ -408,12 +408,13 @@ const rio_driver epoll_driver = {
     .attach = epoll__attach,
     .detach = epoll__detach,
     .start = epoll__start,
+    .now = rio_linux_now,
     .progress = epoll__progress,
 };
 
 const rio_provider rio_provider_epoll = {
     .size = sizeof(rio_provider),
-    .capabilities = RIO_CAP_SEND_MEMORY | RIO_CAP_RECEIVE_MEMORY | RIO_CAP_DATAGRAM,
+    .capabilities = RIO_CAP_SEND_MEMORY | RIO_CAP_RECEIVE_MEMORY | RIO_CAP_DATAGRAM | RIO_CAP_NOW,
     .name = "epoll",
     .probe = epoll__probe,
     .rio = RIO_EMULATION_TABLE(epoll__create_completion_queue, epoll__create_request_queue),
@@ -435,4 +436,6 @@ const rio_provider rio_provider_epoll = {
     },
     .send_memory = rio_emulation_send_memory,
     .receive_memory = rio_emulation_receive_memory,
+    .send_now = rio_emulation_send_now,
+    .receive_now = rio_emulation_receive_now,
 };

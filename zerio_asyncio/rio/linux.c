@@ -466,6 +466,21 @@ int32_t rio_send_code(const rio_rq *rq, int error)
     return RIO_ESHUTDOWN;
 }
 
+int64_t rio_linux_now(rio_rq *rq, enum rio_direction direction, char *memory, uint32_t length)
+{
+    int fd = (int)rq->socket;
+    ssize_t moved;
+
+    do
+        moved = direction == RIO_SENDS ? send(fd, memory, length, MSG_DONTWAIT | MSG_NOSIGNAL)
+                                       : recv(fd, memory, length, MSG_DONTWAIT);
+    while (moved < 0 && errno == EINTR);
+    if (moved >= 0)
+        return moved;
+    return -(int64_t)(direction == RIO_SENDS ? rio_send_code(rq, errno)
+                                             : rio_code_of_errno(errno));
+}
+
 int32_t rio_connect_check(rio_socket socket, const void *address, uint32_t length)
 {
     uint8_t stream;

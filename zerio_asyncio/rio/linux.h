@@ -163,6 +163,8 @@ int32_t rio_socket_kind(rio_socket, uint8_t *stream);
 uint32_t rio_remote_length(const void *remote);
 /* 0 if it listens. */
 int32_t rio_socket_listens(rio_socket);
+/* The driver's `now`. */
+int64_t rio_linux_now(rio_rq *, enum rio_direction, char *memory, uint32_t length);
 /* The code of a send that failed: EPIPE has two meanings. */
 int32_t rio_send_code(const rio_rq *, int error);
 /* Describes the first waiting sends of a stream, at most RIO_GATHER_MAX; returns how many. */

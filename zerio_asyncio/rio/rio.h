@@ -288,6 +288,7 @@ typedef struct rio_port_table {
 #define RIO_CAP_SEND_MEMORY 1u    /* send_memory works: sends from memory that is not registered */
 #define RIO_CAP_RECEIVE_MEMORY 2u /* receive_memory works */
 #define RIO_CAP_DATAGRAM 4u       /* RIOReceiveEx and RIOSendEx work */
+#define RIO_CAP_NOW 8u            /* send_now and receive_now work */
 
 typedef struct rio_provider {
     uint32_t size; /* bytes of this structure */
@@ -307,6 +308,15 @@ typedef struct rio_provider {
                            void *request_context);
     int32_t (*receive_memory)(RIO_RQ, void *memory, uint32_t length, uint32_t flags,
                               void *request_context);
+
+    /* What a stream can send or give at once, in one system call and with no request: for large
+     * data that is in the cache now and would not be when its request's turn comes. Returns bytes,
+     * possibly fewer than asked; 0 of receive_now is the end of the stream; or minus a Winsock
+     * code: WSAEWOULDBLOCK when nothing can be moved now, WSAEALREADY while a request of this
+     * direction is outstanding (order, rule 2), WSAEOPNOTSUPP without the capability or on a
+     * datagram socket. A connection that died is told again by the next request. */
+    int64_t (*send_now)(RIO_RQ, const void *memory, uint32_t length);
+    int64_t (*receive_now)(RIO_RQ, void *memory, uint32_t length);
 } rio_provider;
 
 /* Providers of this platform, best first; `count` gets their number. */

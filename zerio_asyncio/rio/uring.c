@@ -563,12 +563,13 @@ const rio_driver uring_driver = {
     .attach = uring__attach,
     .detach = uring__detach,
     .start = uring__start,
+    .now = rio_linux_now,
     .progress = uring__progress,
 };
 
 const rio_provider rio_provider_uring = {
     .size = sizeof(rio_provider),
-    .capabilities = RIO_CAP_SEND_MEMORY | RIO_CAP_RECEIVE_MEMORY | RIO_CAP_DATAGRAM,
+    .capabilities = RIO_CAP_SEND_MEMORY | RIO_CAP_RECEIVE_MEMORY | RIO_CAP_DATAGRAM | RIO_CAP_NOW,
     .name = "uring",
     .probe = rio_ring_probe,
     .rio = RIO_EMULATION_TABLE(uring__create_completion_queue, uring__create_request_queue),
@@ -590,4 +591,6 @@ const rio_provider rio_provider_uring = {
     },
     .send_memory = rio_emulation_send_memory,
     .receive_memory = rio_emulation_receive_memory,
+    .send_now = rio_emulation_send_now,
+    .receive_now = rio_emulation_receive_now,
 };
