@@ -1,5 +1,8 @@
 """send_memory and receive_memory: the capabilities beside RIO's table."""
 
+import socket
+import struct
+
 import pytest
 
 from tests.rio.bare import NULL, pattern, read_all
@@ -133,3 +136,100 @@ def test_objects_are_kept_until_the_result(bare, port):
         assert target == b"0123456789\x01"
         with pytest.raises(BufferError):
             requests.receive_memory(b"read only")
+
+
+@pytest.fixture
+def now(provider):
+    if not provider.acts_now:
+        pytest.skip(f"{provider.name} has nothing but requests")
+
+
+@pytest.mark.usefixtures("now")
+def test_what_is_there_is_received_now(bare, port):
+    ours, peer = bare.pair()
+    queue = CompletionQueue(8, port)
+    with RequestQueue(ours, queue, max_receives=1, max_sends=1) as requests:
+        target = bytearray(8)
+        with pytest.raises(BlockingIOError):
+            requests.receive_now(target)
+        peer.sendall(b"0123456789")
+        assert requests.receive_now(target) == 8
+        assert requests.receive_now(target) == 2
+        assert target == b"89234567"
+        with pytest.raises(BlockingIOError):
+            requests.receive_now(target)
+        # A request goes on where the calls stopped, whatever the driver believed of the socket.
+        requests.receive_memory(target, "request")
+        with pytest.raises(OSError) as refused:
+            requests.receive_now(bytearray(8))
+        assert refused.value.winsock == lib.RIO_EALREADY
+        peer.sendall(b"ab")
+        results = []
+        while not results:
+            port.wait(0.01)
+            results = queue.dequeue()
+        assert [(r.context, r.transferred) for r in results] == [("request", 2)]
+        assert target[:2] == b"ab"
+        peer.close()
+        assert requests.receive_now(target) == 0
+        assert requests.receive_now(target) == 0
+
+
+@pytest.mark.usefixtures("now")
+def test_what_fits_is_sent_now_and_the_rest_by_request(bare, port):
+    ours, peer = bare.pair()
+    queue = CompletionQueue(8, port)
+    data = pattern(8 << 20)
+    with RequestQueue(ours, queue, max_receives=1, max_sends=1) as requests:
+        sent = 0
+        with pytest.raises(BlockingIOError):
+            while True:
+                sent += requests.send_now(memoryview(data)[sent:])
+        assert 0 < sent < len(data)
+        requests.send_memory(memoryview(data)[sent:], "rest")
+        with pytest.raises(OSError) as refused:
+            requests.send_now(b"too early")
+        assert refused.value.winsock == lib.RIO_EALREADY
+        got = bytearray()
+        peer.settimeout(0.02)
+        while len(got) < len(data):
+            port.wait(0)
+            try:
+                got += peer.recv(1 << 20)
+            except TimeoutError:
+                continue
+        assert got == data
+        results = []
+        while not results:
+            port.wait(0.01)
+            results = queue.dequeue()
+        assert [(r.context, r.transferred) for r in results] == [("rest", len(data) - sent)]
+
+
+@pytest.mark.usefixtures("now")
+def test_a_reset_met_now_is_told_again(bare, port):
+    ours, peer = bare.pair()
+    queue = CompletionQueue(8, port)
+    with RequestQueue(ours, queue, max_receives=1, max_sends=1) as requests:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        with pytest.raises(ConnectionResetError):
+            requests.receive_now(bytearray(8))
+        requests.receive_memory(bytearray(8), "after")
+        results = []
+        while not results:
+            port.wait(0.01)
+            results = queue.dequeue()
+        assert results[0].status == lib.RIO_ECONNRESET
+
+
+@pytest.mark.usefixtures("now")
+@pytest.mark.parametrize("entry", ["send_now", "receive_now"])
+def test_bad_arguments_of_the_calls_without_a_request(bare, provider, entry):
+    requests, _, _, _ = bare.connection()
+    call = getattr(provider.c, entry)
+    memory = ffi.new("char[64]")
+    assert call(NULL, memory, 8) == -lib.RIO_EINVAL
+    assert call(ffi.cast("RIO_RQ", 0x1234567890), memory, 8) == -lib.RIO_EINVAL
+    assert call(requests, NULL, 8) == -lib.RIO_EFAULT
+    assert call(requests, memory, 0) == -lib.RIO_EINVAL

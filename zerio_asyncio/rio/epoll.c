@@ -66,6 +66,18 @@ static inline epoll_side *epoll__side(rio_rq *rq)
 
 /* ------------------------------------------------------------------------- bytes: receives */
 
+static int64_t epoll__now(rio_rq *rq, enum rio_direction direction, char *memory,
+                          uint32_t length)
+{
+    epoll_side *side = epoll__side(rq);
+    int64_t moved = rio_linux_now(rq, direction, memory, length);
+    int drained = (moved > 0 && moved < (int64_t)length) || moved == -RIO_EWOULDBLOCK;
+
+    if (direction == RIO_RECEIVES && drained && !side->hung_up)
+        side->readable = 0;
+    return moved;
+}
+
 static void epoll__receive_stream(rio_rq *rq, epoll_side *side)
 {
     rio_lane *lane = &rq->lanes[RIO_RECEIVES];
@@ -408,7 +420,7 @@ const rio_driver epoll_driver = {
     .attach = epoll__attach,
     .detach = epoll__detach,
     .start = epoll__start,
-    .now = rio_linux_now,
+    .now = epoll__now,
     .progress = epoll__progress,
 };
 

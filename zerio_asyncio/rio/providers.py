@@ -60,6 +60,11 @@ class Provider:
         """Whether ``receive_from`` and ``send_to`` work."""
         return bool(self.c.capabilities & lib.RIO_CAP_DATAGRAM)
 
+    @property
+    def acts_now(self) -> bool:
+        """Whether ``send_now`` and ``receive_now`` work."""
+        return bool(self.c.capabilities & lib.RIO_CAP_NOW)
+
     def probe(self) -> OSError | None:
         """Why the provider does not work here, with its cure; None if it does.
 

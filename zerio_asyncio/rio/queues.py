@@ -32,6 +32,8 @@ from zerio_asyncio.rio.providers import Provider, pick
 if TYPE_CHECKING:
     import socket
 
+_LENGTH_MAX = 0x7FFFFFFF  # bytes; a length is 32 bits wide
+
 RESULTS_MAX = 1024
 """Results of one dequeue; a bound for one turn of a loop."""
 
@@ -351,6 +353,31 @@ class RequestQueue:
         self._start_memory(
             self._provider.c.receive_memory, self.receive_queue, view, context, flags
         )
+
+    def send_now(self, memory: Any) -> int:
+        """Send what the system takes at once of any bytes-like object, without a request.
+
+        For large data on a stream whose sends are all dequeued (EALREADY otherwise). Returns the
+        bytes sent, at least one; BlockingIOError if none could be. EOPNOTSUPP where
+        `Provider.acts_now` is false.
+        """
+        view = ffi.from_buffer("char[]", memory)
+        return self._now(self._provider.c.send_now, view, "send_now")
+
+    def receive_now(self, memory: Any) -> int:
+        """Receive what is there into any writable bytes-like object, without a request.
+
+        The counterpart of `send_now`. Returns the bytes received, 0 at the end of the stream;
+        BlockingIOError if there are none.
+        """
+        view = ffi.from_buffer("char[]", memory, require_writable=True)
+        return self._now(self._provider.c.receive_now, view, "receive_now")
+
+    def _now(self, entry: Any, view: Any, doing: str) -> int:
+        moved = int(entry(self._open(), view, min(len(view), _LENGTH_MAX)))
+        if moved < 0:
+            raise winsock_error(-moved, doing)
+        return moved
 
     def commit_receives(self) -> None:
         """Start every deferred receive now."""

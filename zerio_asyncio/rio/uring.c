@@ -235,6 +235,14 @@ static void uring__write(uring_port *port)
     }
 }
 
+static int64_t uring__now(rio_rq *rq, enum rio_direction direction, char *memory, uint32_t length)
+{
+    int64_t moved = rio_linux_now(rq, direction, memory, length);
+    if (direction == RIO_RECEIVES && moved < (int64_t)length)
+        uring__side(rq)->more = 0; /* the next receive would try in vain */
+    return moved;
+}
+
 /* -------------------------------------------------------------------------------------- results */
 
 /* 1 if the operation did not do anything and should be written again. */
@@ -366,7 +374,7 @@ static int32_t uring__here(uring_port *port)
     return 0;
 }
 
-static int64_t uring__now(void)
+static int64_t uring__clock(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -377,7 +385,7 @@ static int64_t uring__now(void)
 static int32_t uring__sleep(uring_port *port, int64_t timeout_ns)
 {
     uint32_t loud = port->base.core.loud;
-    int64_t end = timeout_ns > 0 ? uring__now() + timeout_ns : 0;
+    int64_t end = timeout_ns > 0 ? uring__clock() + timeout_ns : 0;
 
     for (;;) {
         int gathers = port->sends >= GATHER_SENDS &&
@@ -391,7 +399,7 @@ static int32_t uring__sleep(uring_port *port, int64_t timeout_ns)
         if (RIO_LIKELY(loud != port->base.core.loud) || port->watches_stir ||
             rio_linux_ready(&port->base) || found < least)
             return 0;
-        if (timeout_ns > 0 && (timeout_ns = end - uring__now()) <= 0)
+        if (timeout_ns > 0 && (timeout_ns = end - uring__clock()) <= 0)
             return 0;
         uring__write(port);
     }
@@ -563,7 +571,7 @@ const rio_driver uring_driver = {
     .attach = uring__attach,
     .detach = uring__detach,
     .start = uring__start,
-    .now = rio_linux_now,
+    .now = uring__now,
     .progress = uring__progress,
 };
 
