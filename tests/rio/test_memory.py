@@ -175,6 +175,41 @@ def test_what_is_there_is_received_now(bare, port):
         assert requests.receive_now(target) == 0
 
 
+@pytest.mark.usefixtures("receives")
+def test_a_receive_of_no_bytes_tells_when_there_is_something(bare, provider):
+    requests, queue, _, peer = bare.connection()
+    call = provider.c.receive_memory
+    assert call(requests, NULL, 0, 0, context(1))
+    bare.wait(0)
+    assert bare.dequeue(queue) == []
+    peer.sendall(b"abc")
+    assert bare.collect(queue, 1) == [(0, 0, 0, 1)]
+    # Nothing was taken, so it is still there, for another probe and for a receive.
+    assert call(requests, NULL, 0, 0, context(2))
+    assert bare.collect(queue, 1) == [(0, 0, 0, 2)]
+    memory = ffi.new("char[8]")
+    assert call(requests, memory, 8, 0, context(3))
+    assert bare.collect(queue, 1) == [(0, 3, 0, 3)]
+    assert call(requests, NULL, 0, 0, context(4))
+    bare.wait(0)
+    assert bare.dequeue(queue) == []
+    peer.close()
+    assert bare.collect(queue, 1) == [(0, 0, 0, 4)]
+    assert call(requests, NULL, 0, 0, context(5))
+    assert bare.collect(queue, 1) == [(0, 0, 0, 5)]
+    assert not provider.c.send_memory(requests, NULL, 0, 0, NULL)
+    assert bare.error() == lib.RIO_EINVAL
+
+
+@pytest.mark.usefixtures("receives")
+def test_a_receive_of_no_bytes_is_aborted_like_any_other(bare, provider):
+    requests, queue, sock, _ = bare.connection()
+    assert provider.c.receive_memory(requests, NULL, 0, 0, context(1))
+    bare.wait(0)
+    assert provider.c.port.retire(bare.port, sock.fileno()) == 0
+    assert bare.collect(queue, 1) == [(lib.RIO_OPERATION_ABORTED, 0, 0, 1)]
+
+
 @pytest.mark.usefixtures("now")
 def test_what_fits_is_sent_now_and_the_rest_by_request(bare, port):
     ours, peer = bare.pair()

@@ -10,6 +10,7 @@ from zerio_asyncio.core.rio cimport RIO_RQ, rio_provider
 cdef enum Request:
     RECEIVE = 0
     SEND = 1
+    PROBE = 2        # a receive of no bytes: there is something to receive
 
 # How received bytes are handed over.
 cdef enum ProtocolKind:
@@ -68,15 +69,14 @@ cdef class StreamTransport(Endpoint):
     cdef bint started              # connection_made is done, reading may begin
     cdef bint ended                # the peer sends no more
     cdef bint held                 # bytes [held_from, held_to) wait for resume_reading
-    cdef bint full                 # they fill what was asked for: more is coming
+    cdef bint readable             # held, but still in the kernel: see _fetch
     cdef uint32_t held_from
     cdef uint32_t held_to
     cdef int32_t held_status
     cdef Slice slice
     cdef SliceView view
-    cdef uint32_t receive_size     # of the request that is outstanding, or was last
     cdef uint32_t large_left       # large messages are expected, until so many small ones came
-    cdef object large              # LARGE_SIZE bytes that hold them; nobody else has seen them
+    cdef object large              # LARGE_SIZE bytes that hold one; nobody else has seen them
 
     # --- sending: chunks[head .. head + issued) are the provider's, up to head + count waiting
     cdef Chunk *chunks
@@ -98,8 +98,9 @@ cdef class StreamTransport(Endpoint):
     cdef int _deliver_view(self, uint32_t count) except -1
     cdef int _end_of_stream(self) except -1
     cdef char *_memory(self) noexcept
-    cdef int _fill(self) except -1
-    cdef int _fill_buffer(self, object protocol) except -1
+    cdef int _fetch(self) except -1
+    cdef int _fetch_buffered(self) except -1
+    cdef int _fetched(self, int64_t count) except -1
     cdef void _drop_large(self) noexcept
     cdef void _drop_receive_memory(self) noexcept
     # sending

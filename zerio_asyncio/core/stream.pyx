@@ -1,10 +1,11 @@
 """StreamTransport: a connected stream socket on a RIO request queue.
 
 Receiving. One receive is posted at a time, into a slice of registered memory, so an idle
-connection costs a slice whose pages nothing has touched. A receive that fills its memory says that
-more is there: the rest is fetched at once into fresh ``bytes``, or the protocol's own buffer, and
-sent on from there while it is still in the cache. What arrives while reading is paused is held,
-not delivered.
+connection costs a slice whose pages nothing has touched. A receive that fills its slice says that
+large messages come: the connection then only asks to be told when there is something (a receive of
+no bytes), and takes it when it is its turn, into fresh ``bytes`` or the protocol's own buffer; so
+it is still in the cache when the protocol, or the send that answers, reads it. What arrives while
+reading is paused is held, not delivered.
 
 Sending. ``write`` puts bytes on a list of chunks; the engine has them flushed once a tick. A lone
 ``bytes`` is sent in place where the provider can (kept alive until its result is dequeued); small
@@ -58,9 +59,6 @@ cdef enum:
     GATHER_MAX = 4096
     # Small messages after which a connection no longer expects large ones.
     LARGE_PATIENCE = 8
-    # Where large messages are expected this much is received ahead, one page; the rest comes when
-    # it is its turn, into memory that is in the cache.
-    PROBE_SIZE = 4096
     # A write of this size is worth a system call of its own.
     NOW_MIN = 16384
     CHUNKS_ROOM = 8
@@ -367,20 +365,26 @@ cdef class StreamTransport(Endpoint):
     cdef int _post(self) except -1:
         """Post the receive, unless there is one, or a reason against it."""
         cdef RIO_BUF buffer
+        cdef int32_t accepted
         if (self.receiving or self.held or self._paused or self._closing or self.lost
                 or self.ended or not self.started):
             return 0
         if self.large is not None:
             self._drop_large()
-        if self.slice.slab is NULL:
-            self.pool.take(&self.slice)
-        buffer.BufferId = self.slice.slab.id
-        buffer.Offset = self.slice.offset
-        # Of a large message only the head comes this way, and is copied.
-        buffer.Length = PROBE_SIZE if self.large_left else self.pool.slice_size
-        self.receive_size = buffer.Length
-        if not self.provider.rio.RIOReceive(
-                self.queue, &buffer, 1, 0, <void *><size_t>RECEIVE):
+        if self.large_left and self.kind != REGISTERED:
+            if self.slice.slab is not NULL:
+                self.pool.give(&self.slice)
+            accepted = self.provider.receive_memory(
+                self.queue, NULL, 0, 0, <void *><size_t>PROBE)
+        else:
+            if self.slice.slab is NULL:
+                self.pool.take(&self.slice)
+            buffer.BufferId = self.slice.slab.id
+            buffer.Offset = self.slice.offset
+            buffer.Length = self.pool.slice_size
+            accepted = self.provider.rio.RIOReceive(
+                self.queue, &buffer, 1, 0, <void *><size_t>RECEIVE)
+        if not accepted:
             self._break(self.engine.refusal(), "Fatal read error on socket transport",
                         self.context)
             return 0
@@ -389,10 +393,11 @@ cdef class StreamTransport(Endpoint):
         return 0
 
     cdef int completed(self, uint64_t request, int32_t status, uint32_t count) except -1:
-        if request == RECEIVE:
-            self._received(status, count)
-        else:
+        if request == SEND:
             self._sent(status, count)
+        else:
+            self.readable = request == PROBE and status == 0
+            self._received(status, count)
         if self.lost and self.outstanding == 0 and not self.attached:
             self._finished()
         return 0
@@ -401,10 +406,10 @@ cdef class StreamTransport(Endpoint):
         self.receiving = False
         if self._closing or self.lost:
             return 0
+        if (count == self.pool.slice_size and self.pool.slice_size < LARGE_SIZE
+                and self.provider.capabilities & RIO_CAP_NOW):
+            self.large_left = LARGE_PATIENCE
         self.held = True
-        self.full = status == 0 and count == self.receive_size
-        if not self.full and self.large_left:
-            self.large_left -= 1
         self.held_status = status
         self.held_from = 0
         self.held_to = count
@@ -420,14 +425,14 @@ cdef class StreamTransport(Endpoint):
                 self._break(self.engine.error_of(self.held_status),
                             "Fatal read error on socket transport", self.context)
                 return 0
-            if self.held_to == 0:
+            if self.held_to == 0 and not self.readable:
                 self.held = False
                 self._end_of_stream()
                 return 0
             try:
-                if self.kind == PLAIN:
-                    if self.full:
-                        self._fill()
+                if self.readable:
+                    self._fetch()
+                elif self.kind == PLAIN:
                     self.calling = "data_received"
                     self.held = False
                     self._deliver_plain(self.held_to - self.held_from)
@@ -453,27 +458,57 @@ cdef class StreamTransport(Endpoint):
             self._post()
         return 0
 
-    cdef int _fill(self) except -1:
-        """The slice is full: fetch what else is there into fresh bytes, behind what it holds."""
-        cdef uint32_t count = self.held_to - self.held_from
+    cdef int _fetch(self) except -1:
+        """There is something to receive: take it, and hold it for ``_deliver``."""
+        cdef int64_t count
         cdef char *memory
-        cdef int64_t more
-        self.full = False
-        if count >= LARGE_SIZE or not self.provider.capabilities & RIO_CAP_NOW:
-            return 0
+        self.readable = False
+        self.held = False
+        if self.kind == BUFFERED:
+            return self._fetch_buffered()
         self.large = self.engine.spare_bytes.make_large()
         memory = PyBytes_AS_STRING(self.large)
-        memcpy(memory, self.slice.memory + self.held_from, count)
         with nogil:
-            more = self.provider.receive_now(self.queue, memory + count, LARGE_SIZE - count)
-        # End and errors are told again by the next receive.
-        self.held_from = 0
-        self.held_to = count + <uint32_t>max(more, 0)
-        if self.held_to > self.pool.slice_size:
-            self.large_left = LARGE_PATIENCE
-        elif self.large_left:
-            self.large_left -= 1
+            count = self.provider.receive_now(self.queue, memory, LARGE_SIZE)
+        if self._fetched(count):
+            self.held = True
         return 0
+
+    cdef int _fetch_buffered(self) except -1:
+        """The same, straight into the protocol's own buffer."""
+        cdef Py_buffer view
+        cdef int64_t count
+        cdef object protocol = self._protocol
+        self.calling = "get_buffer"
+        buffer = self.context.run(protocol.get_buffer, LARGE_SIZE)
+        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+        if view.len == 0:
+            PyBuffer_Release(&view)
+            raise RuntimeError("get_buffer() returned an empty buffer")
+        with nogil:
+            count = self.provider.receive_now(
+                self.queue, view.buf, <uint32_t>min(view.len, <Py_ssize_t>REQUEST_MAX))
+        PyBuffer_Release(&view)
+        if self._fetched(count):
+            if count <= 0:
+                self.held = True
+                return 0
+            self.calling = "buffer_updated"
+            self._call(protocol.buffer_updated, count)
+        return 0
+
+    cdef int _fetched(self, int64_t count) except -1:
+        """What ``receive_now`` answered, as what is held; 0 if there was nothing after all."""
+        if count == -RIO_EWOULDBLOCK:
+            return 0
+        self.held_status = <int32_t>-count if count < 0 else 0
+        self.held_from = 0
+        self.held_to = <uint32_t>count if count > 0 else 0
+        if count > self.pool.slice_size:
+            self.large_left = LARGE_PATIENCE
+        else:
+            self.large_left -= 1
+        return 1
 
     cdef int _deliver_plain(self, uint32_t count) except -1:
         cdef object data
@@ -517,33 +552,7 @@ cdef class StreamTransport(Endpoint):
             self._call(protocol.buffer_updated, count)
             if self._paused or self._closing or self._protocol is not protocol:
                 return 0
-        if self.full:
-            self._fill_buffer(protocol)
         return 0
-
-    cdef int _fill_buffer(self, object protocol) except -1:
-        """The slice was full: receive what else is there straight into the protocol's buffer."""
-        cdef Py_buffer view
-        cdef int64_t count
-        self.full = False
-        if not self.provider.capabilities & RIO_CAP_NOW:
-            return 0
-        self.calling = "get_buffer"
-        buffer = self.context.run(protocol.get_buffer, LARGE_SIZE)
-        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
-        if view.len == 0:
-            PyBuffer_Release(&view)
-            raise RuntimeError("get_buffer() returned an empty buffer")
-        with nogil:
-            count = self.provider.receive_now(
-                self.queue, view.buf, <uint32_t>min(view.len, <Py_ssize_t>REQUEST_MAX))
-        PyBuffer_Release(&view)
-        if count <= 0:
-            return 0  # end and errors are told again by the next receive
-        if count > self.pool.slice_size:
-            self.large_left = LARGE_PATIENCE
-        self.calling = "buffer_updated"
-        return self._call(protocol.buffer_updated, count)
 
     cdef int _deliver_view(self, uint32_t count) except -1:
         cdef SliceView exporter

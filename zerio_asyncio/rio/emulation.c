@@ -98,8 +98,10 @@ static inline int32_t rio__post(rio_rq *rq, enum rio_direction direction, char *
 
     if (RIO_UNLIKELY(flags & ~rio__flags_of[direction]))
         return rio_refuse(RIO_EINVAL);
-    if (RIO_UNLIKELY(rq->stream ? length == 0 : (flags & RIO_MSG_WAITALL) != 0))
-        return rio_refuse(RIO_EINVAL); /* a result of 0 bytes would not be the end (rule 8) */
+    /* A result of 0 bytes would not be the end (rule 8), unless nothing was asked for. */
+    if (RIO_UNLIKELY(rq->stream ? length == 0 && (memory != NULL || direction == RIO_SENDS)
+                                : (flags & RIO_MSG_WAITALL) != 0))
+        return rio_refuse(RIO_EINVAL);
     if (RIO_UNLIKELY(lane->outstanding >= lane->limit))
         return rio_refuse(RIO_ENOBUFS);
     if (RIO_UNLIKELY(lane->cq->closed))

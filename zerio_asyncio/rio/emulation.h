@@ -303,6 +303,12 @@ static inline void rio_received(rio_rq *rq, uint32_t bytes)
     rio_complete(rq, RIO_RECEIVES, bytes == 0 ? rq->broken : 0);
 }
 
+/* The head receive of a stream only asks whether there is something to receive. */
+static inline int rio_probes(const rio_request *request)
+{
+    return RIO_UNLIKELY(request->length == 0);
+}
+
 /* `bytes` of the waiting sends of a stream went out; completes those that are now whole. */
 static inline void rio_sent(rio_rq *rq, size_t bytes)
 {

@@ -85,6 +85,10 @@ static void epoll__receive_stream(rio_rq *rq, epoll_side *side)
     while (side->readable && rio_lane_waiting(lane) != 0) {
         rio_request *request = rio_lane_request(lane, 0);
         size_t room = request->length - request->done;
+        if (rio_probes(request)) {
+            rio_complete(rq, RIO_RECEIVES, 0);
+            continue;
+        }
         if (RIO_UNLIKELY(room > RIO_TRANSFER_MAX))
             room = RIO_TRANSFER_MAX;
         ssize_t bytes = recv((int)rq->socket, request->memory + request->done, room,

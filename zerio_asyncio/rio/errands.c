@@ -106,11 +106,11 @@ void uring_errands_submit(uring_port *port)
         entry->user_data = (uint64_t)(uintptr_t)errand | URING_ERRAND;
         switch (errand->kind) {
         case URING_BELL:
-            entry->poll32_events = POLLIN;
+            entry->poll32_events = uring_poll_events(POLLIN);
             entry->len = IORING_POLL_ADD_MULTI;
             break;
         case URING_WATCHES:
-            entry->poll32_events = POLLIN;
+            entry->poll32_events = uring_poll_events(POLLIN);
             break;
         case URING_ACCEPT:
             entry->opcode = IORING_OP_ACCEPT;
@@ -118,12 +118,8 @@ void uring_errands_submit(uring_port *port)
             entry->accept_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
             break;
         default:
-            entry->poll32_events = POLLOUT;
+            entry->poll32_events = uring_poll_events(POLLOUT);
         }
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        if (entry->opcode == IORING_OP_POLL_ADD) /* the kernel wants the halves swapped */
-            entry->poll32_events = entry->poll32_events << 16;
-#endif
     }
 }
 

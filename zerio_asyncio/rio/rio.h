@@ -303,7 +303,9 @@ typedef struct rio_provider {
     rio_port_table port;
 
     /* As RIOSend and RIOReceive, on memory that is not registered; the caller keeps it alive until
-     * the result is dequeued. Refused with WSAEOPNOTSUPP where the capability is missing. */
+     * the result is dequeued. Refused with WSAEOPNOTSUPP where the capability is missing.
+     * receive_memory of null and 0 on a stream moves nothing: its result, of 0 bytes, comes when
+     * there is something to receive (bytes, the end or an error). */
     int32_t (*send_memory)(RIO_RQ, const void *memory, uint32_t length, uint32_t flags,
                            void *request_context);
     int32_t (*receive_memory)(RIO_RQ, void *memory, uint32_t length, uint32_t flags,

@@ -43,6 +43,7 @@
 #include "uring.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -155,6 +156,12 @@ static void uring__receive(rio_rq *rq, struct io_uring_sqe *entry)
     entry->ioprio = side->more ? 0 : IORING_RECVSEND_POLL_FIRST;
     entry->user_data = (uint64_t)(uintptr_t)rq | URING_RECEIVE;
     lane->flight = 1;
+    if (rq->stream && rio_probes(request)) {
+        entry->ioprio = 0;
+        entry->opcode = IORING_OP_POLL_ADD;
+        entry->poll32_events = uring_poll_events(POLLIN | POLLRDHUP);
+        return;
+    }
     if (RIO_LIKELY(rq->stream)) {
         entry->opcode = IORING_OP_RECV;
         entry->addr = (uint64_t)(uintptr_t)(request->memory + request->done);
@@ -260,6 +267,8 @@ static inline void uring__received(rio_rq *rq, int32_t result, uint32_t flags)
     if (RIO_UNLIKELY(result < 0)) {
         if (!uring__again(result))
             rio_failed(rq, RIO_RECEIVES, rio_code_of_errno(-result));
+    } else if (rq->stream && rio_probes(rio_lane_request(&rq->lanes[RIO_RECEIVES], 0))) {
+        rio_complete(rq, RIO_RECEIVES, 0); /* `result` is what poll() would say */
     } else if (RIO_LIKELY(rq->stream)) {
         rio_received(rq, (uint32_t)result);
     } else {

@@ -98,4 +98,14 @@ int32_t uring_accept_stop(rio_port *, rio_socket);
 int32_t uring_connect(rio_port *, rio_socket, const void *address, uint32_t length, uint64_t key);
 int32_t uring_connect_stop(rio_port *, rio_socket);
 
+/* What an entry's poll32_events must hold: the kernel wants the halves swapped on big machines. */
+static inline uint32_t uring_poll_events(uint32_t events)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return events << 16;
+#else
+    return events;
+#endif
+}
+
 #endif
