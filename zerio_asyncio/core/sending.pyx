@@ -1,0 +1,436 @@
+"""SendingTransport: what is written to a stream socket, until the system has taken it.
+
+Sending. ``write`` puts bytes on a list of chunks; the engine has them flushed once a tick. A lone
+``bytes`` is sent in place where the provider can (kept alive until its result is dequeued); small
+writes of one tick are gathered in a slice; what may change after ``write`` returns is copied.
+
+    unsent chunks ──flush──▶ the provider's, in order ──result──▶ memory given back
+    head .. head+issued is the provider's; head+issued .. head+count waits for the next flush
+
+A large write that nothing waits before is tried at once, in one system call: it is in the cache
+now. What the system does not take becomes a chunk like any other.
+
+A connection ends in one of two ways: ``close`` when everything was sent, ``abort`` (or an error)
+at once; either calls ``connection_lost`` by ``call_soon``.
+
+Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.13).
+"""
+
+import logging
+import socket
+from asyncio import constants
+
+from cpython.buffer cimport PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.string cimport memcpy
+
+from zerio_asyncio.core.rio cimport (
+    RIO_BUF, RIO_CAP_NOW, RIO_CAP_SEND_MEMORY, RIO_EWOULDBLOCK, RIO_MSG_COMMIT_ONLY,
+    RIO_MSG_DEFER)
+
+logger = logging.getLogger("asyncio")
+
+cdef enum:
+    # Up to here copying a write next to its neighbours is cheaper than a request of its own.
+    GATHER_MAX = 4096
+    # A write of this size is worth a system call of its own.
+    NOW_MIN = 16384
+    CHUNKS_ROOM = 8
+
+cdef unsigned int WARN_AFTER = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
+
+
+cdef class SendingTransport(Endpoint):
+    """The sending half of a stream transport; ``StreamTransport`` is the whole."""
+
+    def __cinit__(self):
+        # Closed until __init__ has succeeded: what never began has nothing to lose.
+        self._closing = True
+        self.dropped = 1
+        self.high_water = 64 * 1024
+        self.low_water = 16 * 1024
+
+    def __dealloc__(self):
+        self._drop_unissued()
+        PyMem_RawFree(self.chunks)
+
+    # -------------------------------------------------------------- ending
+
+    # For the three below: `context` is where connection_lost will run, None for a copy of the
+    # caller's. The engine's own calls have no context, so those give the connection's.
+
+    cdef int _close(self, object context) except -1:
+        if not self._closing:
+            self._closing = True
+            if self.unsent == 0:
+                self.dropped += 1
+                self.engine.soon(self._call_connection_lost, (None,), context)
+        return 0
+
+    cdef int _lose(self, object exc, object context) except -1:
+        if not self.dropped:
+            self._drop_unissued()
+            self._closing = True
+            self.dropped += 1
+            self.engine.soon(self._call_connection_lost, (exc,), context)
+        return 0
+
+    cdef int _break(self, object exc, str message, object context) except -1:
+        # Anything that the network does to a connection is no news; what the program does is.
+        if isinstance(exc, OSError):
+            if self._loop.get_debug():
+                logger.debug("%r: %s", self, message, exc_info=exc)
+        else:
+            self._report(exc, message)
+        return self._lose(exc, context)
+
+    # -------------------------------------------------------------- sending
+
+    def write(self, data):
+        """Send ``data`` (bytes, bytearray or memoryview) after what was written before.
+
+        Returns at once. A mutable buffer may be changed as soon as ``write`` returns.
+        ``TypeError`` for anything else, ``RuntimeError`` after ``write_eof``. Ignored once the
+        connection is lost.
+        """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError("data argument must be a bytes-like object, "
+                            f"not {type(data).__name__!r}")
+        self._check_writable("write")
+        if self.dropped:
+            if data:
+                self._drop_write()
+            return
+        self._write_one(data)
+        self._written()
+
+    def writelines(self, list_of_data):
+        """Send each of ``list_of_data`` in order, as one ``write`` would."""
+        cdef list pieces = list(list_of_data)
+        for data in pieces:
+            if not isinstance(data, (bytes, bytearray, memoryview)):
+                raise TypeError("writelines() needs bytes-like objects, "
+                                f"not {type(data).__name__!r}")
+        self._check_writable("writelines")
+        if self.dropped:
+            if pieces:
+                self._drop_write()
+            return
+        for data in pieces:
+            self._write_one(data)
+        self._written()
+
+    cdef int _check_writable(self, str method) except -1:
+        if self._eof:
+            raise RuntimeError(f"Cannot call {method}() after write_eof()")
+        if self.empty_waiter is not None:
+            raise RuntimeError(f"unable to {method}; sendfile is in progress")
+        return 0
+
+    cdef int _drop_write(self) except -1:
+        # Once: who does not look at is_closing() would fill the log.
+        if self.dropped == WARN_AFTER:
+            logger.warning("socket.send() raised exception.")
+        self.dropped += 1
+        return 0
+
+    cdef int _written(self) except -1:
+        if self.count > self.issued:
+            self.engine.mark_dirty(self)
+        if self.unsent > self.high_water:
+            self._maybe_pause_protocol()
+        return 0
+
+    cdef int _write_one(self, object data) except -1:
+        cdef Py_buffer view
+        if isinstance(data, bytes):
+            self._add_bytes(data, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            return 0
+        if isinstance(data, memoryview) and not data.c_contiguous:
+            data = data.tobytes()
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            self._add_copy(<const char *>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+        return 0
+
+    cdef int _send_now(self, const char **memory, size_t *length) except -1:
+        """Send what the system takes at once of large data, if nothing waits before it.
+
+        It is in the cache now; at the end of the tick it would have to be fetched again.
+        """
+        cdef int64_t sent
+        cdef uint32_t part = <uint32_t>min(length[0], <size_t>REQUEST_MAX)
+        cdef const char *start = memory[0]
+        if self.count or not self.provider.capabilities & RIO_CAP_NOW:
+            return 0
+        with nogil:
+            sent = self.provider.send_now(self.queue, start, part)
+        if sent > 0:
+            memory[0] += sent
+            length[0] -= <size_t>sent
+        elif sent != -RIO_EWOULDBLOCK:
+            length[0] = 0
+            self._break(self.engine.error_of(<int32_t>-sent),
+                        "Fatal write error on socket transport", None)
+        return 0
+
+    cdef int _add_bytes(self, object data, const char *memory, size_t length) except -1:
+        """Immutable bytes: gathered if small, else sent in place, else copied."""
+        cdef Chunk *chunk
+        cdef size_t part
+        if length >= NOW_MIN:
+            self._send_now(&memory, &length)
+        if length == 0 or self._gather_last(memory, length):
+            return 0
+        if not self.provider.capabilities & RIO_CAP_SEND_MEMORY:
+            return self._add_copy(memory, length)
+        while length:
+            part = min(length, <size_t>REQUEST_MAX)
+            chunk = self._new_chunk()
+            chunk.owner = <void *>data
+            Py_INCREF(data)
+            chunk.memory = <char *>memory
+            chunk.length = <uint32_t>part
+            self.unsent += part
+            memory += part
+            length -= part
+        return 0
+
+    cdef int _add_copy(self, const char *memory, size_t length) except -1:
+        """Memory that may change, or that the provider cannot send from."""
+        cdef Chunk *chunk
+        cdef size_t part
+        cdef Slice slice
+        if length >= NOW_MIN:
+            self._send_now(&memory, &length)
+        if length == 0 or self._gather_last(memory, length):
+            return 0
+        if (length > self.pool.slice_size
+                and self.provider.capabilities & RIO_CAP_SEND_MEMORY):
+            data = PyBytes_FromStringAndSize(memory, length)
+            return self._add_bytes(data, PyBytes_AS_STRING(data), length)
+        while length:
+            part = min(length, <size_t>self.pool.slice_size)
+            self.pool.take(&slice)
+            chunk = self._new_chunk()
+            chunk.slice = slice
+            chunk.owner = NULL
+            chunk.memory = slice.memory
+            chunk.length = <uint32_t>part
+            memcpy(chunk.memory, memory, part)
+            self.unsent += part
+            memory += part
+            length -= part
+        return 0
+
+    cdef int _gather_last(self, const char *memory, size_t length) except -1:
+        """1 if the bytes went next to those of the last chunk that nobody has sent yet."""
+        cdef Chunk *chunk
+        cdef Slice slice
+        cdef size_t room
+        if self.count == self.issued or length > GATHER_MAX:
+            return 0
+        chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
+        room = self.pool.slice_size - min(chunk.length, self.pool.slice_size)
+        if length > room or (chunk.owner is not NULL and chunk.length > GATHER_MAX):
+            return 0
+        if chunk.owner is not NULL:
+            self.pool.take(&slice)
+            memcpy(slice.memory, chunk.memory, chunk.length)
+            Py_DECREF(<object>chunk.owner)
+            chunk.owner = NULL
+            chunk.slice = slice
+            chunk.memory = slice.memory
+        memcpy(chunk.memory + chunk.length, memory, length)
+        chunk.length += <uint32_t>length
+        self.unsent += length
+        self.engine.gathered += 1
+        return 1
+
+    cdef Chunk *_new_chunk(self) except NULL:
+        cdef uint32_t room = self.chunk_mask + 1
+        cdef uint32_t i
+        cdef Chunk *chunks
+        if self.chunks is NULL or self.count == room:
+            room = CHUNKS_ROOM if self.chunks is NULL else 2 * room
+            chunks = <Chunk *>PyMem_RawMalloc(room * sizeof(Chunk))
+            if chunks is NULL:
+                raise MemoryError
+            for i in range(self.count):
+                chunks[i] = self.chunks[(self.head + i) & self.chunk_mask]
+            PyMem_RawFree(self.chunks)
+            self.chunks = chunks
+            self.chunk_mask = room - 1
+            self.head = 0
+        chunks = &self.chunks[(self.head + self.count) & self.chunk_mask]
+        self.count += 1
+        return chunks
+
+    cdef int flush(self) except -1:
+        cdef uint32_t depth = self.engine.send_depth
+        cdef uint32_t last = min(self.count, depth)
+        cdef uint32_t deferred = 0
+        cdef uint32_t flags
+        if self.lost or self.issued >= last:
+            return 0
+        # Several go out together: the provider may gather them into one operation.
+        flags = RIO_MSG_DEFER if last - self.issued > 1 else 0
+        while self.issued < last:
+            if not self._issue(&self.chunks[(self.head + self.issued) & self.chunk_mask], flags):
+                break
+            self.issued += 1
+            self.outstanding += 1
+            deferred += 1
+        if flags and deferred:
+            self.provider.rio.RIOSend(self.queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
+        if self.issued < last and self.issued == 0:
+            self._break(self.engine.refusal(), "Fatal write error on socket transport",
+                        self.context)
+        return 0
+
+    cdef int _issue(self, Chunk *chunk, uint32_t flags) noexcept:
+        cdef RIO_BUF buffer
+        if chunk.owner is not NULL:
+            return self.provider.send_memory(
+                self.queue, chunk.memory, chunk.length, flags, <void *><size_t>SEND)
+        buffer.BufferId = chunk.slice.slab.id
+        buffer.Offset = chunk.slice.offset
+        buffer.Length = chunk.length
+        return self.provider.rio.RIOSend(self.queue, &buffer, 1, flags, <void *><size_t>SEND)
+
+    cdef int _sent(self, int32_t status, uint32_t count) except -1:
+        cdef Chunk *chunk = &self.chunks[self.head & self.chunk_mask]
+        # A send completes whole or fails (rule 2).
+        assert status != 0 or count == chunk.length
+        self.unsent -= chunk.length
+        self._release_chunk(chunk)
+        self.head = (self.head + 1) & self.chunk_mask
+        self.issued -= 1
+        self.count -= 1
+        if self.lost or self.dropped:
+            return 0
+        if status != 0:
+            self._break(self.engine.error_of(status), "Fatal write error on socket transport",
+                        self.context)
+            return 0
+        if self.count > self.issued:
+            self.engine.mark_dirty(self)
+        if self._protocol_paused and self.unsent <= self.low_water:
+            self._resume_protocol()
+        if self.unsent == 0:
+            self._all_sent()
+        return 0
+
+    cdef int _all_sent(self) except -1:
+        if self.empty_waiter is not None:
+            if not self.empty_waiter.done():
+                self.empty_waiter.set_result(None)
+        if self._closing:
+            self.dropped += 1
+            self.engine.soon(self._call_connection_lost, (None,), self.context)
+        elif self._eof:
+            self._shut_down()
+        return 0
+
+    cdef void _release_chunk(self, Chunk *chunk) noexcept:
+        if chunk.owner is not NULL:
+            self.engine.spare_bytes.release(<PyObject *>chunk.owner)
+            chunk.owner = NULL
+        else:
+            self.pool.give(&chunk.slice)
+
+    cdef void _drop_unissued(self) noexcept:
+        cdef Chunk *chunk
+        while self.count > self.issued:
+            self.count -= 1
+            chunk = &self.chunks[(self.head + self.count) & self.chunk_mask]
+            self.unsent -= chunk.length
+            self._release_chunk(chunk)
+
+    def can_write_eof(self):
+        """True: a stream socket can be half-closed."""
+        return True
+
+    def write_eof(self):
+        """Close the sending half after what was written."""
+        if self._closing or self._eof:
+            return
+        self._eof = True
+        if self.unsent == 0:
+            self._sock.shutdown(socket.SHUT_WR)
+
+    cdef int _shut_down(self) except -1:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            # The peer is gone already; the receive says so.
+            pass
+        return 0
+
+    # --------------------------------------------------------- flow control
+
+    def get_write_buffer_size(self):
+        """Bytes written and not yet taken by the system."""
+        return self.unsent
+
+    def get_write_buffer_limits(self):
+        """``(low, high)`` in bytes."""
+        return (self.low_water, self.high_water)
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        """Pause the protocol above ``high`` unsent bytes, resume it at ``low``."""
+        if high is None:
+            high = 64 * 1024 if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self.high_water = high
+        self.low_water = low
+        self._maybe_pause_protocol()
+
+    def _maybe_pause_protocol(self):
+        if self.unsent <= self.high_water or self._protocol_paused:
+            return
+        self._protocol_paused = True
+        try:
+            self._protocol.pause_writing()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._report(exc, "protocol.pause_writing() failed")
+
+    cdef int _resume_protocol(self) except -1:
+        self._protocol_paused = False
+        try:
+            self.context.run(self._protocol.resume_writing)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._report(exc, "protocol.resume_writing() failed")
+        return 0
+
+    def _report(self, exc, message):
+        self._loop.call_exception_handler({
+            "message": message,
+            "exception": exc,
+            "transport": self,
+            "protocol": self._protocol,
+        })
+
+    # sendfile waits by these two for what was written before it
+    def _make_empty_waiter(self):
+        if self.empty_waiter is not None:
+            raise RuntimeError("Empty waiter is already set")
+        self.empty_waiter = self._loop.create_future()
+        if self.unsent == 0:
+            self.empty_waiter.set_result(None)
+        return self.empty_waiter
+
+    def _reset_empty_waiter(self):
+        self.empty_waiter = None
