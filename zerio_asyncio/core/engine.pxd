@@ -33,7 +33,7 @@ cdef class Endpoint:
     cdef bint attached     # has a request queue that takes room in the completion queue
 
     cdef int completed(self, uint64_t request, int32_t status, uint32_t count) except -1
-    cdef int flush(self) except -1
+    cdef int flush(self, bint now) except -1
     cdef void let_go(self) noexcept
 
 
@@ -91,6 +91,7 @@ cdef class Engine(TimerOwner):
     # --- endpoints
     cdef set endpoints             # all that have requests outstanding or a request queue
     cdef list dirty                # those with bytes to hand to the provider
+    cdef list clean                # an empty list to take its place while it is worked through
 
     # --- statistics
     cdef uint64_t gathered         # writes that went into another's slice

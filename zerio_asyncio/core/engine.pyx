@@ -38,6 +38,7 @@ from libc.string cimport memmove
 
 from zerio_asyncio.core.handles cimport new_handle, new_timer
 from zerio_asyncio.core.rio cimport (
+    RIO_CAP_BATCH, RIO_CAP_NOW,
     RIO_CORRUPT_CQ, RIO_INVALID_CQ, RIO_IOCP_COMPLETION, RIO_MAX_CQ_SIZE,
     RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_READY)
 
@@ -63,6 +64,9 @@ cdef double DRAIN_LIMIT = 5.0
 
 cdef enum:
     READY_ROOM = 64        # first size of the ready queue, a power of two
+    # Sends of one tick from which on requests beat calls: each request is a result to fetch, and
+    # the first of them ends the wait that was to follow.
+    BATCH_MIN = 8
     HEAP_ARITY = 4         # shallower than a binary heap: fewer cache misses for many timers
 
 
@@ -73,8 +77,8 @@ cdef class Endpoint:
         """One result; the engine has already counted it off ``outstanding``."""
         raise NotImplementedError
 
-    cdef int flush(self) except -1:
-        """Hand what was written to the provider."""
+    cdef int flush(self, bint now) except -1:
+        """Hand what was written to the provider; ``now``: try without a request first."""
         raise NotImplementedError
 
     cdef void let_go(self) noexcept:
@@ -96,6 +100,7 @@ cdef class Engine(TimerOwner):
         self.ready_mask = READY_ROOM - 1
         self.endpoints = set()
         self.dirty = []
+        self.clean = []
         self.spare_bytes = SpareBytes.__new__(SpareBytes)
         # Opened by the standard library's __init__: one that never got there has nothing to close.
         self._closed = True
@@ -509,7 +514,7 @@ cdef class Engine(TimerOwner):
     cdef int64_t _timeout(self) noexcept:
         """Nanoseconds to sleep; negative for ever, 0 not at all."""
         cdef double left
-        if (self.ready_count or self._stopping or self.more_results
+        if (self.ready_count or self._stopping or self.more_results or self.dirty
                 or self.result_next < self.result_count or self.event_next < self.event_count):
             return 0
         if not self.timer_count:
@@ -598,11 +603,23 @@ cdef class Engine(TimerOwner):
     cdef int _flush(self) except -1:
         cdef Endpoint endpoint
         cdef list dirty = self.dirty
-        # A flush that fails closes its transport by call_soon; it adds nothing to this list.
-        for endpoint in dirty:
-            endpoint.dirty = False
-            endpoint.flush()
-        dirty.clear()
+        cdef uint32_t can = self.provider.capabilities
+        cdef bint many = can & RIO_CAP_BATCH and len(dirty) >= BATCH_MIN
+        cdef bint now = can & RIO_CAP_NOW and not many
+        cdef Py_ssize_t done = 0
+        # What a resumed protocol writes meanwhile waits for the next tick, as others wait for it.
+        self.dirty = self.clean
+        self.clean = dirty
+        try:
+            for endpoint in dirty:
+                done += 1
+                endpoint.dirty = False
+                endpoint.flush(now)
+        except BaseException:
+            self.dirty[:0] = dirty[done:]
+            raise
+        finally:
+            dirty.clear()
         return 0
 
     # -------------------------------------------------------------- running

@@ -28,6 +28,7 @@ cdef extern from "rio.h" nogil:
     int32_t RIO_EWOULDBLOCK
     uint32_t RIO_CAP_SEND_MEMORY
     uint32_t RIO_CAP_NOW
+    uint32_t RIO_CAP_BATCH
 
     ctypedef struct RIO_BUF:
         RIO_BUFFERID BufferId

@@ -67,6 +67,9 @@ cdef class SendingTransport(Endpoint):
     cdef int _gather_last(self, const char *memory, size_t length) except -1
     cdef Chunk *_new_chunk(self) except NULL
     # requests and results
+    cdef int _flush_now(self) except -1
+    cdef void _pop_chunk(self) noexcept
+    cdef int _progressed(self) except -1
     cdef int _issue(self, Chunk *chunk, uint32_t flags) noexcept
     cdef int _sent(self, int32_t status, uint32_t count) except -1
     cdef int _all_sent(self) except -1

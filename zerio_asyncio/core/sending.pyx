@@ -271,12 +271,17 @@ cdef class SendingTransport(Endpoint):
         self.count += 1
         return chunks
 
-    cdef int flush(self) except -1:
+    cdef int flush(self, bint now) except -1:
         cdef uint32_t depth = self.engine.send_depth
-        cdef uint32_t last = min(self.count, depth)
+        cdef uint32_t last
         cdef uint32_t deferred = 0
         cdef uint32_t flags
-        if self.lost or self.issued >= last:
+        if self.lost:
+            return 0
+        if now and self.count == 1 and self.issued == 0:
+            self._flush_now()
+        last = min(self.count, depth)
+        if self.issued >= last:
             return 0
         # Several go out together: the provider may gather them into one operation.
         flags = RIO_MSG_DEFER if last - self.issued > 1 else 0
@@ -293,13 +298,29 @@ cdef class SendingTransport(Endpoint):
                         self.context)
         return 0
 
+    cdef int _flush_now(self) except -1:
+        """Send the only chunk at once; what the system does not take stays."""
+        cdef Chunk *chunk = &self.chunks[self.head & self.chunk_mask]
+        cdef int64_t sent = self.provider.send_now(self.queue, chunk.memory, chunk.length)
+        if sent == chunk.length:
+            self._pop_chunk()
+            return self._progressed()
+        if sent > 0:
+            chunk.memory += sent
+            chunk.length -= <uint32_t>sent
+            self.unsent -= <size_t>sent
+        elif sent != -RIO_EWOULDBLOCK:
+            self._break(self.engine.error_of(<int32_t>-sent),
+                        "Fatal write error on socket transport", self.context)
+        return 0
+
     cdef int _issue(self, Chunk *chunk, uint32_t flags) noexcept:
         cdef RIO_BUF buffer
         if chunk.owner is not NULL:
             return self.provider.send_memory(
                 self.queue, chunk.memory, chunk.length, flags, <void *><size_t>SEND)
         buffer.BufferId = chunk.slice.slab.id
-        buffer.Offset = chunk.slice.offset
+        buffer.Offset = chunk.slice.offset + <uint32_t>(chunk.memory - chunk.slice.memory)
         buffer.Length = chunk.length
         return self.provider.rio.RIOSend(self.queue, &buffer, 1, flags, <void *><size_t>SEND)
 
@@ -307,19 +328,25 @@ cdef class SendingTransport(Endpoint):
         cdef Chunk *chunk = &self.chunks[self.head & self.chunk_mask]
         # A send completes whole or fails (rule 2).
         assert status != 0 or count == chunk.length
-        self.unsent -= chunk.length
-        self._release_chunk(chunk)
-        self.head = (self.head + 1) & self.chunk_mask
+        self._pop_chunk()
         self.issued -= 1
-        self.count -= 1
         if self.lost or self.dropped:
             return 0
         if status != 0:
-            self._break(self.engine.error_of(status), "Fatal write error on socket transport",
-                        self.context)
-            return 0
+            return self._break(self.engine.error_of(status),
+                               "Fatal write error on socket transport", self.context)
         if self.count > self.issued:
             self.engine.mark_dirty(self)
+        return self._progressed()
+
+    cdef void _pop_chunk(self) noexcept:
+        cdef Chunk *chunk = &self.chunks[self.head & self.chunk_mask]
+        self.unsent -= chunk.length
+        self._release_chunk(chunk)
+        self.head = (self.head + 1) & self.chunk_mask
+        self.count -= 1
+
+    cdef int _progressed(self) except -1:
         if self._protocol_paused and self.unsent <= self.low_water:
             self._resume_protocol()
         if self.unsent == 0:

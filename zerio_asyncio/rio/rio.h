@@ -289,6 +289,8 @@ typedef struct rio_port_table {
 #define RIO_CAP_RECEIVE_MEMORY 2u /* receive_memory works */
 #define RIO_CAP_DATAGRAM 4u       /* RIOReceiveEx and RIOSendEx work */
 #define RIO_CAP_NOW 8u            /* send_now and receive_now work */
+#define RIO_CAP_BATCH 16u         /* one system call hands over any number of requests: a handful of
+                                     them is cheaper than as many calls of send_now */
 
 typedef struct rio_provider {
     uint32_t size; /* bytes of this structure */
