@@ -38,7 +38,7 @@ from libc.string cimport memmove
 
 from zerio_asyncio.core.handles cimport new_handle, new_timer
 from zerio_asyncio.core.rio cimport (
-    RIO_CAP_BATCH, RIO_CAP_NOW,
+    RIO_CAP_BATCH, RIO_CAP_NOW, RIO_CAP_PENDING,
     RIO_CORRUPT_CQ, RIO_INVALID_CQ, RIO_IOCP_COMPLETION, RIO_MAX_CQ_SIZE,
     RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_READY)
 
@@ -55,8 +55,9 @@ cdef extern from "clock.h":
 # A day: asyncio's own limit, below every system's (MAXIMUM_SELECT_TIMEOUT in base_events).
 cdef double LONGEST_WAIT = 24 * 3600.0
 
-# While callbacks are always ready the port is asked at least this often (seconds): far below what
-# a socket's user would notice, and 1/100 of the time that a system call per tick would take.
+# While callbacks are always ready, a port that cannot tell whether the kernel has something is
+# asked at least this often (seconds): far below what a socket's user would notice, and so rarely
+# that the system calls do not count.
 cdef double POLL_INTERVAL = 50e-6
 
 # A forgotten result would hang loop.close() for ever; the kernel cancels within microseconds.
@@ -509,6 +510,10 @@ cdef class Engine(TimerOwner):
     cdef bint _must_poll(self) noexcept:
         if self.provider.port.pending(self.port) or self._stopping:
             return True
+        if self.polled == 0.0:
+            return True  # the first tick of a run
+        if self.provider.capabilities & RIO_CAP_PENDING:
+            return False
         return clock_seconds() - self.polled >= POLL_INTERVAL
 
     cdef int64_t _timeout(self) noexcept:

@@ -12,6 +12,8 @@ cdef class Handle:
     cdef object __weakref__
 
     cdef int run(self) except -1
+    cdef int _run_loosely(self) except -1
+    cdef int _failed(self) except -1
     cdef int report(self, BaseException exc) except -1
 
 

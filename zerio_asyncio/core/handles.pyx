@@ -17,7 +17,7 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 
 cdef extern from "Python.h":
     object PyContext_CopyCurrent()
-    int PyContext_Enter(object) except -1
+    int PyContext_Enter_ "PyContext_Enter"(PyObject *) noexcept
     int PyContext_Exit_ "PyContext_Exit"(PyObject *) noexcept
     PyObject *PyObject_Vectorcall_ "PyObject_Vectorcall"(
         PyObject *, PyObject **, size_t, PyObject *) noexcept
@@ -92,21 +92,36 @@ cdef class Handle:
 
     cdef int run(self) except -1:
         cdef PyObject *result
+        # Held here: the callback may cancel its own handle, which forgets all three.
         cdef object callback = self._callback
         cdef object args = self._args
         cdef object context = self._context
+        if type(args) is not tuple:
+            return self._run_loosely()
+        if PyContext_Enter_(<PyObject *>context) != 0:
+            return self._failed()
+        result = PyObject_Vectorcall_(
+            <PyObject *>callback, items_of(<PyObject *>args, 0), PyTuple_GET_SIZE(args), NULL)
+        PyContext_Exit_(<PyObject *>context)
+        if result is NULL:
+            return self._failed()
+        Py_DECREF_(result)
+        return 0
+
+    cdef int _run_loosely(self) except -1:
+        """Arguments that are no tuple: only a handle made by hand has them."""
         try:
-            PyContext_Enter(context)
-            if type(args) is tuple:
-                result = PyObject_Vectorcall_(
-                    <PyObject *>callback, items_of(<PyObject *>args, 0),
-                    PyTuple_GET_SIZE(args), NULL)
-            else:
-                result = _call_loosely(callback, args)
-            PyContext_Exit_(<PyObject *>context)
-            if result is NULL:
-                _fail()
-            Py_DECREF_(result)
+            self._context.run(self._callback, *self._args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.report(exc)
+        return 0
+
+    cdef int _failed(self) except -1:
+        """The callback has raised; apart from ``run``, which so needs no frame for exceptions."""
+        try:
+            _fail()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
@@ -196,18 +211,6 @@ cdef class TimerHandle(Handle):
 
 cdef bint _is_timer(other):
     return isinstance(other, (TimerHandle, asyncio.TimerHandle))
-
-
-cdef PyObject *_call_loosely(callback, args) except? NULL:
-    # Arguments that are no tuple: only a handle made by hand has them.
-    cdef object result = callback(*args)
-    from_object = <PyObject *>result
-    _keep(result)
-    return from_object
-
-
-cdef extern from "Python.h":
-    void _keep "Py_INCREF"(object)
 
 
 cdef Handle new_handle(object loop, object callback, tuple args, object context):

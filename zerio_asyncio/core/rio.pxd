@@ -29,6 +29,7 @@ cdef extern from "rio.h" nogil:
     uint32_t RIO_CAP_SEND_MEMORY
     uint32_t RIO_CAP_NOW
     uint32_t RIO_CAP_BATCH
+    uint32_t RIO_CAP_PENDING
 
     ctypedef struct RIO_BUF:
         RIO_BUFFERID BufferId
