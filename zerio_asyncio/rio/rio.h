@@ -291,8 +291,8 @@ typedef struct rio_port_table {
 #define RIO_CAP_NOW 8u            /* send_now and receive_now work */
 #define RIO_CAP_BATCH 16u         /* one system call hands over any number of requests: a handful of
                                      them is cheaper than as many calls of send_now */
-#define RIO_CAP_PENDING 32u       /* pending answers 1 as soon as the kernel has anything: no need to
-                                     ask it by wait(0) while there is other work */
+#define RIO_CAP_PENDING 32u       /* pending answers 1 as soon as the kernel has anything: no need
+                                     to ask it by wait(0) while there is other work */
 
 typedef struct rio_provider {
     uint32_t size; /* bytes of this structure */
