@@ -13,6 +13,8 @@ import sys
 
 import pytest
 
+from zerio_asyncio.rio import available
+
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 SECONDS = 20
 
@@ -167,3 +169,13 @@ def test_every_example_is_tested_and_tells_how_to_run_it():
         opening = path.read_text().split('"""')[1]
         if path.name not in tested_elsewhere:
             assert f"python examples/{path.name}" in opening
+
+
+def test_pytest_asyncio():
+    """The suite of the example passes on every provider of this machine."""
+    folder = EXAMPLES / "pytest_asyncio"
+    command = [sys.executable, "-m", "pytest", "-c", str(folder / "pytest.ini"), str(folder), "-v"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3 * SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for provider in available():
+        assert f"test_echo[{provider.name}] PASSED" in done.stdout
