@@ -2,9 +2,8 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
-from zerio_asyncio.core.engine cimport Endpoint
-from zerio_asyncio.core.memory cimport Slice, SlicePool
-from zerio_asyncio.core.rio cimport RIO_RQ, rio_provider
+from zerio_asyncio.core.memory cimport Slice
+from zerio_asyncio.core.transport cimport Transport
 
 # What the request context of each request says.
 cdef enum Request:
@@ -24,22 +23,9 @@ cdef struct Chunk:
     uint32_t length
 
 
-cdef class SendingTransport(Endpoint):
-    # --- asyncio's private names that its own modules and libraries read
-    cdef readonly object _loop
-    cdef readonly object _sock
-    cdef readonly bint _closing
+cdef class SendingTransport(Transport):
+    # --- asyncio's private name that its own modules read
     cdef readonly bint _eof
-    cdef readonly bint _protocol_paused
-    cdef object _protocol
-    cdef object context            # the connection's: its protocol's callbacks run in it
-
-    # --- the request queue; invalid before attach and after retire
-    cdef RIO_RQ queue
-    cdef const rio_provider *provider
-    cdef SlicePool pool
-    cdef bint lost                 # closed for the protocol; results only return memory
-    cdef unsigned int dropped      # not 0: writes are dropped, and counted
 
     # --- chunks[head .. head + issued) are the provider's, those up to head + count wait
     cdef Chunk *chunks
@@ -47,15 +33,8 @@ cdef class SendingTransport(Endpoint):
     cdef uint32_t head
     cdef uint32_t issued
     cdef uint32_t count
-    cdef size_t unsent             # bytes of all chunks: what get_write_buffer_size says
-    cdef size_t high_water
-    cdef size_t low_water
     cdef object empty_waiter
 
-    # ending
-    cdef int _close(self, object context) except -1
-    cdef int _lose(self, object exc, object context) except -1
-    cdef int _break(self, object exc, str message, object context) except -1
     # writing
     cdef int _check_writable(self, str method) except -1
     cdef int _drop_write(self) except -1
@@ -74,6 +53,4 @@ cdef class SendingTransport(Endpoint):
     cdef int _sent(self, int32_t status, uint32_t count) except -1
     cdef int _all_sent(self) except -1
     cdef int _shut_down(self) except -1
-    cdef int _resume_protocol(self) except -1
     cdef void _release_chunk(self, Chunk *chunk) noexcept
-    cdef void _drop_unissued(self) noexcept

@@ -10,9 +10,6 @@ writes of one tick are gathered in a slice; what may change after ``write`` retu
 A large write that nothing waits before is tried at once, in one system call: it is in the cache
 now. What the system does not take becomes a chunk like any other.
 
-A connection ends in one of two ways: ``close`` when everything was sent, ``abort`` (or an error)
-at once; either calls ``connection_lost`` by ``call_soon``.
-
 Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.13).
 """
 
@@ -43,49 +40,12 @@ cdef enum:
 cdef unsigned int WARN_AFTER = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 
 
-cdef class SendingTransport(Endpoint):
+cdef class SendingTransport(Transport):
     """The sending half of a stream transport; ``StreamTransport`` is the whole."""
-
-    def __cinit__(self):
-        # Closed until __init__ has succeeded: what never began has nothing to lose.
-        self._closing = True
-        self.dropped = 1
-        self.high_water = 64 * 1024
-        self.low_water = 16 * 1024
 
     def __dealloc__(self):
         self._drop_unissued()
         PyMem_RawFree(self.chunks)
-
-    # -------------------------------------------------------------- ending
-
-    # For the three below: `context` is where connection_lost will run, None for a copy of the
-    # caller's. The engine's own calls have no context, so those give the connection's.
-
-    cdef int _close(self, object context) except -1:
-        if not self._closing:
-            self._closing = True
-            if self.unsent == 0:
-                self.dropped += 1
-                self.engine.soon(self._call_connection_lost, (None,), context)
-        return 0
-
-    cdef int _lose(self, object exc, object context) except -1:
-        if not self.dropped:
-            self._drop_unissued()
-            self._closing = True
-            self.dropped += 1
-            self.engine.soon(self._call_connection_lost, (exc,), context)
-        return 0
-
-    cdef int _break(self, object exc, str message, object context) except -1:
-        # Anything that the network does to a connection is no news; what the program does is.
-        if isinstance(exc, OSError):
-            if self._loop.get_debug():
-                logger.debug("%r: %s", self, message, exc_info=exc)
-        else:
-            self._report(exc, message)
-        return self._lose(exc, context)
 
     # -------------------------------------------------------------- sending
 
@@ -398,57 +358,6 @@ cdef class SendingTransport(Endpoint):
             # The peer is gone already; the receive says so.
             pass
         return 0
-
-    # --------------------------------------------------------- flow control
-
-    def get_write_buffer_size(self):
-        """Bytes written and not yet taken by the system."""
-        return self.unsent
-
-    def get_write_buffer_limits(self):
-        """``(low, high)`` in bytes."""
-        return (self.low_water, self.high_water)
-
-    def set_write_buffer_limits(self, high=None, low=None):
-        """Pause the protocol above ``high`` unsent bytes, resume it at ``low``."""
-        if high is None:
-            high = 64 * 1024 if low is None else 4 * low
-        if low is None:
-            low = high // 4
-        if not high >= low >= 0:
-            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-        self.high_water = high
-        self.low_water = low
-        self._maybe_pause_protocol()
-
-    def _maybe_pause_protocol(self):
-        if self.unsent <= self.high_water or self._protocol_paused:
-            return
-        self._protocol_paused = True
-        try:
-            self._protocol.pause_writing()
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._report(exc, "protocol.pause_writing() failed")
-
-    cdef int _resume_protocol(self) except -1:
-        self._protocol_paused = False
-        try:
-            self.context.run(self._protocol.resume_writing)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._report(exc, "protocol.resume_writing() failed")
-        return 0
-
-    def _report(self, exc, message):
-        self._loop.call_exception_handler({
-            "message": message,
-            "exception": exc,
-            "transport": self,
-            "protocol": self._protocol,
-        })
 
     # sendfile waits by these two for what was written before it
     def _make_empty_waiter(self):

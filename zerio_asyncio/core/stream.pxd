@@ -24,14 +24,10 @@ cdef class SliceView:
 cdef class StreamTransport(SendingTransport):
     # --- asyncio's private names that its own modules and libraries read
     cdef readonly object _server
-    cdef readonly dict _extra
     cdef readonly bint _paused
-    cdef int descriptor
-    cdef object __weakref__
 
     # --- protocol
     cdef ProtocolKind kind
-    cdef bint protocol_connected   # connection_made was called, connection_lost was not
     cdef object receiver           # bound data_received, or view_received
     cdef str calling               # the method that is being called, for the report if it raises
 
@@ -62,9 +58,3 @@ cdef class StreamTransport(SendingTransport):
     cdef int _fetch_buffered(self) except -1
     cdef int _fetched(self, int64_t count) except -1
     cdef void _drop_large(self) noexcept
-    cdef void _drop_receive_memory(self) noexcept
-    # life
-    cdef int _attach(self) except -1
-    cdef void _retire(self) noexcept
-    cdef void _finished(self) noexcept
-    cdef int _call(self, object function, object argument) except -1

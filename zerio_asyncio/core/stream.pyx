@@ -7,11 +7,8 @@ no bytes), and takes it when it is its turn, into fresh ``bytes`` or the protoco
 it is still in the cache when the protocol, or the send that answers, reads it. What arrives while
 reading is paused is held, not delivered.
 
-Sending, and how a connection comes to its end, is the base class's: sending.pyx.
-
-Closing. ``connection_lost`` comes by ``call_soon`` at once, as in asyncio, while memory that the
-kernel may still use stays with this object until the last result is dequeued: ``outstanding``.
-The engine holds the object until then, whoever else forgets it.
+Sending is the base class's (sending.pyx), how a connection comes to its end that one's
+(transport.pyx).
 
 Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.13).
 """
@@ -19,8 +16,7 @@ Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.
 import asyncio
 import logging
 import sys
-import warnings
-from asyncio import base_events, constants, transports, trsock
+from asyncio import base_events, constants, transports
 
 from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -30,19 +26,14 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.engine cimport Engine
-from zerio_asyncio.core.rio cimport RIO_BUF, RIO_CAP_NOW, RIO_EWOULDBLOCK, RIO_INVALID_RQ
+from zerio_asyncio.core.rio cimport RIO_BUF, RIO_CAP_NOW, RIO_EWOULDBLOCK
 
 from zerio_asyncio.core.protocols import RegisteredProtocol
 
 logger = logging.getLogger("asyncio")
 
 cdef extern from "Python.h":
-    object PyContext_CopyCurrent()
-    int PyContext_Enter(object) except -1
-    int PyContext_Exit_ "PyContext_Exit"(PyObject *) noexcept
-    PyObject *PyObject_CallOneArg_ "PyObject_CallOneArg"(PyObject *, PyObject *) noexcept
     int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
-    void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
 
 cdef enum:
     # Small messages after which a connection no longer expects large ones.
@@ -50,11 +41,6 @@ cdef enum:
 
 # From 3.13 on a Server is told which transport comes and goes.
 cdef bint SERVER_KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
-
-
-cdef int _fail() except -1:
-    # The caller has seen a C call fail: the exception that it set goes on from here.
-    return -1
 
 
 cdef class SliceView:
@@ -98,44 +84,16 @@ cdef class StreamTransport(SendingTransport):
 
     def __init__(self, Engine loop not None, sock, protocol, waiter=None, extra=None,
                  server=None):
-        loop._check_attached()
-        if self.engine is not None:
-            raise RuntimeError("a transport is made once")
-        self.engine = loop
-        self._loop = loop
-        self._extra = {} if extra is None else dict(extra)
-        self.provider = loop.provider
-        self.pool = loop.pool
-        self.descriptor = sock.fileno()
-        self._extra["socket"] = trsock.TransportSocket(sock)
-        try:
-            self._extra["sockname"] = sock.getsockname()
-        except OSError:
-            self._extra["sockname"] = None
-        if "peername" not in self._extra:
-            try:
-                self._extra["peername"] = sock.getpeername()
-            except OSError:
-                self._extra["peername"] = None
+        self._take_socket(loop, sock, extra)
         self.set_protocol(protocol)
         # Small writes must not wait for the acknowledgement of others; as asyncio does.
         base_events._set_nodelay(sock)
-        self._attach()
-        self._sock = sock
+        self._attach(1, loop.send_depth)
         self._server = server
         if server is not None:
             server._attach(self) if SERVER_KNOWS_TRANSPORTS else server._attach()
-        self._loop._transports[self.descriptor] = self
-        self.context = PyContext_CopyCurrent()
-        self._closing = False
-        self.dropped = 0
+        self._own(sock)
         loop.soon(self._begin, (waiter,), None)
-
-    def __del__(self):
-        if self._sock is not None:
-            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-            self._sock.close()
-            self._leave_server()
 
     def __repr__(self):
         info = [type(self).__name__]
@@ -158,39 +116,6 @@ cdef class StreamTransport(SendingTransport):
 
     # ----------------------------------------------------------------- life
 
-    cdef int _attach(self) except -1:
-        cdef Engine engine = self.engine
-        cdef uint32_t results = 1 + engine.send_depth
-        engine.reserve(results)
-        self.queue = self.provider.rio.RIOCreateRequestQueue(
-            <size_t>self.descriptor, 1, 1, engine.send_depth, 1, engine.queue, engine.queue,
-            <void *>self)
-        if self.queue == RIO_INVALID_RQ:
-            engine.unreserve(results)
-            raise engine.refusal()
-        self.attached = True
-        engine.endpoints.add(self)
-        return 0
-
-    cdef void _retire(self) noexcept:
-        """No more requests; results that are outstanding only return memory from now on."""
-        self.lost = True
-        self._drop_unissued()
-        if self.attached:
-            self.attached = False
-            self.provider.port.retire(self.engine.port, <size_t>self.descriptor)
-            self.queue = RIO_INVALID_RQ
-            if self.outstanding == 0:
-                self.engine.endpoints.discard(self)
-                self._finished()
-
-    cdef void _finished(self) noexcept:
-        self.engine.unreserve(1 + self.engine.send_depth)
-        self._drop_receive_memory()
-
-    cdef void let_go(self) noexcept:
-        self._retire()
-
     def _begin(self, waiter):
         try:
             if self._protocol is not None:
@@ -201,46 +126,13 @@ cdef class StreamTransport(SendingTransport):
             if waiter is not None and not waiter.cancelled():
                 waiter.set_result(None)
 
-    def close(self):
-        """Send what was written, then close; ``connection_lost(None)`` follows."""
-        self._close(None)
-
-    def abort(self):
-        """Close at once and forget what was written."""
-        self._lose(None, None)
-
-    def _force_close(self, exc):
-        self._lose(exc, None)
-
-    def _fatal_error(self, exc, message="Fatal error on transport"):
-        self._break(exc, message, None)
-
-    def _call_connection_lost(self, exc):
-        try:
-            if self.protocol_connected and self._protocol is not None:
-                self._protocol.connection_lost(exc)
-        finally:
-            self._retire()
-            if self._sock is not None:
-                self._sock.close()
-            self._sock = None
-            self._protocol = None
-            self.receiver = None
-            self._leave_server()
-
-    def _leave_server(self):
+    cdef int _forget(self) except -1:
         server = self._server
+        self.receiver = None
         if server is not None:
             self._server = None
             server._detach(self) if SERVER_KNOWS_TRANSPORTS else server._detach()
-
-    def is_closing(self):
-        """True from ``close`` or ``abort`` or a lost connection on."""
-        return self._closing
-
-    def get_extra_info(self, name, default=None):
-        """``socket``, ``sockname``, ``peername``, or what the loop added; else ``default``."""
-        return self._extra.get(name, default)
+        return 0
 
     # ------------------------------------------------------------- protocol
 
@@ -259,22 +151,6 @@ cdef class StreamTransport(SendingTransport):
             # Kept bound: one look-up per connection, not per message. A protocol without it is
             # told when something arrives, as in asyncio.
             self.receiver = getattr(protocol, "data_received", None)
-
-    def get_protocol(self):
-        """The protocol that gets the bytes."""
-        return self._protocol
-
-    cdef int _call(self, object function, object argument) except -1:
-        """Call the protocol in the context that the connection was made in."""
-        cdef object context = self.context
-        cdef PyObject *result
-        PyContext_Enter(context)
-        result = PyObject_CallOneArg_(<PyObject *>function, <PyObject *>argument)
-        PyContext_Exit_(<PyObject *>context)
-        if result is NULL:
-            _fail()
-        Py_DECREF_(result)
-        return 0
 
     # ------------------------------------------------------------ receiving
 

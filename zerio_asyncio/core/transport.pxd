@@ -1,0 +1,52 @@
+# What every transport on a request queue has: a socket, a protocol, flow control, an end.
+
+from libc.stdint cimport uint32_t
+
+from zerio_asyncio.core.engine cimport Endpoint, Engine
+from zerio_asyncio.core.memory cimport SlicePool
+from zerio_asyncio.core.rio cimport RIO_RQ, rio_provider
+
+
+cdef class Transport(Endpoint):
+    # --- asyncio's private names that its own modules and libraries read
+    cdef readonly object _loop
+    cdef readonly object _sock
+    cdef readonly dict _extra
+    cdef readonly bint _closing
+    cdef readonly bint _protocol_paused
+    cdef object _protocol
+    cdef object context            # the connection's: its protocol's callbacks run in it
+    cdef bint protocol_connected   # connection_made was called, connection_lost was not
+    cdef int descriptor
+    cdef object __weakref__
+
+    # --- the request queue; invalid before attach and after retire
+    cdef RIO_RQ queue
+    cdef uint32_t results          # room that it takes in the completion queue
+    cdef const rio_provider *provider
+    cdef SlicePool pool
+    cdef bint lost                 # closed for the protocol; results only return memory
+    cdef unsigned int dropped      # not 0: writes are dropped, and counted
+
+    # --- flow control
+    cdef size_t unsent             # bytes written and not yet taken by the system
+    cdef size_t high_water
+    cdef size_t low_water
+
+    # life
+    cdef int _take_socket(self, Engine loop, object sock, object extra) except -1
+    cdef int _attach(self, uint32_t receives, uint32_t sends) except -1
+    cdef int _own(self, object sock) except -1
+    cdef void _retire(self) noexcept
+    cdef void _finished(self) noexcept
+    # what a subclass holds: unsent data, receive memory, references for the protocol's sake
+    cdef void _drop_unissued(self) noexcept
+    cdef void _drop_receive_memory(self) noexcept
+    cdef int _forget(self) except -1
+    # ending
+    cdef int _close(self, object context) except -1
+    cdef int _lose(self, object exc, object context) except -1
+    cdef int _break(self, object exc, str message, object context) except -1
+    # calling the protocol
+    cdef int _call(self, object function, object argument) except -1
+    cdef int _resume_protocol(self) except -1

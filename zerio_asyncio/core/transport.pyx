@@ -1,0 +1,261 @@
+"""Transport: what every transport on a request queue has, whatever it carries.
+
+A transport owns its socket and one request queue. It ends in one of two ways: ``close`` when
+everything was sent, ``abort`` (or an error) at once; either calls ``connection_lost`` by
+``call_soon``. Memory that the kernel may still use stays with the object until the last result is
+dequeued (``outstanding``); the engine holds the object until then, whoever else forgets it.
+
+Flow control, names and wording follow asyncio's ``_SelectorTransport`` (checked: 3.10 to 3.13).
+"""
+
+import logging
+import warnings
+from asyncio import trsock
+
+from cpython.object cimport PyObject
+
+from zerio_asyncio.core.rio cimport RIO_INVALID_RQ
+
+logger = logging.getLogger("asyncio")
+
+cdef extern from "Python.h":
+    object PyContext_CopyCurrent()
+    int PyContext_Enter(object) except -1
+    int PyContext_Exit_ "PyContext_Exit"(PyObject *) noexcept
+    PyObject *PyObject_CallOneArg_ "PyObject_CallOneArg"(PyObject *, PyObject *) noexcept
+    void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
+
+
+cdef int _fail() except -1:
+    # The caller has seen a C call fail: the exception that it set goes on from here.
+    return -1
+
+
+cdef class Transport(Endpoint):
+    """The base of stream and datagram transports."""
+
+    def __cinit__(self):
+        # Closed until __init__ has succeeded: what never began has nothing to lose.
+        self._closing = True
+        self.dropped = 1
+        self.high_water = 64 * 1024
+        self.low_water = 16 * 1024
+
+    def __del__(self):
+        if self._sock is not None:
+            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            self._sock.close()
+            self._forget()
+
+    # ----------------------------------------------------------------- life
+
+    # A subclass's __init__ calls these three in this order, and what it does itself between them.
+
+    cdef int _take_socket(self, Engine loop, object sock, object extra) except -1:
+        """Note where the socket is bound and connected; it is not yet the transport's."""
+        loop._check_attached()
+        if self.engine is not None:
+            raise RuntimeError("a transport is made once")
+        self.engine = loop
+        self._loop = loop
+        self._extra = {} if extra is None else dict(extra)
+        self.provider = loop.provider
+        self.pool = loop.pool
+        self.descriptor = sock.fileno()
+        self._extra["socket"] = trsock.TransportSocket(sock)
+        try:
+            self._extra["sockname"] = sock.getsockname()
+        except OSError:
+            self._extra["sockname"] = None
+        if "peername" not in self._extra:
+            try:
+                self._extra["peername"] = sock.getpeername()
+            except OSError:
+                self._extra["peername"] = None
+        return 0
+
+    cdef int _attach(self, uint32_t receives, uint32_t sends) except -1:
+        """Make the request queue, for so many receives and sends at once."""
+        cdef Engine engine = self.engine
+        cdef uint32_t results = receives + sends
+        engine.reserve(results)
+        self.queue = self.provider.rio.RIOCreateRequestQueue(
+            <size_t>self.descriptor, receives, 1, sends, 1, engine.queue, engine.queue,
+            <void *>self)
+        if self.queue == RIO_INVALID_RQ:
+            engine.unreserve(results)
+            raise engine.refusal()
+        self.results = results
+        self.attached = True
+        engine.endpoints.add(self)
+        return 0
+
+    cdef int _own(self, object sock) except -1:
+        """Nothing was refused: from here on the socket is closed by its transport."""
+        self._sock = sock
+        self._loop._transports[self.descriptor] = self
+        self.context = PyContext_CopyCurrent()
+        self._closing = False
+        self.dropped = 0
+        return 0
+
+    cdef void _retire(self) noexcept:
+        """No more requests; results that are outstanding only return memory from now on."""
+        self.lost = True
+        self._drop_unissued()
+        if self.attached:
+            self.attached = False
+            self.provider.port.retire(self.engine.port, <size_t>self.descriptor)
+            self.queue = RIO_INVALID_RQ
+            if self.outstanding == 0:
+                self.engine.endpoints.discard(self)
+                self._finished()
+
+    cdef void _finished(self) noexcept:
+        self.engine.unreserve(self.results)
+        self._drop_receive_memory()
+
+    cdef void let_go(self) noexcept:
+        self._retire()
+
+    cdef void _drop_unissued(self) noexcept:
+        pass
+
+    cdef void _drop_receive_memory(self) noexcept:
+        pass
+
+    cdef int _forget(self) except -1:
+        return 0
+
+    def close(self):
+        """Send what was written, then close; ``connection_lost(None)`` follows."""
+        self._close(None)
+
+    def abort(self):
+        """Close at once and forget what was written."""
+        self._lose(None, None)
+
+    def _force_close(self, exc):
+        self._lose(exc, None)
+
+    def _fatal_error(self, exc, message="Fatal error on transport"):
+        self._break(exc, message, None)
+
+    def _call_connection_lost(self, exc):
+        try:
+            if self.protocol_connected and self._protocol is not None:
+                self._protocol.connection_lost(exc)
+        finally:
+            self._retire()
+            if self._sock is not None:
+                self._sock.close()
+            self._sock = None
+            self._protocol = None
+            self._forget()
+
+    def is_closing(self):
+        """True from ``close`` or ``abort`` or a lost connection on."""
+        return self._closing
+
+    def get_extra_info(self, name, default=None):
+        """``socket``, ``sockname``, ``peername``, or what the loop added; else ``default``."""
+        return self._extra.get(name, default)
+
+    def get_protocol(self):
+        """The protocol that gets the bytes."""
+        return self._protocol
+
+    # -------------------------------------------------------------- ending
+
+    # For the three below: `context` is where connection_lost will run, None for a copy of the
+    # caller's. The engine's own calls have no context, so those give the connection's.
+
+    cdef int _close(self, object context) except -1:
+        if not self._closing:
+            self._closing = True
+            if self.unsent == 0:
+                self.dropped += 1
+                self.engine.soon(self._call_connection_lost, (None,), context)
+        return 0
+
+    cdef int _lose(self, object exc, object context) except -1:
+        if not self.dropped:
+            self._drop_unissued()
+            self._closing = True
+            self.dropped += 1
+            self.engine.soon(self._call_connection_lost, (exc,), context)
+        return 0
+
+    cdef int _break(self, object exc, str message, object context) except -1:
+        # Anything that the network does to a connection is no news; what the program does is.
+        if isinstance(exc, OSError):
+            if self._loop.get_debug():
+                logger.debug("%r: %s", self, message, exc_info=exc)
+        else:
+            self._report(exc, message)
+        return self._lose(exc, context)
+
+    # ------------------------------------------------- calling the protocol
+
+    cdef int _call(self, object function, object argument) except -1:
+        """Call the protocol in the context that the connection was made in."""
+        cdef object context = self.context
+        cdef PyObject *result
+        PyContext_Enter(context)
+        result = PyObject_CallOneArg_(<PyObject *>function, <PyObject *>argument)
+        PyContext_Exit_(<PyObject *>context)
+        if result is NULL:
+            _fail()
+        Py_DECREF_(result)
+        return 0
+
+    # --------------------------------------------------------- flow control
+
+    def get_write_buffer_size(self):
+        """Bytes written and not yet taken by the system."""
+        return self.unsent
+
+    def get_write_buffer_limits(self):
+        """``(low, high)`` in bytes."""
+        return (self.low_water, self.high_water)
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        """Pause the protocol above ``high`` unsent bytes, resume it at ``low``."""
+        if high is None:
+            high = 64 * 1024 if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self.high_water = high
+        self.low_water = low
+        self._maybe_pause_protocol()
+
+    def _maybe_pause_protocol(self):
+        if self.unsent <= self.high_water or self._protocol_paused:
+            return
+        self._protocol_paused = True
+        try:
+            self._protocol.pause_writing()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._report(exc, "protocol.pause_writing() failed")
+
+    cdef int _resume_protocol(self) except -1:
+        self._protocol_paused = False
+        try:
+            self.context.run(self._protocol.resume_writing)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._report(exc, "protocol.resume_writing() failed")
+        return 0
+
+    def _report(self, exc, message):
+        self._loop.call_exception_handler({
+            "message": message,
+            "exception": exc,
+            "transport": self,
+            "protocol": self._protocol,
+        })
