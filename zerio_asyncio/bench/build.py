@@ -30,7 +30,7 @@ ffibuilder.cdef(declarations())
 ffibuilder.set_source(
     "zerio_asyncio.bench._native",
     '#include "native.h"',
-    sources=[f"{HERE}/{name}.c" for name in ("load", "limit", "process")],
+    sources=[f"{HERE}/{name}.c" for name in ("load", "limit", "process", "distance")],
     include_dirs=[HERE],
     depends=[f"{HERE}/native.h"],
     extra_compile_args=[*FLAGS, *(DEBUG if SANITIZE else ["-O2"])],

@@ -80,4 +80,8 @@ int process_cpu_ns(int pid, uint64_t *ns);
 /* The same, split; resolution one tick (10 ms). */
 int process_split_ns(int pid, uint64_t *user_ns, uint64_t *system_ns);
 
+/* Time of a cache line's way from one CPU to another and back, both spinning for about a
+ * millisecond; 0 or a negative errno. */
+int distance_ns(int cpu, int other_cpu, uint64_t *ns);
+
 #endif

@@ -144,6 +144,12 @@ def notes(rows: list[Row], refused: list[peers.Peer]) -> Iterator[str]:
         for outcome in row.outcomes:
             if outcome.error is not None:
                 yield f"{row.title}: {outcome.peer.title} failed: {outcome.error}"
+        repeated = sum(outcome.repeated for outcome in row.outcomes)
+        if repeated:
+            yield f"{row.title}: {repeated} measurements repeated, the CPUs were moved apart"
+        apart = ", ".join(o.peer.title for o in row.outcomes if o.apart)
+        if apart:
+            yield f"{row.title}: the CPUs stayed apart, times are up to doubled ({apart})"
         if row.mode == workloads.PINGPONG:
             continue  # both sides wait for each other, and the generator polls
         starved = ", ".join(o.peer.title for o in row.outcomes if _starved(o))

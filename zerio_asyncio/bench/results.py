@@ -36,7 +36,8 @@ class Outcome:
     """One peer in one row.
 
     ``ran`` is the server's real mode, ``histograms`` the rounds' HdrHistogram texts, ``error`` why
-    there are no (more) samples.
+    there are no (more) samples. ``repeated``: measurements thrown away because the CPUs were apart
+    (distance.py); ``apart``: samples that were kept in spite of it, after the last try.
     """
 
     peer: peers.Peer
@@ -45,6 +46,8 @@ class Outcome:
     samples: list[Sample] = dataclasses.field(default_factory=list)
     histograms: list[str] = dataclasses.field(default_factory=list)
     error: str | None = None
+    repeated: int = 0
+    apart: int = 0
 
     def median(self, figure: str) -> float | None:
         """Median over the rounds; None without samples."""
@@ -68,6 +71,8 @@ class Outcome:
             "error": self.error,
             "median": {figure: self.median(figure) for figure in figures},
             "spread": {figure: self.spread(figure) for figure in figures},
+            "repeated": self.repeated,
+            "apart": self.apart,
             "rounds": self.samples,
             "hdr": self.histograms,
         }

@@ -7,9 +7,11 @@ peers. The order is rotated from round to round, so that nobody always follows t
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.bench import memory, processes, workloads
+from zerio_asyncio.bench.distance import Cpus
 from zerio_asyncio.bench.load import LoadConfig
 from zerio_asyncio.bench.results import BenchError, Outcome, Row, Sample
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
     from zerio_asyncio.bench.peers import Peer
     from zerio_asyncio.bench.workloads import Workload
+
+TRIES = 5
+"""How often a measurement is taken at most when the CPUs were apart before or after it."""
 
 SCHEDULER_COUNT = 100_000
 STARTS_S = 0.6
@@ -56,6 +61,10 @@ class Plan:
     rows: list[tuple[Workload, list[Peer]]]
     scheduler: list[Peer]
     settings: Settings
+
+    @functools.cached_property
+    def _cpus(self) -> Cpus:
+        return Cpus(self.settings.server_core, self.settings.load_core)
 
     @property
     def steps(self) -> int:
@@ -107,14 +116,29 @@ class Plan:
             if workload.mode == workloads.IDLE:
                 at, sample = memory.measure(outcome.peer.name, workload, self.settings)
             else:
-                at, figures = self._load(workload, outcome.peer.name)
-                sample = sample_of(figures)
+                at, figures = self._load_near(workload, outcome)
+                sample = sample_of(figures) | {"distance_ns": self._cpus.last_ns}
                 outcome.histograms.append(figures["hdr"])
         except BenchError as error:
             outcome.error = str(error)
             return
         outcome.ran, outcome.provider = at.ran, at.provider
         outcome.samples.append(sample)
+
+    def _load_near(
+        self, workload: Workload, outcome: Outcome
+    ) -> tuple[processes.Address, dict[str, Any]]:
+        """Load with the CPUs near each other, or, when that cannot be had, as it comes."""
+        for left in reversed(range(TRIES)):
+            near = self._cpus.wait()
+            at, figures = self._load(workload, outcome.peer.name)
+            if self._cpus.are_near() and near:
+                break
+            if left:
+                outcome.repeated += 1
+            else:
+                outcome.apart += 1
+        return at, figures
 
     def _load(self, workload: Workload, peer: str) -> tuple[processes.Address, dict[str, Any]]:
         settings = self.settings

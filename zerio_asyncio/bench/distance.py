@@ -1,0 +1,68 @@
+"""Whether the two CPUs of a run are near each other, asked before and after every measurement.
+
+A hosting system may move the CPUs of a virtual machine between cores that share a cache and cores
+that do not. The same work then takes up to twice as long on both sides, for every peer: 64 KiB
+echoes took 25 or 55 us, with the same counts of segments, pages, interrupts and switches. A round
+trip of a cache line between the CPUs tells the two states apart without looking at any result.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from zerio_asyncio.bench._native import ffi, lib
+
+FAR = 2.0
+"""Times the nearest distance seen from which on CPUs count as apart; 55 to 70 against 300 to 400 ns
+were measured."""
+
+PATIENCE_S = 10.0
+"""How long a measurement waits for CPUs that are apart to come together again."""
+
+LOOKS = 25
+PAUSE_S = 0.02
+"""To know the nearest distance before the first measurement: half a second of looking."""
+
+
+class Cpus:
+    """The server's CPU and the generator's; None where a process is left free.
+
+    Distances are told in ns. Without two CPUs there is no distance, and they count as near.
+    """
+
+    def __init__(self, server_core: int | None, load_core: int | None) -> None:
+        self._pair = None
+        if server_core is not None and load_core is not None and server_core != load_core:
+            self._pair = (load_core, server_core)
+        self._nearest = float("inf")
+        self.last_ns = 0.0
+
+    def _look(self) -> float:
+        assert self._pair is not None
+        found = ffi.new("uint64_t *")
+        status = lib.distance_ns(*self._pair, found)
+        if status:
+            raise OSError(-status, f"distance of CPUs {self._pair}: {os.strerror(-status)}")
+        self.last_ns = float(found[0])
+        self._nearest = min(self._nearest, self.last_ns)
+        return self.last_ns
+
+    def are_near(self) -> bool:
+        """Look now."""
+        if self._pair is None:
+            return True
+        if self._nearest == float("inf"):
+            for _ in range(LOOKS):
+                self._look()
+                time.sleep(PAUSE_S)
+        return self._look() <= FAR * self._nearest
+
+    def wait(self) -> bool:
+        """Look until they are near; False if that took longer than ``PATIENCE_S``."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.are_near():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(PAUSE_S)
+        return True
