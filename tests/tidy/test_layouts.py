@@ -26,6 +26,7 @@ STRUCTURES = [
     "rio_port_options",
     "rio_port_statistics",
     "rio_port_table",
+    "rio_datagram",
     "rio_provider",
 ]
 
@@ -91,8 +92,8 @@ def split(member: str) -> tuple[str, str]:
     function = re.match(r"(.*)\(\*(\w+)\)(\(.*\))$", member)
     if function:
         return function[2], f"{function[1].strip()}(*){function[3]}"
-    plain = re.match(r"(.*?)(\w+)$", member)
-    return plain[2], plain[1].strip()
+    plain = re.match(r"(.*?)(\w+)((?:\[\d+\])?)$", member)
+    return plain[2], plain[1].strip() + plain[3]
 
 
 CYTHON = declared_in_cython()

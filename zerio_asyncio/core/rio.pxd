@@ -1,7 +1,7 @@
 # rio.h as Cython sees it: the RIO table, the port table, the provider. rio.h is the contract and
 # holds the documentation; tests/tidy compares the two.
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 
 cdef extern from "rio.h" nogil:
     ctypedef uintptr_t rio_socket
@@ -27,6 +27,7 @@ cdef extern from "rio.h" nogil:
     int32_t RIO_ENOBUFS
     int32_t RIO_EWOULDBLOCK
     uint32_t RIO_CAP_SEND_MEMORY
+    uint32_t RIO_CAP_DATAGRAM
     uint32_t RIO_CAP_NOW
     uint32_t RIO_CAP_BATCH
     uint32_t RIO_CAP_PENDING
@@ -41,6 +42,10 @@ cdef extern from "rio.h" nogil:
         uint32_t BytesTransferred
         uint64_t SocketContext
         uint64_t RequestContext
+
+    ctypedef struct RIO_SOCKADDR_INET:
+        uint16_t family
+        uint8_t rest[26]
 
     # The header's union members have no names of their own; these are for Cython alone.
     ctypedef struct rio_notification_iocp:
@@ -58,7 +63,11 @@ cdef extern from "rio.h" nogil:
     ctypedef struct RIO_EXTENSION_FUNCTION_TABLE:
         uint32_t cbSize
         int32_t (*RIOReceive)(RIO_RQ, RIO_BUF *, uint32_t, uint32_t, void *) noexcept
+        int32_t (*RIOReceiveEx)(RIO_RQ, RIO_BUF *, uint32_t, RIO_BUF *, RIO_BUF *, RIO_BUF *,
+                                RIO_BUF *, uint32_t, void *) noexcept
         int32_t (*RIOSend)(RIO_RQ, RIO_BUF *, uint32_t, uint32_t, void *) noexcept
+        int32_t (*RIOSendEx)(RIO_RQ, RIO_BUF *, uint32_t, RIO_BUF *, RIO_BUF *, RIO_BUF *,
+                             RIO_BUF *, uint32_t, void *) noexcept
         void (*RIOCloseCompletionQueue)(RIO_CQ) noexcept
         RIO_CQ (*RIOCreateCompletionQueue)(uint32_t, RIO_NOTIFICATION_COMPLETION *) noexcept
         RIO_RQ (*RIOCreateRequestQueue)(rio_socket, uint32_t, uint32_t, uint32_t, uint32_t,
@@ -98,6 +107,12 @@ cdef extern from "rio.h" nogil:
         int32_t (*retire)(rio_port *, rio_socket) noexcept
         int32_t (*park)(rio_port *) noexcept
 
+    ctypedef struct rio_datagram:
+        const void *memory
+        const RIO_SOCKADDR_INET *remote
+        uint32_t length
+        uint32_t filler
+
     ctypedef struct rio_provider:
         uint32_t size
         uint32_t capabilities
@@ -108,3 +123,4 @@ cdef extern from "rio.h" nogil:
         int32_t (*receive_memory)(RIO_RQ, void *, uint32_t, uint32_t, void *) noexcept
         int64_t (*send_now)(RIO_RQ, const void *, uint32_t) noexcept nogil
         int64_t (*receive_now)(RIO_RQ, void *, uint32_t) noexcept nogil
+        int64_t (*send_datagrams_now)(RIO_RQ, const rio_datagram *, uint32_t) noexcept nogil

@@ -23,6 +23,7 @@ SOURCES = {
         "emulation.c",
         "queues.c",
         "linux.c",
+        "datagrams.c",
         "errands.c",
         "ring.c",
         "epoll.c",

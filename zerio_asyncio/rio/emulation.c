@@ -271,6 +271,28 @@ int64_t rio_emulation_receive_now(RIO_RQ handle, void *memory, uint32_t length)
     return rio__now(handle, RIO_RECEIVES, memory, length);
 }
 
+int64_t rio_emulation_send_datagrams_now(RIO_RQ handle, const rio_datagram *datagrams,
+                                         uint32_t count)
+{
+    int32_t code;
+    rio_rq *rq = rio__queue(handle, &code);
+
+    if (RIO_UNLIKELY(rq == NULL))
+        return -(int64_t)code;
+    if (RIO_UNLIKELY(rq->stream))
+        return -(int64_t)RIO_EOPNOTSUPP;
+    if (RIO_UNLIKELY(count == 0))
+        return -(int64_t)RIO_EINVAL;
+    if (RIO_UNLIKELY(datagrams == NULL))
+        return -(int64_t)RIO_EFAULT;
+    for (uint32_t i = 0; i < count; i++)
+        if (RIO_UNLIKELY(datagrams[i].memory == NULL && datagrams[i].length != 0))
+            return -(int64_t)RIO_EFAULT;
+    if (rq->lanes[RIO_SENDS].outstanding != 0)
+        return -(int64_t)RIO_EALREADY;
+    return rq->core->driver->datagrams_now(rq, datagrams, count);
+}
+
 /* ------------------------------------------------------------------------------- datagrams */
 
 void rio_datagram_received(rio_rq *rq, uint32_t bytes, const void *address, uint32_t length,
@@ -278,7 +300,7 @@ void rio_datagram_received(rio_rq *rq, uint32_t bytes, const void *address, uint
 {
     rio_lane *lane = &rq->lanes[RIO_RECEIVES];
     rio_request *request = rio_lane_request(lane, 0);
-    const rio_envelope *envelope = rio_lane_envelope(lane);
+    const rio_envelope *envelope = rio_lane_envelope(lane, 0);
 
     assert(bytes <= request->length);
     if (envelope->remote != NULL) {

@@ -135,6 +135,9 @@ typedef struct rio_driver {
     /* One system call on a stream whose direction is idle: bytes, or minus a code. */
     int64_t (*now)(rio_rq *, enum rio_direction, char *memory, uint32_t length);
 
+    /* The same for datagrams, one at least: how many went out, or minus a code. */
+    int64_t (*datagrams_now)(rio_rq *, const rio_datagram *, uint32_t count);
+
     /* Whatever can be done without sleeping (rule 6: queues that are only polled). */
     void (*progress)(rio_core *);
 } rio_driver;
@@ -191,6 +194,7 @@ int32_t rio_emulation_send_memory(RIO_RQ, const void *, uint32_t, uint32_t, void
 int32_t rio_emulation_receive_memory(RIO_RQ, void *, uint32_t, uint32_t, void *);
 int64_t rio_emulation_send_now(RIO_RQ, const void *, uint32_t);
 int64_t rio_emulation_receive_now(RIO_RQ, void *, uint32_t);
+int64_t rio_emulation_send_datagrams_now(RIO_RQ, const rio_datagram *, uint32_t);
 uint32_t RIO_CALL rio_emulation_dequeue(RIO_CQ, RIORESULT *, uint32_t);
 int32_t RIO_CALL rio_emulation_notify(RIO_CQ);
 void RIO_CALL rio_emulation_close_completion_queue(RIO_CQ);
@@ -243,9 +247,9 @@ static inline rio_request *rio_lane_request(const rio_lane *lane, uint32_t ahead
     return &lane->requests[(lane->head + ahead) & lane->mask];
 }
 
-static inline rio_envelope *rio_lane_envelope(const rio_lane *lane)
+static inline rio_envelope *rio_lane_envelope(const rio_lane *lane, uint32_t ahead)
 {
-    return &lane->envelopes[lane->head & lane->mask];
+    return &lane->envelopes[(lane->head + ahead) & lane->mask];
 }
 
 /* The request at the head of the lane is over: its result goes to the completion queue. */

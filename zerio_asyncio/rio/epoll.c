@@ -109,28 +109,8 @@ static void epoll__receive_stream(rio_rq *rq, epoll_side *side)
 
 static void epoll__receive_datagrams(rio_rq *rq, epoll_side *side)
 {
-    rio_lane *lane = &rq->lanes[RIO_RECEIVES];
-
-    while (side->readable && rio_lane_waiting(lane) != 0) {
-        rio_request *request = rio_lane_request(lane, 0);
-        struct sockaddr_storage address;
-        struct iovec piece = { request->memory, request->length };
-        struct msghdr message = { .msg_name = &address,
-                                  .msg_namelen = sizeof address,
-                                  .msg_iov = &piece,
-                                  .msg_iovlen = 1 };
-        ssize_t bytes = recvmsg((int)rq->socket, &message, MSG_DONTWAIT);
-        rq->core->counts.system_calls++;
-        rq->core->counts.submissions++;
-        if (bytes >= 0)
-            rio_datagram_received(rq, (uint32_t)bytes, &address, message.msg_namelen,
-                                  (uint32_t)message.msg_flags,
-                                  (message.msg_flags & MSG_TRUNC) != 0);
-        else if (errno == EAGAIN)
-            side->readable = 0;
-        else if (errno != EINTR)
-            rio_failed(rq, RIO_RECEIVES, rio_code_of_errno(errno));
-    }
+    while (side->readable && rio_lane_waiting(&rq->lanes[RIO_RECEIVES]) != 0)
+        side->readable = (uint8_t)rio_linux_receive_datagrams(rq);
 }
 
 /* ---------------------------------------------------------------------------- bytes: sends */
@@ -182,23 +162,9 @@ static void epoll__send_stream(rio_rq *rq, epoll_side *side)
 
 static void epoll__send_datagrams(rio_rq *rq, epoll_side *side)
 {
-    rio_lane *lane = &rq->lanes[RIO_SENDS];
-
-    while (side->writable && rio_lane_waiting(lane) != 0) {
-        rio_request *request = rio_lane_request(lane, 0);
-        const rio_envelope *envelope = rio_lane_envelope(lane);
-        ssize_t bytes = sendto((int)rq->socket, request->memory, request->length,
-                               MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)envelope->remote,
-                               rio_remote_length(envelope->remote));
-        rq->core->counts.system_calls++;
-        rq->core->counts.submissions++;
-        if (bytes >= 0)
-            rio_datagram_sent(rq, (uint32_t)bytes);
-        else if (errno == EAGAIN)
+    while (side->writable && rio_lane_waiting(&rq->lanes[RIO_SENDS]) != 0)
+        if (!rio_linux_send_datagrams(rq))
             epoll__blocked(rq, side);
-        else if (errno != EINTR)
-            rio_failed(rq, RIO_SENDS, rio_send_code(rq, errno));
-    }
 }
 
 static void epoll__start(rio_core *core, rio_rq *rq, enum rio_direction direction)
@@ -425,6 +391,7 @@ const rio_driver epoll_driver = {
     .detach = epoll__detach,
     .start = epoll__start,
     .now = epoll__now,
+    .datagrams_now = rio_linux_datagrams_now,
     .progress = epoll__progress,
 };
 
@@ -454,4 +421,5 @@ const rio_provider rio_provider_epoll = {
     .receive_memory = rio_emulation_receive_memory,
     .send_now = rio_emulation_send_now,
     .receive_now = rio_emulation_receive_now,
+    .send_datagrams_now = rio_emulation_send_datagrams_now,
 };

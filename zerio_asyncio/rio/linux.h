@@ -165,6 +165,12 @@ uint32_t rio_remote_length(const void *remote);
 int32_t rio_socket_listens(rio_socket);
 /* The driver's `now`. */
 int64_t rio_linux_now(rio_rq *, enum rio_direction, char *memory, uint32_t length);
+/* The driver's `datagrams_now`. */
+int64_t rio_linux_datagrams_now(rio_rq *, const rio_datagram *, uint32_t count);
+/* Moves what the socket gives or takes now, for the first waiting requests of its direction, of
+ * which there is one at least and none in the kernel. 0: it gives or takes nothing more now. */
+int rio_linux_receive_datagrams(rio_rq *);
+int rio_linux_send_datagrams(rio_rq *);
 /* The code of a send that failed: EPIPE has two meanings. */
 int32_t rio_send_code(const rio_rq *, int error);
 /* Describes the first waiting sends of a stream, at most RIO_GATHER_MAX; returns how many. */

@@ -288,11 +288,19 @@ typedef struct rio_port_table {
 #define RIO_CAP_SEND_MEMORY 1u    /* send_memory works: sends from memory that is not registered */
 #define RIO_CAP_RECEIVE_MEMORY 2u /* receive_memory works */
 #define RIO_CAP_DATAGRAM 4u       /* RIOReceiveEx and RIOSendEx work */
-#define RIO_CAP_NOW 8u            /* send_now and receive_now work */
+#define RIO_CAP_NOW 8u            /* send_now, receive_now and send_datagrams_now work */
 #define RIO_CAP_BATCH 16u         /* one system call hands over any number of requests: a handful of
                                      them is cheaper than as many calls of send_now */
 #define RIO_CAP_PENDING 32u       /* pending answers 1 as soon as the kernel has anything: no need
                                      to ask it by wait(0) while there is other work */
+
+/* One datagram of send_datagrams_now. */
+typedef struct rio_datagram {
+    const void *memory;
+    const RIO_SOCKADDR_INET *remote; /* null: the peer that the socket is connected to */
+    uint32_t length;                 /* bytes; 0 is a datagram, too */
+    uint32_t filler;
+} rio_datagram;
 
 typedef struct rio_provider {
     uint32_t size; /* bytes of this structure */
@@ -323,6 +331,11 @@ typedef struct rio_provider {
      * datagram socket. A connection that died is told again by the next request. */
     int64_t (*send_now)(RIO_RQ, const void *memory, uint32_t length);
     int64_t (*receive_now)(RIO_RQ, void *memory, uint32_t length);
+
+    /* The same for a datagram socket: as many of the datagrams, in order, as the system takes at
+     * once, in one system call where it can. Returns how many, or minus a Winsock code, which then
+     * is the first one's. WSAEOPNOTSUPP on a stream. */
+    int64_t (*send_datagrams_now)(RIO_RQ, const rio_datagram *datagrams, uint32_t count);
 } rio_provider;
 
 /* Providers of this platform, best first; `count` gets their number. */
@@ -338,6 +351,7 @@ RIO_LAYOUT(notification, sizeof(RIO_NOTIFICATION_COMPLETION) == 32 &&
 RIO_LAYOUT(table, sizeof(RIO_EXTENSION_FUNCTION_TABLE) == 112);
 RIO_LAYOUT(sockaddr, sizeof(RIO_SOCKADDR_INET) == 28);
 RIO_LAYOUT(event, sizeof(rio_port_event) == 32);
+RIO_LAYOUT(datagram, sizeof(rio_datagram) == 24);
 #endif
 
 #endif

@@ -7,6 +7,8 @@
  *            that the socket holds more (SOCK_NONEMPTY) it is left out
  *   send     SEND, or one SENDMSG for several waiting requests. MSG_WAITALL makes the kernel itself
  *            go on after a short send; what still comes back short is resumed
+ * Datagrams are different: what a socket takes or gives at once is moved by calls, many in each
+ * (datagrams.c), and the ring is for the first one that has to wait.
  * A request that is made while its direction is busy waits in its lane and goes out with the others
  * when the operation ends. RIOSend and RIOReceive only put the queue on a list (`due`); the entries
  * are written when the thread waits. So all requests of one turn of the loop, and the wait for the
@@ -59,6 +61,10 @@
 #define GATHER_US 50
 #define GATHER_SENDS 8
 
+/* Datagrams that come alone before one is taken for the first of many again. A call in vain costs a
+ * tenth of what a datagram costs; this way it is lost in the noise. */
+#define LOOK_RARELY 15
+
 /* A patient turn waits this long, a park that often. */
 #define PATIENCE_NS 1000000
 #define PARK_TURNS 1000
@@ -98,11 +104,33 @@ static void uring__not_due(rio_rq *rq)
     *(side->next != NULL ? &uring__side(side->next)->previous : &port->last_due) = side->previous;
 }
 
+/* Moves waiting datagrams, of which none is in the kernel, until one must wait. */
+static void uring__datagrams(rio_rq *rq, enum rio_direction direction)
+{
+    const rio_lane *lane = &rq->lanes[direction];
+    uring_side *side = uring__side(rq);
+
+    if (rq->retired)
+        return;
+    if (direction == RIO_RECEIVES)
+        while (side->more && rio_lane_waiting(lane) != 0)
+            side->more = (uint8_t)rio_linux_receive_datagrams(rq);
+    else
+        while (!side->blocked && rio_lane_waiting(lane) != 0)
+            side->blocked = !rio_linux_send_datagrams(rq);
+}
+
 static void uring__start(rio_core *core, rio_rq *rq, enum rio_direction direction)
 {
     (void)core;
-    if (rq->lanes[direction].flight == 0)
-        uring__due(rq);
+    if (rq->lanes[direction].flight != 0)
+        return;
+    if (RIO_UNLIKELY(!rq->stream)) {
+        uring__datagrams(rq, direction);
+        if (rio_lane_waiting(&rq->lanes[direction]) == 0)
+            return;
+    }
+    uring__due(rq);
 }
 
 /* -------------------------------------------------------------------------- submission entries */
@@ -208,7 +236,7 @@ static void uring__send(uring_port *port, rio_rq *rq, struct io_uring_sqe *entry
         lane->flight = rio_gather(lane, gather->pieces, &total);
         port->base.core.counts.gathered += lane->flight - 1;
     } else {
-        char *remote = rio_lane_envelope(lane)->remote;
+        char *remote = rio_lane_envelope(lane, 0)->remote;
         gather->pieces[0] = (struct iovec){ request->memory, request->length };
         gather->message.msg_name = remote;
         gather->message.msg_namelen = rio_remote_length(remote);
@@ -258,6 +286,23 @@ static inline int uring__again(int32_t result)
     return result == -ECANCELED || result == -EAGAIN || result == -EINTR;
 }
 
+/* A datagram came. The kernel does not say of a datagram socket whether it holds more, so if other
+ * receives wait, a call tries: always while that succeeds, else rarely. */
+static void uring__look(rio_rq *rq, uring_side *side)
+{
+    if (rio_lane_waiting(&rq->lanes[RIO_RECEIVES]) == 0)
+        return;
+    if (side->vain != 0) {
+        side->vain--;
+        return;
+    }
+    uint32_t head = rq->lanes[RIO_RECEIVES].head;
+    side->more = 1;
+    uring__datagrams(rq, RIO_RECEIVES);
+    if (rq->lanes[RIO_RECEIVES].head == head)
+        side->vain = LOOK_RARELY;
+}
+
 static inline void uring__received(rio_rq *rq, int32_t result, uint32_t flags)
 {
     uring_side *side = uring__side(rq);
@@ -275,6 +320,7 @@ static inline void uring__received(rio_rq *rq, int32_t result, uint32_t flags)
         rio_datagram_received(rq, (uint32_t)result, &side->address, side->message.msg_namelen,
                               (uint32_t)side->message.msg_flags,
                               (side->message.msg_flags & MSG_TRUNC) != 0);
+        uring__look(rq, side);
     }
 }
 
@@ -292,6 +338,7 @@ static inline void uring__sent(rio_rq *rq, int32_t result)
         rio_sent(rq, (size_t)result);
     } else {
         rio_datagram_sent(rq, (uint32_t)result);
+        uring__datagrams(rq, RIO_SENDS);
     }
 }
 
@@ -581,6 +628,7 @@ const rio_driver uring_driver = {
     .detach = uring__detach,
     .start = uring__start,
     .now = uring__now,
+    .datagrams_now = rio_linux_datagrams_now,
     .progress = uring__progress,
 };
 
@@ -611,4 +659,5 @@ const rio_provider rio_provider_uring = {
     .receive_memory = rio_emulation_receive_memory,
     .send_now = rio_emulation_send_now,
     .receive_now = rio_emulation_receive_now,
+    .send_datagrams_now = rio_emulation_send_datagrams_now,
 };

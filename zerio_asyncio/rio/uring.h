@@ -65,6 +65,7 @@ typedef struct uring_side {
     rio_rq *next, *previous; /* of those that are due */
     uint8_t due;
     uint8_t more;    /* the kernel said that the socket holds more than was received */
+    uint8_t vain;    /* datagrams to come before the socket is tried for more */
     uint8_t blocked; /* a send came back without having sent: ask for room first */
     struct msghdr message; /* a datagram's receive: must stay until it is over */
     struct iovec piece;
