@@ -74,6 +74,7 @@ cdef class Engine(TimerOwner):
     cdef double polled             # when the port was asked last, seconds
     cdef bint waiting              # the loop's thread sleeps, or is about to: others must post
     cdef SlicePool pool
+    cdef SlicePool datagrams       # slices that hold a datagram; None until there is a socket
     cdef SpareBytes spare_bytes
     cdef uint32_t send_depth
     cdef object error_of           # Winsock code -> OSError
@@ -132,4 +133,5 @@ cdef class Engine(TimerOwner):
     cdef void unreserve(self, uint32_t results) noexcept
     cdef int mark_dirty(self, Endpoint endpoint) except -1
     cdef object refusal(self)
+    cdef SlicePool datagram_pool(self)
     cdef object soon(self, object callback, tuple args, object context)

@@ -37,6 +37,7 @@ from libc.stdint cimport uintptr_t
 from libc.string cimport memmove
 
 from zerio_asyncio.core.handles cimport new_handle, new_timer
+from zerio_asyncio.core.memory cimport DATAGRAM_SLAB, DATAGRAM_SLICE
 from zerio_asyncio.core.rio cimport (
     RIO_CAP_BATCH, RIO_CAP_NOW, RIO_CAP_PENDING,
     RIO_CORRUPT_CQ, RIO_INVALID_CQ, RIO_IOCP_COMPLETION, RIO_MAX_CQ_SIZE,
@@ -161,6 +162,8 @@ cdef class Engine(TimerOwner):
         self.endpoints.clear()
         self.dirty.clear()
         self.pool.close()
+        if self.datagrams is not None:
+            self.datagrams.close()
         self.port = NULL
 
     cdef uint32_t _outstanding(self):
@@ -213,6 +216,13 @@ cdef class Engine(TimerOwner):
     cdef object refusal(self):
         """The OSError of the call that was refused just now."""
         return self.error_of(self.last_error())
+
+    cdef SlicePool datagram_pool(self):
+        """Slices of the size of any datagram: a connection's are too small for the largest."""
+        if self.datagrams is None:
+            self.datagrams = SlicePool(DATAGRAM_SLICE, DATAGRAM_SLAB)
+            self.datagrams.attach(self.provider)
+        return self.datagrams
 
     cdef int reserve(self, uint32_t results) except -1:
         """Make room in the completion queue before a request queue asks for it (rule 5)."""
@@ -669,8 +679,15 @@ cdef class Engine(TimerOwner):
     def _engine_counts(self):
         """Slices in use, their high-water mark, slabs, endpoints, gathered writes."""
         self._check_attached()
-        return (self.pool.slices_in_use, self.pool.slices_high_water, self.pool.slabs,
-                len(self.endpoints), self.gathered)
+        cdef SlicePool pool = self.pool
+        cdef Py_ssize_t in_use = pool.slices_in_use
+        cdef Py_ssize_t high_water = pool.slices_high_water
+        cdef Py_ssize_t slabs = pool.slabs
+        if self.datagrams is not None:
+            in_use += self.datagrams.slices_in_use
+            high_water += self.datagrams.slices_high_water
+            slabs += self.datagrams.slabs
+        return (in_use, high_water, slabs, len(self.endpoints), self.gathered)
 
 
 cdef inline bint _earlier(const Timer *one, const Timer *other) noexcept:

@@ -54,6 +54,14 @@ cdef enum:
     # in several pieces (measured: 64 KiB echoes 36 µs, with 128 KiB of room 48 µs).
     LARGE_SIZE = 65536
 
+cdef enum:
+    # The most that a UDP packet can hold is 65527 bytes: its length, of 16 bits, counts 8 of its
+    # own. In front of them is room for the sender's address, so that small ones touch one page.
+    DATAGRAM_MAX = 65536
+    ADDRESS_ROOM = 64
+    DATAGRAM_SLICE = ADDRESS_ROOM + DATAGRAM_MAX
+    DATAGRAM_SLAB = 16 * DATAGRAM_SLICE
+
 
 # Bytes objects that were sent and that nobody else refers to, for the next ones received.
 cdef class SpareBytes:

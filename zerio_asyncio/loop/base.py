@@ -9,7 +9,7 @@ CPython 3.10, 3.11, 3.12 and 3.13:
 
     _run_once                          the tick (the engine runs ticks until stop)
     _add_callback, _add_callback_signalsafe, _write_to_self, _timer_handle_cancelled
-    _make_socket_transport, _make_ssl_transport
+    _make_socket_transport, _make_ssl_transport, _make_datagram_transport
     _start_serving, _stop_serving
 """
 
@@ -18,9 +18,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import socket
 from asyncio import sslproto
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from zerio_asyncio.core.datagram import DatagramTransport
 from zerio_asyncio.core.engine import Engine
 from zerio_asyncio.core.memory import SlicePool
 from zerio_asyncio.core.stream import StreamTransport
@@ -28,9 +30,6 @@ from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.serving import Listener, Listeners
 from zerio_asyncio.rio._rio import lib
 from zerio_asyncio.rio.ports import open_port
-
-if TYPE_CHECKING:
-    import socket
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +62,14 @@ def error_of(code: int) -> OSError:
     """The exception that asyncio's users expect for a Winsock code."""
     error = lib.rio_errno(code)
     return OSError(error, os.strerror(error))
+
+
+def _is_udp(sock: socket.socket) -> bool:
+    return (
+        sock.family in {socket.AF_INET, socket.AF_INET6}
+        and sock.type == socket.SOCK_DGRAM
+        and sock.proto in {0, socket.IPPROTO_UDP}
+    )
 
 
 class BaseLoop(Engine):
@@ -187,6 +194,23 @@ class BaseLoop(Engine):
         )
         StreamTransport(self, rawsock, ssl_protocol, None, extra, server)
         return ssl_protocol._app_transport
+
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> Any:
+        self._ensure_fd_no_transport(sock)
+        if self._choice.provider.has_datagrams and _is_udp(sock):
+            return DatagramTransport(self, sock, protocol, address, waiter, extra)
+        # RIO's addresses are those of the Internet, and its datagrams UDP's: Unix sockets, raw ones
+        # and whatever else there is are the standard library's, on the port's readiness.
+        return super()._make_datagram_transport(  # type: ignore[misc]
+            sock, protocol, address, waiter, extra
+        )
 
     # ---------------------------------------------------------------- serving
 

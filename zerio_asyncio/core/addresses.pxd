@@ -1,0 +1,21 @@
+# Socket addresses: what the system writes and what Python's programs hold.
+
+from cpython.object cimport PyObject
+
+from zerio_asyncio.core.rio cimport RIO_SOCKADDR_INET
+
+cdef enum:
+    PLACES = 256        # 10 KiB a book; more peers than that at a time just share places
+
+cdef struct Known:
+    RIO_SOCKADDR_INET raw
+    PyObject *name      # an owned tuple; null: nothing is here
+
+
+cdef class AddressBook:
+    cdef Known *known              # by a hash of the address; null until the first
+    cdef PyObject *last_name       # borrowed from `known`: the last that name_of gave
+    cdef RIO_SOCKADDR_INET last
+
+    cdef object name_of(self, const RIO_SOCKADDR_INET *raw)
+    cdef bint raw_of(self, int family, object name, RIO_SOCKADDR_INET *raw) except -1

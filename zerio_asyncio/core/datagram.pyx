@@ -1,0 +1,569 @@
+"""DatagramTransport: a UDP socket on a RIO request queue.
+
+Receiving. Several receives are posted ahead, each into a slice that holds the sender's address and
+the largest datagram there is: two at first, up to 16 when bursts use them up. Their results come in
+order and are handed over one by one; then all are posted again with one commit, so that a
+provider may fetch a burst with one system call.
+
+Sending. A datagram is tried at once, as asyncio does: errors are told inside ``sendto`` and nothing
+is buffered unless the system has no room. Only amid a burst, while more received datagrams are
+about to be handed over, answers are kept until its end and leave together. What the system has no
+room for waits here, as the provider's requests (RIOSendEx) the first of them.
+
+    waiting[head .. head + issued) is the provider's; up to head + count waits for its results
+
+An error concerns one datagram, not the socket: ``error_received``, and the next.
+
+Behaviour and wording follow asyncio's ``_SelectorDatagramTransport`` (checked: 3.10 to 3.13).
+"""
+
+import logging
+import socket
+import sys
+from asyncio import constants, transports
+
+from cpython.buffer cimport PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE)
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.string cimport memcpy
+
+from zerio_asyncio.core.engine cimport Engine
+from zerio_asyncio.core.memory cimport ADDRESS_ROOM, DATAGRAM_MAX
+from zerio_asyncio.core.rio cimport (
+    RIO_BUF, RIO_CAP_NOW, RIO_CAP_SEND_MEMORY, RIO_EWOULDBLOCK,
+    RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER, rio_datagram)
+
+logger = logging.getLogger("asyncio")
+
+cdef extern from "Python.h":
+    int PyContext_Enter(object) except -1
+    int PyContext_Exit(object) except -1
+
+# What the request context of each request says.
+cdef enum Request:
+    RECEIVE = 0
+    SEND = 1
+
+cdef enum:
+    WAITING_ROOM = 8
+    # A send of this size is worth handing over the interpreter's lock.
+    UNLOCK_MIN = 16384
+
+cdef unsigned int WARN_AFTER = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
+
+# From 3.13 on an empty datagram is sent, and each one counts as 8 bytes more than it holds.
+cdef bint SENDS_EMPTY = sys.version_info >= (3, 13)
+cdef size_t HEADER = 8 if sys.version_info >= (3, 13) else 0
+
+
+class _Promised(transports._FlowControlMixin, transports.DatagramTransport):
+    """What asyncio promises of a datagram transport, for isinstance()."""
+
+
+cdef class DatagramTransport(Transport):
+    """The transport of a UDP socket. Made by the loop, never by users.
+
+    ``sock`` is non-blocking and becomes the transport's. ``OSError`` if it cannot get a request
+    queue.
+    """
+
+    def __init__(self, Engine loop not None, sock, protocol, address=None, waiter=None,
+                 extra=None):
+        self._take_socket(loop, sock, extra)
+        self._address = address
+        self.family = sock.family
+        self.connected = bool(self._extra["peername"])
+        self.book = AddressBook.__new__(AddressBook)
+        self.letter_pool = loop.datagram_pool()
+        self.set_protocol(protocol)
+        self._attach(AHEAD_MAX, loop.send_depth)
+        self._own(sock)
+        loop.soon(self._begin, (waiter,), None)
+
+    def __dealloc__(self):
+        # Nothing waits: the engine holds a transport until it is retired and drained.
+        PyMem_RawFree(self.waiting)
+
+    def __repr__(self):
+        info = [type(self).__name__]
+        if self._sock is None:
+            info.append("closed")
+        elif self._closing:
+            info.append("closing")
+        info.append(f"fd={self.descriptor}")
+        if self._sock is not None and not self._closing:
+            info.append("read=polling" if self.posted else "read=idle")
+            info.append(
+                f"write=<{'polling' if self.issued else 'idle'}, bufsize={self.unsent}>")
+        return "<{}>".format(" ".join(info))
+
+    @property
+    def __class__(self):
+        # asyncio's classes lay their slots out themselves, so they cannot be inherited from here.
+        return _Promised
+
+    # ----------------------------------------------------------------- life
+
+    def _begin(self, waiter):
+        try:
+            if self._protocol is not None:
+                self._protocol.connection_made(self)
+        finally:
+            self.started = True
+            self._post()
+            if waiter is not None and not waiter.cancelled():
+                waiter.set_result(None)
+
+    def close(self):
+        """Send what was written, then close; ``connection_lost(None)`` follows."""
+        self._push_on()
+        self._close(None)
+
+    def abort(self):
+        """Close at once and forget what the system has not taken."""
+        self._push_on()
+        self._lose(None, None)
+
+    def set_protocol(self, protocol):
+        """Hand what arrives from now on to ``protocol``."""
+        self._protocol = protocol
+        self.protocol_connected = True
+
+    cdef int completed(self, uint64_t request, int32_t status, uint32_t count) except -1:
+        self.amid = self._more_follow()
+        if request == SEND:
+            self._sent(status)
+        else:
+            self._received(status, count)
+        if not self.amid:
+            self._after_burst()
+        if self.lost and self.outstanding == 0 and not self.attached:
+            self._finished()
+        return 0
+
+    cdef int flush(self, bint now) except -1:
+        self.amid = False
+        self._push_on()
+        return self._post()
+
+    # ------------------------------------------------------------ receiving
+
+    def is_reading(self):
+        """True while received datagrams are handed to the protocol."""
+        return not self._closing and not self._paused
+
+    def pause_reading(self):
+        """Hand nothing to the protocol until ``resume_reading``."""
+        if not self._closing:
+            self._paused = True
+
+    def resume_reading(self):
+        """Go on after ``pause_reading``."""
+        if self._closing or not self._paused:
+            return
+        self._paused = False
+        # Not from inside the caller: it may hold the protocol's state half changed.
+        self._loop.call_soon(self._deliver_held)
+
+    def _deliver_held(self):
+        self._deliver()
+        self._post()
+
+    cdef inline Letter *_letter(self, uint32_t index) noexcept:
+        return &self.letters[(self.first + index) & (AHEAD_MAX - 1)]
+
+    cdef inline bint _more_follow(self) noexcept:
+        """Whether the next result that the engine hands out is this transport's, too."""
+        cdef Engine engine = self.engine
+        return (engine.result_next < engine.result_count
+                and engine.results[engine.result_next].SocketContext
+                == <uint64_t><uintptr_t><void *>self)
+
+    cdef int _received(self, int32_t status, uint32_t length) except -1:
+        cdef Letter *letter = self._letter(self.held)
+        assert self.posted
+        self.posted -= 1
+        self.held += 1
+        letter.status = status
+        letter.length = length
+        self.all_used = self.all_used or self.posted == 0
+        return self._deliver()
+
+    cdef int _deliver(self) except -1:
+        """Hand over what is held, as long as the protocol wants it."""
+        cdef Letter letter
+        while self.held and not self._paused and not self._closing:
+            letter = self._letter(0)[0]
+            # Behind the others, free to be posted again: its datagram is copied out below.
+            self.first = (self.first + 1) & (AHEAD_MAX - 1)
+            self.held -= 1
+            self._letter(self.held + self.posted + self.spare)[0] = letter
+            self.spare += 1
+            try:
+                self._deliver_one(&letter)
+            except BaseException:
+                # KeyboardInterrupt, SystemExit: the loop may be run again.
+                self.engine.mark_dirty(self)
+                self.engine.soon(self._deliver_held, (), None)
+                raise
+        return 0
+
+    cdef int _deliver_one(self, Letter *letter) except -1:
+        cdef object data, sender
+        cdef PyObject *raw
+        cdef object context = self.context
+        if letter.status != 0:
+            return self._tell_error(self.engine.error_of(letter.status))
+        data = self.engine.spare_bytes.make(letter.slice.memory + ADDRESS_ROOM, letter.length)
+        sender = self.book.name_of(<const RIO_SOCKADDR_INET *>letter.slice.memory)
+        PyContext_Enter(context)
+        self.inside = True
+        try:
+            self._protocol.datagram_received(data, sender)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._report(exc, "Exception in callback protocol.datagram_received()")
+        finally:
+            self.inside = False
+            PyContext_Exit(context)
+        # If nobody kept it, its memory is the next one's.
+        raw = <PyObject *>data
+        Py_INCREF(data)
+        data = None
+        self.engine.spare_bytes.release(raw)
+        return 0
+
+    cdef int _after_burst(self) except -1:
+        """What there was is handed over: send the answers, post the receives."""
+        if self.lost:
+            return 0
+        if self.count > self.issued:
+            self._push_on()
+        self._progressed()
+        if self.spare:
+            self._post()
+        return 0
+
+    cdef int _post(self) except -1:
+        """Post all receives that are not, unless there is a reason against it."""
+        cdef uint32_t done = 0
+        cdef uint32_t flags
+        if self._paused or self._closing or self.lost or not self.started:
+            return 0
+        if self._take_letters() == 0:
+            return 0
+        flags = RIO_MSG_DEFER if self.spare > 1 else 0
+        while self.spare and self._post_one(self._letter(self.held + self.posted), flags):
+            self.spare -= 1
+            self.posted += 1
+            self.outstanding += 1
+            done += 1
+        if flags and done:
+            self.provider.rio.RIOReceive(self.queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
+        if self.posted == 0:
+            self._break(self.engine.refusal(), "Fatal read error on datagram transport",
+                        self.context)
+        return 0
+
+    cdef uint32_t _take_letters(self) except? 0xFFFFFFFF:
+        """How many may be posted; bursts make it more."""
+        cdef uint32_t ahead = self.held + self.posted + self.spare
+        cdef uint32_t wanted = ahead
+        if ahead == 0:
+            wanted = AHEAD_MIN
+        elif self.all_used and self.spare > 1:
+            wanted = min(2 * ahead, <uint32_t>AHEAD_MAX)
+        self.all_used = False
+        try:
+            while ahead < wanted:
+                self.letter_pool.take(&self._letter(ahead).slice)
+                ahead += 1
+                self.spare += 1
+        except MemoryError as exc:
+            if ahead == 0:
+                self._break(exc, "Fatal read error on datagram transport", self.context)
+        return self.spare
+
+    cdef bint _post_one(self, Letter *letter, uint32_t flags) noexcept:
+        cdef RIO_BUF data, remote
+        cdef Slice *slice = &letter.slice
+        remote.BufferId = data.BufferId = slice.slab.id
+        remote.Offset = slice.offset
+        remote.Length = sizeof(RIO_SOCKADDR_INET)
+        data.Offset = slice.offset + ADDRESS_ROOM
+        data.Length = DATAGRAM_MAX
+        return self.provider.rio.RIOReceiveEx(
+            self.queue, &data, 1, NULL, &remote, NULL, NULL, flags,
+            <void *><size_t>RECEIVE) != 0
+
+    cdef void _drop_receive_memory(self) noexcept:
+        cdef uint32_t i
+        assert self.posted == 0
+        for i in range(self.held + self.spare):
+            self.letter_pool.give(&self._letter(i).slice)
+        self.held = self.spare = 0
+
+    # -------------------------------------------------------------- sending
+
+    def sendto(self, data, addr=None):
+        """Send ``data`` (bytes, bytearray or memoryview) as one datagram to ``addr``.
+
+        ``addr`` is left out where the socket is connected. What the network has to say against it
+        goes to ``error_received``. ``TypeError`` for other data, ``ValueError`` for an address that
+        is not the one that the transport was made with. Returns at once; a mutable buffer may be
+        changed as soon as it does.
+        """
+        cdef RIO_SOCKADDR_INET remote
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError("data argument must be a bytes-like object, "
+                            f"not {type(data).__name__!r}")
+        if not data and not SENDS_EMPTY:
+            return
+        if self._address:
+            if addr is not None and addr != self._address:
+                raise ValueError(f"Invalid address: must be None or {self._address}")
+            addr = self._address
+        if self.lost or (self.dropped and self._address):
+            if self.dropped >= WARN_AFTER:
+                logger.warning("socket.send() raised exception.")
+            self.dropped += 1
+        elif self.connected:
+            self._send(data, NULL)
+        elif self.book.raw_of(self.family, addr, &remote):
+            self._send(data, &remote)
+        else:
+            self._send_by_socket(data, addr)
+
+    cdef int _send(self, object data, const RIO_SOCKADDR_INET *remote) except -1:
+        cdef rio_datagram one
+        cdef Py_buffer view
+        cdef int64_t sent
+        if self.count or self.amid or not self.provider.capabilities & RIO_CAP_NOW:
+            return self._put(data, remote)
+        if isinstance(data, memoryview) and not data.c_contiguous:
+            data = data.tobytes()
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        one.memory = view.buf
+        one.length = <uint32_t>min(view.len, <Py_ssize_t>0xFFFFFFFF)
+        one.remote = remote
+        if view.len < UNLOCK_MIN:
+            sent = self.provider.send_datagrams_now(self.queue, &one, 1)
+        else:
+            with nogil:
+                sent = self.provider.send_datagrams_now(self.queue, &one, 1)
+        PyBuffer_Release(&view)
+        if sent == -RIO_EWOULDBLOCK:
+            self._put(data, remote)
+        elif sent < 0:
+            self._protocol.error_received(self.engine.error_of(<int32_t>-sent))
+        return 0
+
+    cdef int _send_by_socket(self, object data, object address) except -1:
+        """An address that only the socket module understands, or refuses."""
+        cdef RIO_SOCKADDR_INET remote
+        self._push_on()
+        try:
+            if self.count == 0:
+                try:
+                    self._sock.sendto(data, address)
+                    return 0
+                except (BlockingIOError, InterruptedError):
+                    pass
+            # It must wait behind others: resolved now, as the socket would.
+            host, port, *_ = address
+            name = socket.getaddrinfo(host, port, self.family, socket.SOCK_DGRAM)[0][4]
+            if not self.book.raw_of(self.family, name, &remote):
+                raise OSError(f"no address of the socket's family: {address!r}")
+        except OSError as exc:
+            self._protocol.error_received(exc)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._break(exc, "Fatal write error on datagram transport", None)
+        else:
+            self._put(data, &remote)
+        return 0
+
+    cdef int _put(self, object data, const RIO_SOCKADDR_INET *remote) except -1:
+        """Let it wait for those before it, or for the end of the burst."""
+        cdef Unsent *unsent
+        data = data if PyBytes_CheckExact(data) else bytes(data)
+        if self.waiting is NULL or self.count > self.waiting_mask:
+            self._grow_waiting()
+        unsent = &self.waiting[(self.head + self.count) & self.waiting_mask]
+        unsent.owner = <void *>data
+        Py_INCREF(data)
+        unsent.slice.slab = NULL
+        unsent.addressed = remote is not NULL
+        if remote is not NULL:
+            unsent.remote = remote[0]
+        self.count += 1
+        self.unsent += <size_t>PyBytes_GET_SIZE(data) + HEADER
+        if not self.amid or self.count - self.issued >= TOGETHER:
+            self._push_on()
+        return 0
+
+    cdef int _grow_waiting(self) except -1:
+        cdef uint32_t room = WAITING_ROOM if self.waiting is NULL else 2 * (self.waiting_mask + 1)
+        cdef Unsent *waiting = <Unsent *>PyMem_RawMalloc(room * sizeof(Unsent))
+        cdef uint32_t i
+        if waiting is NULL:
+            raise MemoryError
+        for i in range(self.count):
+            waiting[i] = self.waiting[(self.head + i) & self.waiting_mask]
+        PyMem_RawFree(self.waiting)
+        self.waiting = waiting
+        self.waiting_mask = room - 1
+        self.head = 0
+        return 0
+
+    cdef int _push_on(self) except -1:
+        """Hand over what waits for nothing but the end of a burst."""
+        if self.count == self.issued or self.lost:
+            return 0
+        if self.issued == 0 and self.provider.capabilities & RIO_CAP_NOW:
+            self._send_together()
+        self._issue_all()
+        self._maybe_pause_protocol()
+        return 0
+
+    cdef int _send_together(self) except -1:
+        """As many at once as the system takes; the rest stays."""
+        cdef rio_datagram datagrams[TOGETHER]
+        cdef Unsent *unsent
+        cdef uint32_t count, i
+        cdef int64_t sent
+        while self.count and self.issued == 0:
+            count = min(self.count, <uint32_t>TOGETHER)
+            for i in range(count):
+                unsent = &self.waiting[(self.head + i) & self.waiting_mask]
+                datagrams[i].memory = PyBytes_AS_STRING(<object>unsent.owner)
+                datagrams[i].length = <uint32_t>PyBytes_GET_SIZE(<object>unsent.owner)
+                datagrams[i].remote = &unsent.remote if unsent.addressed else NULL
+            sent = self.provider.send_datagrams_now(self.queue, datagrams, count)
+            if sent == -RIO_EWOULDBLOCK:
+                return 0
+            if sent < 0:
+                self._pop()
+                self._tell_error(self.engine.error_of(<int32_t>-sent))
+            while sent > 0:
+                self._pop()
+                sent -= 1
+        return 0
+
+    cdef int _issue_all(self) except -1:
+        """Make requests of what waits, as many as the queue takes."""
+        cdef uint32_t last = min(self.count, self.engine.send_depth)
+        cdef uint32_t issued = 0
+        cdef uint32_t flags
+        if self.lost or self.issued >= last:
+            return 0
+        flags = RIO_MSG_DEFER if last - self.issued > 1 else 0
+        while self.issued < last:
+            if not self._issue(&self.waiting[(self.head + self.issued) & self.waiting_mask],
+                               flags):
+                break
+            self.issued += 1
+            self.outstanding += 1
+            issued += 1
+        if flags and issued:
+            self.provider.rio.RIOSend(self.queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
+        if self.issued == 0:
+            self._break(self.engine.refusal(), "Fatal write error on datagram transport",
+                        self.context)
+        return 0
+
+    cdef int _issue(self, Unsent *unsent, uint32_t flags) except -1:
+        """1 if the provider has accepted it."""
+        cdef RIO_BUF data, remote
+        cdef SlicePool pool
+        cdef size_t length = PyBytes_GET_SIZE(<object>unsent.owner)
+        cdef char *memory = PyBytes_AS_STRING(<object>unsent.owner)
+        cdef int accepted
+        if not unsent.addressed and self.provider.capabilities & RIO_CAP_SEND_MEMORY:
+            return self.provider.send_memory(
+                self.queue, memory, <uint32_t>length, flags, <void *><size_t>SEND)
+        # A datagram that no packet holds is refused by the system also when it is cut to a slice.
+        length = min(length, <size_t>DATAGRAM_MAX)
+        pool = self.pool if length + ADDRESS_ROOM <= self.pool.slice_size else self.letter_pool
+        unsent.large = pool is self.letter_pool
+        pool.take(&unsent.slice)
+        memcpy(unsent.slice.memory, &unsent.remote, sizeof(RIO_SOCKADDR_INET))
+        memcpy(unsent.slice.memory + ADDRESS_ROOM, memory, length)
+        remote.BufferId = data.BufferId = unsent.slice.slab.id
+        remote.Offset = unsent.slice.offset
+        remote.Length = sizeof(RIO_SOCKADDR_INET)
+        data.Offset = unsent.slice.offset + ADDRESS_ROOM
+        data.Length = <uint32_t>length
+        accepted = self.provider.rio.RIOSendEx(
+            self.queue, &data, 1, NULL, &remote if unsent.addressed else NULL, NULL, NULL, flags,
+            <void *><size_t>SEND)
+        if not accepted:
+            pool.give(&unsent.slice)
+        return accepted
+
+    cdef int _sent(self, int32_t status) except -1:
+        self._pop()
+        self.issued -= 1
+        if self.lost or self.dropped:
+            return 0
+        if status != 0:
+            self._tell_error(self.engine.error_of(status))
+        return 0
+
+    cdef int _progressed(self) except -1:
+        if self._protocol_paused and self.unsent <= self.low_water:
+            self._resume_protocol()
+        if self._closing and self.count == 0 and not self.dropped:
+            self.dropped += 1
+            self.engine.soon(self._call_connection_lost, (None,), self.context)
+        return 0
+
+    cdef void _pop(self) noexcept:
+        cdef Unsent *unsent = &self.waiting[self.head & self.waiting_mask]
+        self.head = (self.head + 1) & self.waiting_mask
+        self.count -= 1
+        self._release(unsent)
+
+    cdef void _release(self, Unsent *unsent) noexcept:
+        cdef PyObject *owner = <PyObject *>unsent.owner
+        self.unsent -= <size_t>PyBytes_GET_SIZE(<object>owner) + HEADER
+        if unsent.slice.slab is not NULL:
+            (self.letter_pool if unsent.large else self.pool).give(&unsent.slice)
+        unsent.owner = NULL
+        self.engine.spare_bytes.release(owner)
+
+    cdef void _drop_unissued(self) noexcept:
+        while self.count > self.issued:
+            self.count -= 1
+            self._release(&self.waiting[(self.head + self.count) & self.waiting_mask])
+
+    def get_write_buffer_size(self):
+        """Bytes sent and not yet taken by the system."""
+        self._push_on()
+        return self.unsent
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        """Pause the protocol above ``high`` unsent bytes, resume it at ``low``."""
+        self._push_on()
+        Transport.set_write_buffer_limits(self, high, low)
+
+    # ------------------------------------------------- telling the protocol
+
+    cdef int _tell_error(self, object error) except -1:
+        try:
+            if self.inside:  # a context cannot be entered twice
+                self._protocol.error_received(error)
+            else:
+                self.context.run(self._protocol.error_received, error)
+        except (SystemExit, KeyboardInterrupt):
+            self.engine.mark_dirty(self)
+            raise
+        except BaseException as exc:
+            self._report(exc, "Exception in callback protocol.error_received()")
+        return 0
