@@ -175,3 +175,16 @@ async def test_both_kinds_on_one_server(loop):
         await recorder.lost()
     server.close()
     await server.wait_closed()
+
+
+async def test_bytes_that_come_otherwise_are_seen_too():
+    """What TLS and other loops call."""
+    seen = []
+
+    def look(self, view):
+        seen.append((bytes(view), view.readonly, view))
+
+    viewing(look).data_received(bytearray(b"hello"))
+    assert seen[0][:2] == (b"hello", True)
+    with pytest.raises(ValueError, match="released"):
+        bytes(seen[0][2])

@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import ssl
 import sys
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from .certificates import make
 from .support import SECONDS, Recorder
 
 
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory):
     """A server's and a client's context over one fresh self-signed certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
+    path = make(tmp_path_factory.mktemp("tls"))
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(path)
     client = ssl.create_default_context(cafile=str(path))
@@ -195,4 +166,26 @@ async def test_start_tls_of_the_loop(loop, contexts):
     ours.close()
     await client.lost()
     await accepted.lost()
+    await stop(server, set())
+
+
+@pytest.mark.ours
+async def test_a_registered_protocol_over_tls(loop, contexts):
+    import zerio_asyncio
+
+    class Viewing(zerio_asyncio.RegisteredProtocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def view_received(self, view):
+            self.transport.write(view)
+
+    server = await loop.create_server(Viewing, "127.0.0.1", 0, ssl=contexts[0])
+    host, port = server.sockets[0].getsockname()
+    reader, writer = await asyncio.open_connection(host, port, ssl=contexts[1])
+    for size in (1, 5000, 300_000):
+        writer.write(bytes(size))
+        assert await reader.readexactly(size) == bytes(size)
+    writer.close()
+    await writer.wait_closed()
     await stop(server, set())

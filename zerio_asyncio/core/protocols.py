@@ -9,7 +9,8 @@ class RegisteredProtocol(asyncio.BaseProtocol):
     """A stream protocol that sees received bytes where the kernel put them: no copy, no ``bytes``.
 
     Everything else is as in ``asyncio.Protocol``: ``connection_made``, ``connection_lost``,
-    ``eof_received``, ``pause_writing``, ``resume_writing``. Only loops of zerio_asyncio know it.
+    ``eof_received``, ``pause_writing``, ``resume_writing``. Where bytes do not come through
+    registered memory, on another loop or over TLS, ``view_received`` sees ordinary memory.
     """
 
     __slots__ = ()
@@ -23,6 +24,11 @@ class RegisteredProtocol(asyncio.BaseProtocol):
         copies. A slice of the view that is kept (``view[4:]``) stays readable and keeps its memory
         from being used again until it is released.
         """
+
+    def data_received(self, data: bytes) -> None:
+        """What loops call that know no registered memory, and TLS: hands on a view of ``data``."""
+        with memoryview(data).toreadonly() as view:
+            self.view_received(view)
 
     def eof_received(self) -> bool | None:
         """The peer will send no more; return true to keep the sending half open."""

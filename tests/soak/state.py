@@ -1,0 +1,74 @@
+"""What a process holds: descriptors, slices, tasks, threads, children, memory."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gc
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Counts at a moment when nothing should be going on; ``resident`` in bytes."""
+
+    descriptors: int
+    slices: int
+    connections: int
+    tasks: int
+    threads: int
+    children: int
+    readers: int
+    blocks: int
+    resident: int
+
+    def exact(self) -> dict[str, int]:
+        """What must be the same after every lap: not memory, nor threads, which executors keep."""
+        counts = dataclasses.asdict(self)
+        del counts["blocks"], counts["resident"], counts["threads"]
+        return counts
+
+
+def open_descriptors() -> dict[int, str]:
+    """Descriptors of this process and what each one is."""
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found[int(entry.name)] = str(entry.readlink())
+        except OSError:
+            pass  # the listing's own
+    return found
+
+
+def children() -> int:
+    """Children of this process, zombies among them."""
+    path = Path(f"/proc/self/task/{os.getpid()}/children")
+    return len(path.read_text(encoding="ascii").split())
+
+
+def read(loop: Any) -> State:
+    """Collect garbage, then count."""
+    for _ in range(3):
+        gc.collect()
+    slices = connections = 0
+    if hasattr(loop, "rio_stats"):
+        statistics = loop.rio_stats()
+        slices, connections = statistics.slices_in_use, statistics.connections
+    resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return State(
+        descriptors=len(open_descriptors()),
+        slices=slices,
+        connections=connections,
+        tasks=len(asyncio.all_tasks(loop)),
+        threads=threading.active_count(),
+        children=children(),
+        readers=len(loop._selector.get_map()),
+        blocks=sys.getallocatedblocks(),
+        resident=resident * PAGE_BYTES,
+    )
