@@ -177,7 +177,7 @@ async def test_both_kinds_on_one_server(loop):
     await server.wait_closed()
 
 
-async def test_bytes_that_come_otherwise_are_seen_too():
+def test_bytes_that_come_otherwise_are_seen_too():
     """What TLS and other loops call."""
     seen = []
 
