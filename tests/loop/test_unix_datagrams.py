@@ -1,4 +1,4 @@
-"""Datagrams over Unix sockets: paths, abstract names, no name at all, and peers that do not read."""
+"""Datagrams over Unix sockets: paths, abstract names, no name at all, peers that do not read."""
 
 from __future__ import annotations
 
