@@ -31,8 +31,8 @@ BLOCKS_A_LAP = 300
 """Python's memory blocks that a lap may add on average: what the interpreter caches in its own
 time. A leaked connection is some twenty, a lap has hundreds of connections."""
 
-RESIDENT_A_LAP = 512 * 1024
-"""Bytes, likewise; the C library gives memory back when it likes, so this is coarse."""
+RESIDENT_A_LAP = 256 * 1024
+"""Bytes, likewise."""
 
 SETTLE = 5.0
 """Seconds for the last things to end: an executor's thread, a child's exit, a peer's close."""
@@ -139,11 +139,14 @@ class Soak:
                     self._fault(f"lap {number} left {count - before[name]} {name}")
                     if name == "descriptors":
                         self._fault(f"descriptors after closing: {open_descriptors()}")
-        if len(report.laps) <= WARM_LAPS + 1:
+        warm = report.laps[WARM_LAPS:]
+        half = len(warm) // 2
+        if not half:
             return
-        first, last = report.laps[WARM_LAPS], report.laps[-1]
-        laps = len(report.laps) - WARM_LAPS - 1
         for name, most in (("blocks", BLOCKS_A_LAP), ("resident", RESIDENT_A_LAP)):
-            grown = getattr(last, name) - getattr(first, name)
-            if grown > most * max(laps, 4):
-                self._fault(f"{name} grew by {grown} in {laps} laps")
+            # The least of each half: caches that happen to be full only add.
+            first, last = (
+                min(getattr(s, name) for s in part) for part in (warm[:half], warm[half:])
+            )
+            if last - first > most * max(half, 4):
+                self._fault(f"{name} grew by {last - first} in {half} laps")
