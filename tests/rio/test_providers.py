@@ -13,6 +13,7 @@ import pytest
 from tests.rio.isolated import isolated
 from tests.rio.seccomp import IO_URING_SETUP, forbid
 from zerio_asyncio.rio import CompletionPort, Provider, available, by_name, known, pick
+from zerio_asyncio.rio.ports import open_port
 
 LINUX = platform.system() == "Linux"
 pytestmark = pytest.mark.skipif(not LINUX, reason="seccomp is Linux'")
@@ -105,6 +106,41 @@ def fall_back(error):
         assert port.provider.name == "epoll"
         port.post(1)
         assert [event.key for event in port.wait(1)] == [1]
+
+
+def test_what_was_forbidden_after_it_had_worked_gives_way():
+    isolated(forbidden_later)
+
+
+def forbidden_later():
+    choice, port = open_port()
+    port.close()
+    assert choice.provider.name == "uring"
+    forbid(IO_URING_SETUP, errno.EPERM)
+    choice, port = open_port()
+    with port:
+        assert choice.provider.name == "epoll"
+        assert [name for name, _ in choice.refused] == ["uring"]
+    try:
+        open_port("uring")
+    except OSError as refusal:
+        assert refusal.errno == errno.EPERM
+        assert "'uring', asked for, does not work here" in refusal.strerror
+    else:
+        raise AssertionError("uring was not refused")
+
+
+def test_one_probe_serves_many_ports(monkeypatch):
+    asked = []
+    probe = Provider.probe
+    monkeypatch.setattr(Provider, "probe", lambda self: asked.append(self) or probe(self))
+    for _ in range(3):
+        open_port()[1].close()
+    assert len(asked) <= len(known())
+    asked.clear()
+    for _ in range(3):
+        open_port()[1].close()
+    assert asked == []
 
 
 @pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])

@@ -326,11 +326,15 @@ def open_port(name: str | None = None, *, depth: int = 0) -> tuple[Choice, Compl
     low limit of locked memory, gives way to the next. OSError if a named one refuses, or all do.
     """
     passed_over: list[tuple[str, str]] = []
+    ask = False  # a probe makes a whole ring: not before every port, only when one is refused
     while True:
-        choice = pick(name, passed_over)
+        choice = pick(name, passed_over, ask=ask)
         try:
             return choice, CompletionPort(choice.provider, depth=depth)
         except OSError as refusal:
+            if not ask and choice.provider.probe() is not None:
+                ask = True  # it worked once, and has been forbidden since
+                continue
             if choice.named or refusal.errno not in _NO_MEMORY:
                 raise
             why = f"{refusal.strerror}: raise the limit of locked memory (ulimit -l)"

@@ -38,12 +38,13 @@ class Provider:
     process; there is one object for each, compare by identity.
     """
 
-    __slots__ = ("address", "c", "name")
+    __slots__ = ("_proven", "address", "c", "name")
 
     def __init__(self, c: Any) -> None:
         self.c = c
         self.name: str = ffi.string(c.name).decode("ascii")  # type: ignore[union-attr]
         self.address = int(ffi.cast("uintptr_t", c))
+        self._proven = False
 
     @property
     def sends_memory(self) -> bool:
@@ -72,10 +73,15 @@ class Provider:
         """
         reason = ffi.new("char[]", _REASON_SIZE)
         error = self.c.probe(reason, _REASON_SIZE)
+        self._proven = not error
         if not error:
             return None
         text = ffi.string(reason).decode("utf-8", "replace")  # type: ignore[union-attr]
         return OSError(error, text or os.strerror(error))
+
+    def refusal(self, *, ask: bool = True) -> OSError | None:
+        """`probe`, or with ``ask`` false what the last one told, if it was good."""
+        return None if self._proven and not ask else self.probe()
 
     def __repr__(self) -> str:
         return f"<Provider {self.name}>"
@@ -126,29 +132,32 @@ def by_name(name: str) -> Provider:
     raise ValueError(f"no provider is called {name!r}; this platform has {names}")
 
 
-def pick(name: str | None = None, passed_over: Sequence[tuple[str, str]] = ()) -> Choice:
+def pick(
+    name: str | None = None, passed_over: Sequence[tuple[str, str]] = (), *, ask: bool = True
+) -> Choice:
     """Choose a provider: by argument, by ``ZERIO_PROVIDER``, or the best that works.
 
     ``passed_over``: names, each with a reason, that the best is not to be looked for among.
+    ``ask`` false spares the system a probe that has gone well in this process before.
 
     ValueError for an unknown name. OSError, with the system's errno and the reason, if the one
     that was named does not work, or if none does. One debug line goes to the logger
     ``zerio_asyncio``.
     """
     if name is not None:
-        choice = _named(name, "asked for")
+        choice = _named(name, "asked for", ask)
     elif os.environ.get(ENVIRONMENT):
-        choice = _named(os.environ[ENVIRONMENT], f"asked for by {ENVIRONMENT}")
+        choice = _named(os.environ[ENVIRONMENT], f"asked for by {ENVIRONMENT}", ask)
     else:
-        choice = _best(dict(passed_over))
+        choice = _best(dict(passed_over), ask)
     refusals = "".join(f"; {refused} refused: {why}" for refused, why in choice.refused)
     _log.debug("provider %s: %s%s", choice.provider.name, choice.reason, refusals)
     return choice
 
 
-def _named(name: str, reason: str) -> Choice:
+def _named(name: str, reason: str, ask: bool) -> Choice:
     provider = by_name(name)
-    refusal = provider.probe()
+    refusal = provider.refusal(ask=ask)
     if refusal is not None:
         raise OSError(
             refusal.errno, f"provider {name!r}, {reason}, does not work here: {refusal.strerror}"
@@ -156,7 +165,7 @@ def _named(name: str, reason: str) -> Choice:
     return Choice(provider, reason, named=True)
 
 
-def _best(passed_over: dict[str, str]) -> Choice:
+def _best(passed_over: dict[str, str], ask: bool) -> Choice:
     refused: list[tuple[str, str]] = []
     error: int | None = None
     for provider in _PROVIDERS:
@@ -164,7 +173,7 @@ def _best(passed_over: dict[str, str]) -> Choice:
             refused.append((provider.name, passed_over[provider.name]))
             error = errno.ENOMEM
             continue
-        refusal = provider.probe()
+        refusal = provider.refusal(ask=ask)
         if refusal is None:
             reason = "the best that works here" if refused else "the best of this platform"
             return Choice(provider, reason, refused)
