@@ -174,6 +174,24 @@ async def test_data_that_waits_in_the_users_socket_is_received(loop):
     await shut(transport, recorder, Peer(theirs))
 
 
+async def test_who_connects_has_the_transport_before_the_first_byte(loop, protocol):
+    ours, theirs = connected()
+    theirs.sendall(b"early")
+    recorder, in_hand, seen = recorder_of(protocol), [], []
+    note = recorder.note
+
+    def watch(call):
+        seen.append((call, bool(in_hand)))
+        note(call)
+
+    recorder.note = watch
+    transport, _ = await loop.create_connection(lambda: recorder, sock=ours)
+    in_hand.append(transport)
+    await recorder.got(5)
+    assert seen == [("connection_made", False), ("data_received", True)]
+    await shut(transport, recorder, Peer(theirs))
+
+
 async def test_a_socket_whose_peer_has_gone(loop):
     ours, theirs = connected()
     theirs.close()

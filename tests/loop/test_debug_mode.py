@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 import time
 
@@ -29,6 +30,37 @@ async def test_slow_callbacks_are_logged(loop, caplog):
         await spin()
     messages = [record.getMessage() for record in caplog.records]
     assert any("slow()" in text and "took" in text for text in messages), messages
+
+
+async def test_slow_reader_callbacks_are_logged(loop, caplog):
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.005
+    ours, theirs = socket.socketpair()
+    with ours, theirs, caplog.at_level(logging.WARNING, "asyncio"):
+        read = loop.create_future()
+
+        def slow_reader():
+            time.sleep(0.01)
+            read.set_result(ours.recv(1))
+
+        loop.add_reader(ours, slow_reader)
+        theirs.send(b"x")
+        assert await read == b"x"
+        await spin()
+        loop.remove_reader(ours)
+    assert any("slow_reader()" in record.getMessage() for record in caplog.records)
+
+
+async def test_the_warning_goes_to_the_logger_that_asyncio_has_now(loop, monkeypatch):
+    """A program, and CPython's suite, may give asyncio another logger."""
+    logger = logging.getLogger("asyncio.replaced")
+    told = []
+    monkeypatch.setattr(logger, "warning", lambda text, *arguments: told.append(text % arguments))
+    monkeypatch.setattr("asyncio.base_events.logger", logger)
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.0
+    await spin()
+    assert any("took" in text for text in told), told
 
 
 async def test_slow_tasks_are_logged_by_name(loop, caplog):

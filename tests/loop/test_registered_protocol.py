@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from .support import Recorder, Remembering, connect, registered_recorder, shut
+from .support import Recorder, Remembering, connect, registered_recorder, shut, spin
 
 pytestmark = pytest.mark.ours
 
@@ -139,6 +139,7 @@ def test_views_are_bounded_by_the_slice_size(new_loop):
 async def test_received_bytes_stay_in_registered_memory(loop):
     """What it is for: no bytes object per receive. Only the slices tell, by staying few."""
     transport, recorder, peer = await connect(registered_recorder)
+    await spin()  # its first receive is posted once we have the transport
     before = loop.rio_stats()
     for number in range(200):
         await peer.send(b"x" * 1000)

@@ -102,7 +102,7 @@ cdef class Engine(TimerOwner):
     cdef object _pop(self)
     cdef int _grow_ready(self) except -1
     cdef int _run_ready(self) except -1
-    cdef int _run_timed(self, Handle handle) except -1
+    cdef int _run_timed(self, object handle) except -1
 
     # timers
     cdef int _grow_timers(self) except -1

@@ -26,7 +26,6 @@ the rest, and finds under its own private names (``_stopping``, ``_closed`` …)
 """
 
 
-import logging
 import sys
 from asyncio import base_events, format_helpers
 
@@ -42,8 +41,6 @@ from zerio_asyncio.core.rio cimport (
     RIO_CAP_BATCH, RIO_CAP_NOW, RIO_CAP_PENDING,
     RIO_CORRUPT_CQ, RIO_INVALID_CQ, RIO_IOCP_COMPLETION, RIO_MAX_CQ_SIZE,
     RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_READY)
-
-logger = logging.getLogger("asyncio")
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
@@ -378,23 +375,26 @@ cdef class Engine(TimerOwner):
             if isinstance(handle, Handle):
                 if not (<Handle>handle)._cancelled:
                     if self._debug:
-                        self._run_timed(<Handle>handle)
+                        self._run_timed(handle)
                     else:
                         (<Handle>handle).run()
-            elif not handle._cancelled:
-                handle._run()
+            elif not handle._cancelled:  # the standard library's, of add_reader and signals
+                if self._debug:
+                    self._run_timed(handle)
+                else:
+                    handle._run()
         return 0
 
-    cdef int _run_timed(self, Handle handle) except -1:
+    cdef int _run_timed(self, object handle) except -1:
         cdef double start = clock_seconds()
         self._current_handle = handle
         try:
-            handle.run()
+            handle._run()
         finally:
             self._current_handle = None
         cdef double took = clock_seconds() - start
         if took >= self.slow_callback_duration:
-            logger.warning(
+            base_events.logger.warning(
                 "Executing %s took %.3f seconds", base_events._format_handle(handle), took)
         return 0
 

@@ -122,9 +122,17 @@ cdef class StreamTransport(SendingTransport):
                 self._protocol.connection_made(self)
         finally:
             self.started = True
-            self._post()
-            if waiter is not None and not waiter.cancelled():
-                waiter.set_result(None)
+            if waiter is None:
+                self._post()
+            else:
+                if not waiter.cancelled():
+                    waiter.set_result(None)
+                # Behind the waiter's callbacks: who made the connection has the transport in hand
+                # before the first byte comes.
+                self.engine.soon(self._start_receiving, (), None)
+
+    def _start_receiving(self):
+        self._post()
 
     cdef int _forget(self) except -1:
         server = self._server
