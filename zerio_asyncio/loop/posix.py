@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import SelectorEventLoop
 from typing import TYPE_CHECKING
 
 from zerio_asyncio.loop.base import BaseLoop
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from zerio_asyncio.loop.options import LoopOptions
 
 
-class RioEventLoop(BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
+class RioEventLoop(BaseLoop, SelectorEventLoop):  # type: ignore[misc]
     """asyncio's event loop on Registered I/O.
 
     ``options``: sizes, depths and the provider, see ``LoopOptions``. ``OSError`` if the provider
@@ -22,7 +22,7 @@ class RioEventLoop(BaseLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
     def __init__(self, options: LoopOptions | None = None) -> None:
         self._set_up(options)
         try:
-            asyncio.SelectorEventLoop.__init__(self, PortSelector(self))
+            SelectorEventLoop.__init__(self, PortSelector(self))
         except BaseException:  # no descriptor left for the self-pipe
             self._closed = True
             self._tear_down()

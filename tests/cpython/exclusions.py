@@ -1,0 +1,62 @@
+"""What of CPython's suite says nothing about our loop, with a reason for each entry.
+
+Only tests that replace or inspect the private insides of one class of the standard library belong
+here. Each is run all the same, and one that passes is reported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Exclusion:
+    """``pattern``: names as ``module.Class.test``, with the wildcards of ``fnmatch``."""
+
+    pattern: str
+    reason: str
+
+
+_MOCK_SOCKET = (
+    "the connected socket is a mock, and the test relies on the standard transport asking nothing "
+    "of it but through _add_reader, which it mocks too; ours gives the descriptor to the kernel"
+)
+
+EXCLUSIONS = (
+    Exclusion(
+        "test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_ip_addr",
+        _MOCK_SOCKET,
+    ),
+    Exclusion(
+        "test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_ipv6_scope",
+        _MOCK_SOCKET,
+    ),
+    Exclusion(
+        "test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_no_inet_pton",
+        _MOCK_SOCKET,
+    ),
+    Exclusion(
+        "test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_service_name",
+        _MOCK_SOCKET,
+    ),
+)
+
+# Classes that repeat SelectEventLoopTests with another selector: here all run on the same loop.
+COLLAPSED = (
+    "*.EPollEventLoopTests.*",
+    "*.PollEventLoopTests.*",
+    "*.KqueueEventLoopTests.*",
+)
+
+# Modules that make no loop on some Python, or only loops of the standard library's private classes.
+LOOPLESS = frozenset(
+    {
+        "test_futures",
+        "test_pep492",
+        "test_proactor_events",
+        "test_protocols",
+        "test_runners",
+        "test_selector_events",
+        "test_transports",
+    }
+)

@@ -1,0 +1,71 @@
+"""Makes one kind of loop the one that every test gets, and counts how often it was made.
+
+CPython's tests come to their loops by ``asyncio.SelectorEventLoop()``, with or without a selector,
+by ``asyncio.EventLoop``, and by the policy that is there when none was set. All of these are
+replaced before a test module is imported. What a test makes by hand from the standard library's
+private classes stays what it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import warnings
+from typing import Any
+
+KINDS = ("zerio", "asyncio", "uvloop")
+
+
+class Made:
+    """How many loops of the kind under judgement were made in this process."""
+
+    count = 0
+
+
+def install(kind: str, provider: str | None) -> None:
+    """Have every test run on loops of ``kind``; ``provider`` is for ours alone."""
+    base, policy, arguments = _ingredients(kind, provider)
+
+    class Loop(base):
+        def __init__(self, selector: Any = None) -> None:
+            if selector is not None:
+                selector.close()
+            super().__init__(*arguments)
+            Made.count += 1
+
+    # Messages and reprs are as without us.
+    Loop.__name__, Loop.__qualname__ = base.__name__, base.__qualname__
+    Loop.__module__ = base.__module__
+
+    class Policy(policy):
+        _loop_factory = Loop
+
+    Policy.__name__, Policy.__qualname__ = policy.__name__, policy.__qualname__
+
+    asyncio.SelectorEventLoop = Loop
+    asyncio.DefaultEventLoopPolicy = Policy
+    if hasattr(asyncio, "EventLoop"):
+        asyncio.EventLoop = Loop
+    asyncio.set_event_loop_policy(None)
+
+
+def _ingredients(kind: str, provider: str | None) -> tuple[type, type, tuple[Any, ...]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if kind == "zerio":
+            import zerio_asyncio
+
+            options = zerio_asyncio.LoopOptions(provider=provider)
+            policy = type("EventLoopPolicy", (zerio_asyncio.EventLoopPolicy,), {})
+            return zerio_asyncio.RioEventLoop, policy, (options,)
+        if kind == "uvloop":
+            import uvloop
+
+            return uvloop.Loop, asyncio.DefaultEventLoopPolicy, ()
+        return asyncio.SelectorEventLoop, asyncio.DefaultEventLoopPolicy, ()
+
+
+def version_of(kind: str) -> str:
+    """The version of what ``kind`` comes from; empty for the standard library's."""
+    names = {"zerio": "zerio-asyncio", "uvloop": "uvloop"}
+    return importlib.metadata.version(names[kind]) if kind in names else ""
