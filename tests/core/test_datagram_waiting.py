@@ -37,7 +37,7 @@ def changed(provider, change):
         return table, None
     moods = random.Random(7)
 
-    @ffi.callback(ffi.typeof("rio_provider").fields[-1][1].type)
+    @ffi.callback(dict(ffi.typeof("rio_provider").fields)["send_datagrams_now"].type)
     def moody(requests, datagrams, count):
         some = moods.choice([0, 0, 1, count // 2, count])
         return (

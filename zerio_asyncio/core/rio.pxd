@@ -88,6 +88,8 @@ cdef extern from "rio.h" nogil:
     int RIO_PORT_CONNECT
     uint32_t RIO_WATCH_READ
     uint32_t RIO_WATCH_WRITE
+    uint32_t RIO_WATCH_ONCE
+    int64_t RIO_NOT_NOW
 
     ctypedef struct rio_port_event:
         uint32_t kind
@@ -124,3 +126,5 @@ cdef extern from "rio.h" nogil:
         int64_t (*send_now)(RIO_RQ, const void *, uint32_t) noexcept nogil
         int64_t (*receive_now)(RIO_RQ, void *, uint32_t) noexcept nogil
         int64_t (*send_datagrams_now)(RIO_RQ, const rio_datagram *, uint32_t) noexcept nogil
+        int64_t (*socket_send)(rio_socket, const void *, uint32_t) noexcept nogil
+        int64_t (*socket_receive)(rio_socket, void *, uint32_t) noexcept nogil

@@ -314,7 +314,7 @@ int32_t uring_watch(rio_port *handle, rio_socket socket, uint32_t mask, uint64_t
         return code;
     if (socket > INT_MAX)
         return RIO_EBADF;
-    if (mask & ~(RIO_WATCH_READ | RIO_WATCH_WRITE))
+    if (!rio_watch_valid(mask))
         return RIO_EINVAL;
     port->base.core.counts.system_calls++;
     if (mask == 0) {
@@ -345,14 +345,9 @@ uint32_t uring_watches_take(uring_port *port, rio_port_event *events, uint32_t s
     int found = epoll_wait(port->watched.epoll, happened,
                            size < WATCHES_MAX ? (int)size : WATCHES_MAX, 0);
     port->base.core.counts.system_calls++;
-    for (int i = 0; i < found; i++) {
-        const rio_interest *interest = rio_interests_of(&port->watched, happened[i].data.u64);
-        if (interest == NULL)
-            continue;
-        events[count] = (rio_port_event){ .kind = RIO_PORT_READY, .key = interest->key };
-        events[count].value = rio_watch_mask(happened[i].events, interest->mask);
-        count += events[count].value != 0;
-    }
+    for (int i = 0; i < found; i++)
+        count += rio_watch_event(&port->watched, happened[i].data.u64, happened[i].events,
+                                 events + count, size - count);
     port->watches_stir = 0;
     uring__list(port, &port->watches);
     return count;

@@ -163,7 +163,8 @@ static int rio__interest_tell(const rio_interests *set, int operation, int descr
                               enum rio_purpose purpose, uint32_t mask, uint32_t generation)
 {
     struct epoll_event event = { .events = (mask & RIO_WATCH_READ ? EPOLLIN | EPOLLRDHUP : 0u) |
-                                           (mask & RIO_WATCH_WRITE ? EPOLLOUT : 0u) };
+                                           (mask & RIO_WATCH_WRITE ? EPOLLOUT : 0u) |
+                                           (mask & RIO_WATCH_ONCE ? EPOLLONESHOT : 0u) };
     event.data.u64 = (uint64_t)(uint32_t)descriptor << RIO_TAG_DESCRIPTOR_SHIFT |
                      (uint64_t)generation << RIO_TAG_GENERATION_SHIFT | (uint64_t)purpose;
     return epoll_ctl(set->epoll, operation, descriptor, &event);
@@ -239,14 +240,29 @@ void rio_interests_free(rio_interests *set)
     set->active = 0;
 }
 
-uint32_t rio_watch_mask(uint32_t epoll_events, uint32_t wanted)
+uint32_t rio_watch_event(const rio_interests *set, uint64_t tag, uint32_t epoll_events,
+                         rio_port_event *events, uint32_t room)
 {
+    rio_interest *interest = rio_interests_of(set, tag);
     uint32_t mask = 0;
+
+    if (interest == NULL)
+        return 0;
+    if (room == 0) {
+        if (interest->mask & RIO_WATCH_ONCE) /* all others are reported again by themselves */
+            (void)rio__interest_tell(set, EPOLL_CTL_MOD, (int)(tag >> RIO_TAG_DESCRIPTOR_SHIFT),
+                                     RIO_FOR_WATCH, interest->mask, interest->generation);
+        return 0;
+    }
     if (epoll_events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         mask |= RIO_WATCH_READ;
     if (epoll_events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         mask |= RIO_WATCH_WRITE;
-    return mask & wanted;
+    mask &= interest->mask;
+    *events = (rio_port_event){ .kind = RIO_PORT_READY, .key = interest->key, .value = mask };
+    if (interest->mask & RIO_WATCH_ONCE)
+        interest->mask = 0;
+    return mask != 0;
 }
 
 /* ------------------------------------------------------------------------- events that wait */
@@ -479,6 +495,27 @@ int64_t rio_linux_now(rio_rq *rq, enum rio_direction direction, char *memory, ui
         return moved;
     return -(int64_t)(direction == RIO_SENDS ? rio_send_code(rq, errno)
                                              : rio_code_of_errno(errno));
+}
+
+static int64_t rio__moved(ssize_t bytes)
+{
+    if (bytes >= 0)
+        return bytes;
+    return errno == EAGAIN || errno == EINTR ? RIO_NOT_NOW : -(int64_t)errno;
+}
+
+int64_t rio_linux_socket_send(rio_socket socket, const void *memory, uint32_t length)
+{
+    if (socket > INT_MAX)
+        return -EBADF;
+    return rio__moved(send((int)socket, memory, length, MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+int64_t rio_linux_socket_receive(rio_socket socket, void *memory, uint32_t length)
+{
+    if (socket > INT_MAX)
+        return -EBADF;
+    return rio__moved(recv((int)socket, memory, length, MSG_DONTWAIT));
 }
 
 int32_t rio_connect_check(rio_socket socket, const void *address, uint32_t length)

@@ -74,7 +74,7 @@ typedef struct rio_interest {
     uint64_t key;
     uint32_t generation; /* of the registration that is valid now */
     uint8_t purpose;
-    uint8_t mask;
+    uint8_t mask; /* 0: a watch that was to report once, and has */
     uint16_t burst; /* accept: how many to try at once */
 } rio_interest;
 
@@ -99,8 +99,16 @@ rio_interest *rio_interests_at(const rio_interests *, int descriptor, enum rio_p
 rio_interest *rio_interests_of(const rio_interests *, uint64_t tag);
 void rio_interests_free(rio_interests *);
 
-/* The mask that an epoll event means to a watch. */
-uint32_t rio_watch_mask(uint32_t epoll_events, uint32_t wanted);
+/* 1 if `mask` is one that watch may be asked for. */
+static inline int rio_watch_valid(uint32_t mask)
+{
+    return (mask & ~(RIO_WATCH_READ | RIO_WATCH_WRITE | RIO_WATCH_ONCE)) == 0 &&
+           mask != RIO_WATCH_ONCE;
+}
+
+/* An epoll event of a watch as an event of the port; returns 1 if it is one and there is room. */
+uint32_t rio_watch_event(const rio_interests *, uint64_t tag, uint32_t epoll_events,
+                         rio_port_event *, uint32_t room);
 
 /* ------------------------------------------------------------------------- events that wait */
 
@@ -175,6 +183,9 @@ int rio_linux_send_datagrams(rio_rq *);
 int32_t rio_send_code(const rio_rq *, int error);
 /* Describes the first waiting sends of a stream, at most RIO_GATHER_MAX; returns how many. */
 uint32_t rio_gather(const rio_lane *, struct iovec *pieces, size_t *total_bytes);
+/* Entries of the provider table. */
+int64_t rio_linux_socket_send(rio_socket, const void *memory, uint32_t length);
+int64_t rio_linux_socket_receive(rio_socket, void *memory, uint32_t length);
 int32_t rio_connect_check(rio_socket, const void *address, uint32_t length);
 rio_port_event rio_connect_event(rio_socket, int error, uint64_t key);
 /* `descriptor` negative: accepting ended with `error`. */

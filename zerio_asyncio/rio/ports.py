@@ -57,6 +57,8 @@ class Watch(enum.IntFlag):
 
     READ = lib.RIO_WATCH_READ
     WRITE = lib.RIO_WATCH_WRITE
+    ONCE = lib.RIO_WATCH_ONCE
+    """With one of the others or both: one event, then silence until the next ``watch``."""
 
 
 class Outstanding(Protocol):

@@ -3,6 +3,8 @@
  *
  * All of them are level-triggered entries of the port's instance (epoll.c): what is ready and not
  * taken is reported again, so an event for which the caller's array has no room is just dropped.
+ * A watch for one event (EPOLLONESHOT) would not be: it is armed again instead. Its entry stays
+ * after the event, silent, because arming an entry is one call where making one needs two.
  *
  * What can go wrong.
  *   - A descriptor can be in an instance only once, but may be watched while it has a request queue
@@ -82,6 +84,8 @@ int epoll_move_aside(epoll_port *port, int descriptor)
     enum rio_purpose purpose = (enum rio_purpose)interest.purpose;
     if (purpose == RIO_FOR_NOTHING || !rio_interests_drop(&port->main, descriptor, purpose))
         return 0;
+    if (purpose == RIO_FOR_WATCH && interest.mask == 0)
+        return 1; /* it has reported once, as it was to */
     return epoll__put_aside(port, descriptor, purpose, interest.mask, interest.key) == 0;
 }
 
@@ -132,18 +136,17 @@ uint32_t epoll_event_take(epoll_port *port, rio_interests *set, uint64_t tag, ui
     int descriptor = (int)(tag >> RIO_TAG_DESCRIPTOR_SHIFT);
     rio_interest *interest = rio_interests_of(set, tag);
 
-    if (interest == NULL || room == 0)
+    if (interest == NULL)
+        return 0;
+    if (interest->purpose == RIO_FOR_WATCH)
+        return rio_watch_event(set, tag, what, events, room);
+    if (room == 0)
         return 0;
     switch (interest->purpose) {
     case RIO_FOR_ACCEPT:
         return epoll__accept_event(port, set, descriptor, interest, events, room);
-    case RIO_FOR_CONNECT:
-        return epoll__connect_event(port, set, descriptor, interest, events);
     default:
-        *events = (rio_port_event){ .kind = RIO_PORT_READY,
-                                    .key = interest->key,
-                                    .value = rio_watch_mask(what, interest->mask) };
-        return events->value != 0;
+        return epoll__connect_event(port, set, descriptor, interest, events);
     }
 }
 
@@ -172,7 +175,7 @@ int32_t epoll_watch(rio_port *handle, rio_socket socket, uint32_t mask, uint64_t
         return code;
     if (socket > INT_MAX)
         return RIO_EBADF;
-    if (mask & ~(RIO_WATCH_READ | RIO_WATCH_WRITE))
+    if (!rio_watch_valid(mask))
         return RIO_EINVAL;
     if (mask != 0)
         return epoll__put(port, (int)socket, RIO_FOR_WATCH, mask, key);

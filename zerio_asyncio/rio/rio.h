@@ -201,6 +201,7 @@ enum rio_port_event_kind {
 
 #define RIO_WATCH_READ 1u
 #define RIO_WATCH_WRITE 2u
+#define RIO_WATCH_ONCE 4u
 
 typedef struct rio_port_event {
     uint32_t kind;
@@ -253,8 +254,10 @@ typedef struct rio_port_table {
     int32_t (*post)(rio_port *, uint64_t key);
 
     /* Level-triggered readiness, as select() means it; errors and hang-ups count as both. A mask
-     * of 0 stops. One watch a descriptor; a second call changes mask and key. Closing the
-     * descriptor without stopping must do no harm. WSAEBADF, WSAEOPNOTSUPP (a plain file). */
+     * of 0 stops. One watch a descriptor; a second call changes mask and key. With RIO_WATCH_ONCE
+     * one event ends the watch, and a second call begins it anew, with fewer system calls than a
+     * stop and a start. Closing the descriptor without stopping must do no harm. WSAEBADF,
+     * WSAEOPNOTSUPP (a plain file). */
     int32_t (*watch)(rio_port *, rio_socket, uint32_t mask, uint64_t key);
 
     /* Accepts on a listening socket, one RIO_PORT_ACCEPT event a connection, until accept_stop or
@@ -293,6 +296,8 @@ typedef struct rio_port_table {
                                      them is cheaper than as many calls of send_now */
 #define RIO_CAP_PENDING 32u       /* pending answers 1 as soon as the kernel has anything: no need
                                      to ask it by wait(0) while there is other work */
+
+#define RIO_NOT_NOW (-0x80000000LL) /* of socket_send and socket_receive: it would block */
 
 /* One datagram of send_datagrams_now. */
 typedef struct rio_datagram {
@@ -336,6 +341,12 @@ typedef struct rio_provider {
      * once, in one system call where it can. Returns how many, or minus a Winsock code, which then
      * is the first one's. WSAEOPNOTSUPP on a stream. */
     int64_t (*send_datagrams_now)(RIO_RQ, const rio_datagram *datagrams, uint32_t count);
+
+    /* recv and send on a socket that has no request queue, blocking or not: what can be moved at
+     * once, without a signal. Bytes; RIO_NOT_NOW; or minus the system's own error number (errno,
+     * WSAGetLastError), because it goes to the program as it is. */
+    int64_t (*socket_send)(rio_socket, const void *memory, uint32_t length);
+    int64_t (*socket_receive)(rio_socket, void *memory, uint32_t length);
 } rio_provider;
 
 /* Providers of this platform, best first; `count` gets their number. */

@@ -659,5 +659,7 @@ const rio_provider rio_provider_uring = {
     .receive_memory = rio_emulation_receive_memory,
     .send_now = rio_emulation_send_now,
     .receive_now = rio_emulation_receive_now,
+    .socket_send = rio_linux_socket_send,
+    .socket_receive = rio_linux_socket_receive,
     .send_datagrams_now = rio_emulation_send_datagrams_now,
 };
