@@ -15,12 +15,13 @@ import asyncio
 import gc
 import inspect
 import os
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from .support import PROTOCOLS, Caught, descriptors, make_loop, provider_refusal
+from .support import PROTOCOLS, Caught, Peer, descriptors, listener, make_loop, provider_refusal
 
 LIMIT = 30.0
 """Seconds for one asynchronous test; the slowest needs about five on two cores."""
@@ -141,3 +142,16 @@ async def end(tasks: set[asyncio.Task[Any]]) -> None:
 @pytest.fixture
 def loop(new_loop: Callable[..., Any]) -> asyncio.AbstractEventLoop:
     return new_loop()
+
+
+@pytest.fixture
+def tcp() -> Iterator[tuple[socket.socket, Peer]]:
+    """A connected, non-blocking socket that is no transport's, and the plain other end."""
+    with listener() as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+    ours.setblocking(False)
+    peer = Peer(theirs)
+    yield ours, peer
+    ours.close()
+    peer.close()

@@ -115,6 +115,17 @@ def receive_all(sock: socket.socket) -> bytes:
     return bytes(data)
 
 
+def fill(sock: socket.socket) -> bytes:
+    """Sends until the socket takes no more; returns what it took."""
+    sent = bytearray()
+    part = b"fill" * 4096
+    while True:
+        try:
+            sent += part[: sock.send(part)]
+        except BlockingIOError:
+            return bytes(sent)
+
+
 class Changes:
     """Lets a test wait for a condition over what a protocol has seen."""
 

@@ -15,7 +15,7 @@ cdef enum:
     RESULTS_A_BATCH = 256
     # Batches before callbacks get their turn again: a flood of input must not starve timers.
     BATCHES_A_TICK = 4
-    EVENTS_A_WAIT = 128
+    EVENTS_A_WAIT = 256    # as many as the epoll provider fetches at once
 
 
 cdef struct Timer:
@@ -112,6 +112,9 @@ cdef class Engine(TimerOwner):
     cdef void _timer_up(self, Py_ssize_t index, Timer timer) noexcept
     cdef void _timer_down(self, Py_ssize_t index, Timer timer) noexcept
     cdef int _fire_timers(self) except -1
+
+    # readiness: takes what concerns the engine itself, returns the rest of the mask
+    cdef uint32_t became_ready(self, int descriptor, uint32_t mask) except? 0xFFFFFFFF
 
     # the tick
     cdef int tick(self) except -1

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -17,6 +18,8 @@ class Engine(TimerOwner):
     _current_handle: Handle | None
     # The standard library's loop, the engine's second parent, has everything else.
     def __getattr__(self, name: str) -> Any: ...
+    def get_debug(self) -> bool: ...
+    def create_future(self) -> asyncio.Future[Any]: ...
     def time(self) -> float: ...
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None

@@ -27,7 +27,7 @@ the rest, and finds under its own private names (``_stopping``, ``_closed`` …)
 
 
 import sys
-from asyncio import base_events, format_helpers
+from asyncio import Future, base_events, format_helpers
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -242,6 +242,14 @@ cdef class Engine(TimerOwner):
         self.queue_reserved -= results
 
     # ----------------------------------------------------------- scheduling
+
+    def get_debug(self):
+        """Whether debug mode is on; each new future asks."""
+        return self._debug
+
+    def create_future(self):
+        """A future of this loop."""
+        return Future(loop=self)
 
     def time(self):
         """Seconds on the loop's monotonic clock."""
@@ -568,19 +576,26 @@ cdef class Engine(TimerOwner):
 
     cdef int _dispatch_events(self) except -1:
         cdef rio_port_event *event
-        cdef list ready = []
+        cdef uint32_t mask
+        cdef list ready = None
         while self.event_next < self.event_count:
             event = &self.events[self.event_next]
             self.event_next += 1
             if event.kind == RIO_PORT_NOTIFY:
                 self.armed = False
             elif event.kind == RIO_PORT_READY:
-                ready.append((event.key, event.value))
+                mask = self.became_ready(<int>event.key, <uint32_t>event.value)
+                if mask:
+                    ready = [] if ready is None else ready
+                    ready.append((event.key, mask))
             elif event.kind == RIO_PORT_ACCEPT:
                 self._port_accepted(event.key, event.status, event.value)
-        if ready:
+        if ready is not None:
             self._port_ready(ready)
         return 0
+
+    cdef uint32_t became_ready(self, int descriptor, uint32_t mask) except? 0xFFFFFFFF:
+        return mask
 
     cdef int _dispatch_results(self) except -1:
         cdef uint32_t batches = 0

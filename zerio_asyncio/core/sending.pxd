@@ -53,4 +53,5 @@ cdef class SendingTransport(Transport):
     cdef int _sent(self, int32_t status, uint32_t count) except -1
     cdef int _all_sent(self) except -1
     cdef int _shut_down(self) except -1
+    cdef int _end_sendfile(self) except -1
     cdef void _release_chunk(self, Chunk *chunk) noexcept

@@ -370,3 +370,9 @@ cdef class SendingTransport(Transport):
 
     def _reset_empty_waiter(self):
         self.empty_waiter = None
+
+    cdef int _end_sendfile(self) except -1:
+        if not self.empty_waiter.done():
+            self.empty_waiter.set_exception(ConnectionError("Connection is closed by peer"))
+        self._loop._wake_waiters(self.descriptor)
+        return 0

@@ -79,7 +79,7 @@ cdef class StreamTransport(SendingTransport):
     queue (not a socket, out of memory).
     """
 
-    _sendfile_compatible = constants._SendfileMode.FALLBACK
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
     _start_tls_compatible = True
 
     def __init__(self, Engine loop not None, sock, protocol, waiter=None, extra=None,
@@ -137,6 +137,8 @@ cdef class StreamTransport(SendingTransport):
     cdef int _forget(self) except -1:
         server = self._server
         self.receiver = None
+        if self.empty_waiter is not None:
+            self._end_sendfile()
         if server is not None:
             self._server = None
             server._detach(self) if SERVER_KNOWS_TRANSPORTS else server._detach()

@@ -11,6 +11,7 @@ CPython 3.10, 3.11, 3.12 and 3.13:
     _add_callback, _add_callback_signalsafe, _write_to_self, _timer_handle_cancelled
     _make_socket_transport, _make_ssl_transport, _make_datagram_transport
     _start_serving, _stop_serving
+    _sock_sendfile_native, _sendfile_native
 """
 
 from __future__ import annotations

@@ -1,0 +1,313 @@
+"""loop.sendfile and loop.sock_sendfile: files that the system sends by itself."""
+
+import asyncio
+import io
+import os
+import socket
+
+import pytest
+
+from .support import Recorder, connect, shut, spin
+
+DATA = bytes(range(256)) * 40_000
+"""10 MB: more than the system's buffers of one connection take."""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(DATA)
+    with path.open("rb") as opened:
+        yield opened
+
+
+@pytest.fixture
+def sent_by_the_system(monkeypatch):
+    """Bytes of each successful call of os.sendfile."""
+    sizes = []
+    original = os.sendfile
+
+    def sendfile(*arguments):
+        sizes.append(original(*arguments))
+        return sizes[-1]
+
+    monkeypatch.setattr(os, "sendfile", sendfile)
+    return sizes
+
+
+# ---------------------------------------------------------------------------- over transports
+
+
+async def test_between_what_was_written_before_and_after(loop, file, sent_by_the_system):
+    transport, recorder, peer = await connect(Recorder)
+    head, tail = b"h" * 1_000_000, b"tail"
+    receiving = asyncio.ensure_future(peer.receive_exactly(len(head) + len(DATA) + len(tail)))
+    transport.write(head)
+    assert await loop.sendfile(transport, file) == len(DATA)
+    transport.write(tail)
+    assert await receiving == head + DATA + tail
+    assert file.tell() == len(DATA)
+    assert sum(sent_by_the_system) == len(DATA)
+    await shut(transport, recorder, peer)
+
+
+@pytest.mark.parametrize(
+    ("offset", "count", "part"),
+    [
+        (0, 5, slice(0, 5)),
+        (1000, 2000, slice(1000, 3000)),
+        (len(DATA) - 10, None, slice(len(DATA) - 10, None)),
+        (len(DATA) - 10, 100, slice(len(DATA) - 10, None)),
+        (len(DATA) + 10, None, slice(0, 0)),
+        (3, 5_000_000, slice(3, 5_000_003)),
+    ],
+)
+async def test_offset_and_count(loop, file, offset, count, part):
+    transport, recorder, peer = await connect(Recorder)
+    expected = DATA[part]
+    receiving = asyncio.ensure_future(peer.receive_exactly(len(expected) + 1))
+    assert await loop.sendfile(transport, file, offset, count, fallback=False) == len(expected)
+    transport.write(b".")
+    assert await receiving == expected + b"."
+    assert file.tell() == (offset + len(expected) if expected else 0)
+    await shut(transport, recorder, peer)
+
+
+async def test_an_empty_file(loop, tmp_path):
+    path = tmp_path / "empty"
+    path.touch()
+    transport, recorder, peer = await connect(Recorder)
+    with path.open("rb") as empty:
+        assert await loop.sendfile(transport, empty) == 0
+    await shut(transport, recorder, peer)
+
+
+async def test_what_is_no_file_falls_back(loop):
+    transport, recorder, peer = await connect(Recorder)
+    receiving = asyncio.ensure_future(peer.receive_exactly(100_000))
+    assert await loop.sendfile(transport, io.BytesIO(DATA[:100_000])) == 100_000
+    assert await receiving == DATA[:100_000]
+    with pytest.raises(asyncio.SendfileNotAvailableError):
+        await loop.sendfile(transport, io.BytesIO(DATA), fallback=False)
+    transport.write(b"usable")
+    assert await peer.receive() == b"usable"
+    await shut(transport, recorder, peer)
+
+
+async def test_a_system_that_refuses_falls_back(loop, file, monkeypatch):
+    def refuse(*_):
+        raise OSError(22, "not with this file")
+
+    monkeypatch.setattr(os, "sendfile", refuse)
+    transport, recorder, peer = await connect(Recorder)
+    with pytest.raises(asyncio.SendfileNotAvailableError):
+        await loop.sendfile(transport, file, fallback=False)
+    receiving = asyncio.ensure_future(peer.receive_exactly(len(DATA)))
+    assert await loop.sendfile(transport, file) == len(DATA)
+    assert await receiving == DATA
+    assert file.tell() == len(DATA)
+    await shut(transport, recorder, peer)
+
+
+async def test_nothing_else_is_written_meanwhile(loop, file):
+    transport, recorder, peer = await connect(Recorder)
+    sending = asyncio.ensure_future(loop.sendfile(transport, file))
+    await asyncio.sleep(0.02)
+    assert not sending.done()
+    with pytest.raises(RuntimeError, match="sendfile is in progress"):
+        transport.write(b"no")
+    with pytest.raises(RuntimeError, match="sendfile is in progress"):
+        transport.writelines([b"no"])
+    await peer.receive_exactly(len(DATA))
+    assert await sending == len(DATA)
+    await shut(transport, recorder, peer)
+
+
+@pytest.mark.ours  # the standard loop stops receiving for that time
+async def test_receiving_goes_on_meanwhile(loop, file):
+    transport, recorder, peer = await connect(Recorder)
+    sending = asyncio.ensure_future(loop.sendfile(transport, file))
+    await asyncio.sleep(0.02)
+    await peer.send(b"a question")
+    assert await recorder.got(10) == b"a question"
+    assert not sending.done()
+    await peer.receive_exactly(len(DATA))
+    await sending
+    await shut(transport, recorder, peer)
+
+
+async def test_reading_that_was_paused_stays_paused(loop, file):
+    transport, recorder, peer = await connect(Recorder)
+    transport.pause_reading()
+    await peer.send(b"later")
+    receiving = asyncio.ensure_future(peer.receive_exactly(len(DATA)))
+    assert await loop.sendfile(transport, file) == len(DATA)
+    await receiving
+    await spin()
+    assert not transport.is_reading()
+    assert recorder.received == b""
+    transport.resume_reading()
+    assert await recorder.got(5) == b"later"
+    await shut(transport, recorder, peer)
+
+
+async def test_the_peer_goes_away_in_the_middle(loop, file):
+    transport, recorder, peer = await connect(Recorder)
+    sending = asyncio.ensure_future(loop.sendfile(transport, file))
+    await peer.receive_exactly(100_000)
+    peer.reset()
+    with pytest.raises(ConnectionError):
+        await sending
+    assert 100_000 <= file.tell() < len(DATA)
+    await shut(transport, recorder)
+
+
+@pytest.mark.ours  # the standard loop waits for ever: nobody tells it that the socket is closed
+@pytest.mark.parametrize("end", ["abort", "close"])
+async def test_ended_by_ourselves_in_the_middle(loop, file, end):
+    transport, recorder, peer = await connect(Recorder)
+    sending = asyncio.ensure_future(loop.sendfile(transport, file))
+    await peer.receive_exactly(100_000)
+    getattr(transport, end)()
+    with pytest.raises(ConnectionError):
+        await sending
+    assert 100_000 <= file.tell() < len(DATA)
+    await recorder.lost()
+    peer.close()
+
+
+@pytest.mark.ours  # there the waiter is told twice
+async def test_ended_before_its_turn(loop, file):
+    transport, recorder, peer = await connect(Recorder)
+    transport.write(bytes(20_000_000))
+    sending = asyncio.ensure_future(loop.sendfile(transport, file))
+    await spin()
+    transport.abort()
+    with pytest.raises(ConnectionError):
+        await sending
+    assert file.tell() == 0
+    peer.close()
+    await recorder.lost()
+
+
+async def test_cancelled_in_the_middle(loop, file, sent_by_the_system):
+    transport, recorder, peer = await connect(Recorder)
+    sending = asyncio.ensure_future(loop.sendfile(transport, file))
+    await asyncio.sleep(0.02)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    sent = sum(sent_by_the_system)
+    assert 0 < sent < len(DATA)
+    receiving = asyncio.ensure_future(peer.receive_exactly(sent + 5))
+    transport.write(b"after")
+    assert await receiving == DATA[:sent] + b"after"
+    await shut(transport, recorder, peer)
+
+
+@pytest.mark.ours  # the standard loop leaves it where it was
+async def test_the_position_after_a_cancellation(loop, file, sent_by_the_system, tcp):
+    ours, _ = tcp
+    sending = asyncio.ensure_future(loop.sock_sendfile(ours, file, 1000))
+    await asyncio.sleep(0.02)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert file.tell() == 1000 + sum(sent_by_the_system)
+
+
+async def test_one_after_another(loop, file):
+    transport, recorder, peer = await connect(Recorder)
+    receiving = asyncio.ensure_future(peer.receive_exactly(3 * len(DATA)))
+    for _ in range(3):
+        assert await loop.sendfile(transport, file) == len(DATA)
+    assert await receiving == 3 * DATA
+    await shut(transport, recorder, peer)
+
+
+@pytest.mark.ours  # there by a KeyError
+async def test_two_at_once_are_refused(loop, file):
+    transport, recorder, peer = await connect(Recorder)
+    sending = asyncio.ensure_future(loop.sendfile(transport, file))
+    await spin()
+    with pytest.raises(RuntimeError, match="already set"):
+        await loop.sendfile(transport, file)
+    await peer.receive_exactly(len(DATA))
+    await sending
+    await shut(transport, recorder, peer)
+
+
+async def test_a_closing_transport_is_refused(loop, file):
+    transport, recorder, peer = await connect(Recorder)
+    transport.close()
+    with pytest.raises(RuntimeError, match="closing"):
+        await loop.sendfile(transport, file)
+    await shut(transport, recorder, peer)
+
+
+@pytest.mark.ours
+async def test_other_connections_get_their_turn(loop, file, sent_by_the_system):
+    """A receiver that is as quick as we are must not keep the loop to itself."""
+    transport, recorder, peer = await connect(Recorder)
+    turns = 0
+
+    def turn():
+        nonlocal turns
+        turns += 1
+        if not sending.done():
+            loop.call_soon(turn)
+
+    sending = asyncio.ensure_future(loop.sendfile(transport, file))
+    loop.call_soon(turn)
+    await peer.receive_exactly(len(DATA))
+    await sending
+    assert turns >= len(sent_by_the_system) > 1
+    await shut(transport, recorder, peer)
+
+
+# ------------------------------------------------------------------------------- over sockets
+
+
+async def test_over_a_socket_with_a_slow_reader(loop, file, tcp, sent_by_the_system):
+    ours, peer = tcp
+    sending = asyncio.ensure_future(loop.sock_sendfile(ours, file))
+    await asyncio.sleep(0.02)
+    assert not sending.done()
+    receiving = asyncio.ensure_future(peer.receive_exactly(len(DATA) + 5))
+    assert await sending == len(DATA)
+    await loop.sock_sendall(ours, b"after")
+    assert await receiving == DATA + b"after"
+    assert file.tell() == len(DATA)
+    assert sum(sent_by_the_system) == len(DATA)
+
+
+async def test_a_part_over_a_socket(loop, file, tcp):
+    ours, peer = tcp
+    assert await loop.sock_sendfile(ours, file, 1000, 2000) == 2000
+    assert await peer.receive_exactly(2000) == DATA[1000:3000]
+    assert file.tell() == 3000
+
+
+async def test_what_is_no_file_over_a_socket(loop, tcp):
+    ours, peer = tcp
+    assert await loop.sock_sendfile(ours, io.BytesIO(b"bytes")) == 5
+    assert await peer.receive() == b"bytes"
+    with pytest.raises(asyncio.SendfileNotAvailableError):
+        await loop.sock_sendfile(ours, io.BytesIO(b"bytes"), fallback=False)
+
+
+async def test_the_peer_of_a_socket_goes_away(loop, file, tcp):
+    ours, peer = tcp
+    sending = asyncio.ensure_future(loop.sock_sendfile(ours, file))
+    await peer.receive_exactly(100_000)
+    peer.reset()
+    with pytest.raises(ConnectionError):
+        await sending
+    assert 100_000 <= file.tell() < len(DATA)
+
+
+async def test_debug_mode_refuses_a_blocking_socket(loop, file):
+    loop.set_debug(True)
+    with socket.socket() as sock:
+        with pytest.raises(ValueError, match="must be non-blocking"):
+            await loop.sock_sendfile(sock, file)

@@ -1,0 +1,41 @@
+# loop.sock_recv and its family on the engine.
+
+from libc.stdint cimport int32_t, uint32_t
+
+from zerio_asyncio.core.engine cimport Engine
+
+cdef enum:
+    # What a receive may get through memory that is reused, to be copied out of it: 64 KiB is what
+    # programs usually ask for, and what stays in the second level cache.
+    SCRATCH_SIZE = 65536
+
+
+# Who waits for one descriptor. Kept by number, for as long as the loop lives.
+cdef class Waiters:
+    cdef uint32_t users    # what add_reader and add_writer want to hear, again and again
+    cdef uint32_t once     # what calls want to hear: told to the port and not reported yet
+    cdef object reading    # None, a future, or a list of futures; some may be cancelled
+    cdef object writing
+    # hints, so harmless if the descriptor is another socket's by now
+    cdef uint32_t skips    # receives to come that need not try before they wait
+    cdef bint large        # the last receive got so much that copying it would be the most of it
+
+
+cdef class SocketEngine(Engine):
+    cdef list table        # Waiters by descriptor, None where nobody ever waited
+    cdef dict transports   # asyncio's descriptors of transports
+    cdef char *scratch     # SCRATCH_SIZE bytes, made when first needed
+
+    # waiting
+    cdef Waiters _waiters(self, int descriptor)
+    cdef int32_t _arm(self, int descriptor, Waiters waiters) noexcept
+    cdef object _until(self, object sock, uint32_t mask)
+    cdef object _until_at(self, int descriptor, uint32_t mask)
+    cdef int _forget(self, object sock) except -1
+    # calls
+    cdef int _check(self, object sock) except -1
+    cdef bint _tries(self, object sock) except -1
+    cdef object _receive(self, object sock, object size)
+    cdef object _receive_large(self, int descriptor, Waiters waiters, Py_ssize_t size)
+    cdef object _receive_into(self, object sock, object buffer)
+    cdef Py_ssize_t _send(self, object sock, object data, Py_ssize_t left) except -2

@@ -1,0 +1,469 @@
+"""SocketEngine: ``loop.sock_recv`` and its family, for sockets that stay the program's own.
+
+Each call tries, waits until the socket is ready, and tries again, as the standard library's does.
+What is different is the waiting:
+
+    sock_recv ──▶ recv ──nothing──▶ future ◀── the port: ready, once ──▶ recv ──▶ bytes
+
+* A call that must wait asks the port for one event (RIO_WATCH_ONCE). The descriptor stays known to
+  the system after it, silent, so the next wait is one system call, and its end none.
+* Being asked anew for each wait, the system itself finds out whether the number is another file by
+  now. Nothing is remembered of a socket across a wait but the object.
+* Bytes are taken when the task runs, not when the socket becomes ready: a call that is cancelled
+  has taken nothing.
+* A cancelled call leaves its watch behind. The one event that may come finds nobody.
+* A receive that found nothing is followed by some that do not try before they wait: whoever asks
+  and answers in turn would try in vain each time, for half the price of a receive.
+
+Hazards, and what is done about them:
+
+* The program closes a socket that a call waits for. The system forgets the watch and nobody is
+  told, so the call goes on waiting, as on the standard loop; it ends with EBADF when another
+  socket that got the same number becomes ready. Each event therefore wakes all who wait at that
+  number, and each of them tries its own socket.
+* ``add_reader`` and a call on the same descriptor: the system knows a descriptor once, so both are
+  told to the port as one watch, and events are given to whom they concern. (On the standard loop
+  the later one silences the other.)
+* Two calls that send on one socket: both come to an end, their pieces mixed as far as the socket
+  took them in pieces.
+
+Behaviour and wording follow asyncio's ``BaseSelectorEventLoop`` (checked: 3.10 to 3.13).
+"""
+
+import os
+import socket
+from asyncio import base_events
+from errno import EBADF
+
+from cpython.buffer cimport (
+    PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int64_t
+
+from zerio_asyncio.core.rio cimport (
+    RIO_NOT_NOW, RIO_WATCH_ONCE, RIO_WATCH_READ, RIO_WATCH_WRITE)
+from zerio_asyncio.core.sending cimport REQUEST_MAX
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
+
+cdef enum:
+    # Receives that wait without trying after one that tried in vain. A program that asks and
+    # answers so pays for a vain call every 17th time; one whose data has begun to come before it
+    # asks for it goes through the loop this often for nothing.
+    SKIPS = 16
+    # Above, the system's copying takes so long that other threads may run meanwhile.
+    ALONE_MAX = 16384
+
+cdef object Socket = socket.socket
+cdef object AF_INET = socket.AF_INET
+cdef object AF_INET6 = socket.AF_INET6
+cdef object NOT_NOW = (BlockingIOError, InterruptedError)
+
+
+cdef class Waiters:
+    pass
+
+
+cdef class SocketEngine(Engine):
+    """The engine with the socket calls of a selector loop."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.table = []
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.scratch)
+
+    def _detach(self):
+        self.table.clear()
+        Engine._detach(self)
+
+    # -------------------------------------------------------------- waiting
+
+    cdef Waiters _waiters(self, int descriptor):
+        cdef Waiters waiters
+        if descriptor < 0:
+            raise OSError(EBADF, os.strerror(EBADF))
+        while descriptor >= len(self.table):
+            self.table.append(None)
+        waiters = self.table[descriptor]
+        if waiters is None:
+            waiters = self.table[descriptor] = Waiters.__new__(Waiters)
+        return waiters
+
+    cdef int32_t _arm(self, int descriptor, Waiters waiters) noexcept:
+        """Tell the port what to report; 0 or a Winsock code."""
+        cdef uint32_t mask = waiters.users | waiters.once
+        if mask and not waiters.users:
+            mask |= RIO_WATCH_ONCE
+        return self.provider.port.watch(self.port, <size_t>descriptor, mask, descriptor)
+
+    def _watch(self, int descriptor, uint32_t mask):
+        """Report readiness of a descriptor (1 reading, 2 writing, 0 stop) to ``_port_ready``."""
+        cdef Waiters waiters
+        cdef uint32_t before
+        cdef int32_t refused
+        if self.port is NULL:
+            return
+        waiters = self._waiters(descriptor)
+        before = waiters.users
+        waiters.users = mask
+        refused = self._arm(descriptor, waiters)
+        if refused:
+            waiters.users = before if mask else 0
+            raise self.error_of(refused)
+
+    cdef uint32_t became_ready(self, int descriptor, uint32_t mask) except? 0xFFFFFFFF:
+        cdef Waiters waiters = self.table[descriptor] if descriptor < len(self.table) else None
+        cdef uint32_t heard
+        cdef object who
+        if waiters is None:
+            return mask
+        heard = mask & waiters.once
+        waiters.once &= ~mask
+        # A watch for one event is over; one that users share would go on reporting.
+        if waiters.once or (heard and waiters.users):
+            self._arm(descriptor, waiters)
+        if heard & RIO_WATCH_READ:
+            who = waiters.reading
+            waiters.reading = None
+            _wake(who)
+        if heard & RIO_WATCH_WRITE:
+            who = waiters.writing
+            waiters.writing = None
+            _wake(who)
+        return mask & waiters.users
+
+    cdef object _until(self, object sock, uint32_t mask):
+        """A future that is done when the socket is ready."""
+        cdef object number = sock.fileno()
+        self._check_attached()
+        if self.transports is None:
+            self.transports = self._transports.data
+        if number in self.transports:
+            self._ensure_fd_no_transport(number)
+        return self._until_at(number, mask)
+
+    cdef object _until_at(self, int descriptor, uint32_t mask):
+        cdef Waiters waiters = self._waiters(descriptor)
+        cdef object future = self.create_future()
+        cdef uint32_t before = waiters.once
+        cdef int32_t refused
+        waiters.once |= mask
+        refused = self._arm(descriptor, waiters)
+        if refused:
+            waiters.once = before
+            raise self.error_of(refused)
+        if mask == RIO_WATCH_READ:
+            waiters.reading = _added(waiters.reading, future)
+        else:
+            waiters.writing = _added(waiters.writing, future)
+        return future
+
+    cdef int _forget(self, object sock) except -1:
+        """Leave nothing with the system for a socket that nobody waits for."""
+        cdef int descriptor = sock.fileno()
+        cdef Waiters waiters
+        if descriptor < 0 or self.port is NULL:
+            return 0
+        waiters = self._waiters(descriptor)
+        if not _awaited(waiters.reading) and not _awaited(waiters.writing):
+            waiters.once = 0
+            self._arm(descriptor, waiters)
+        return 0
+
+    # ---------------------------------------------------------------- calls
+
+    cdef int _check(self, object sock) except -1:
+        if type(sock) is not Socket:
+            base_events._check_ssl_socket(sock)
+        if self._debug and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+        return 0
+
+    cdef bint _tries(self, object sock) except -1:
+        """Whether a receive should try before it waits."""
+        cdef int descriptor = sock.fileno()
+        cdef Waiters waiters
+        if descriptor < 0 or descriptor >= len(self.table):
+            return True
+        waiters = self.table[descriptor]
+        # Somebody in `reading` waits with us or was cancelled: a program that asks for what is
+        # there now, by a timeout of 0, must get it.
+        if waiters is None or waiters.skips == 0 or waiters.reading is not None:
+            return True
+        waiters.skips -= 1
+        return False
+
+    cdef object _receive(self, object sock, object size):
+        """bytes, or None if there is nothing now."""
+        cdef Waiters waiters
+        cdef Py_ssize_t room
+        cdef int64_t count
+        cdef int descriptor
+        if type(sock) is not Socket or type(size) is not int or not 0 < size <= SCRATCH_SIZE:
+            try:
+                return sock.recv(size)
+            except NOT_NOW:
+                return None
+        room = size
+        descriptor = sock.fileno()
+        waiters = self._waiters(descriptor)
+        if waiters.large:
+            return self._receive_large(descriptor, waiters, room)
+        if self.scratch is NULL:
+            self.scratch = <char *>PyMem_RawMalloc(SCRATCH_SIZE)
+            if self.scratch is NULL:
+                raise MemoryError
+        count = self.provider.socket_receive(<size_t>descriptor, self.scratch, <uint32_t>room)
+        if _moved(waiters, count, room):
+            waiters.large = count > ALONE_MAX
+            return PyBytes_FromStringAndSize(self.scratch, count)
+        return None
+
+    cdef object _receive_large(self, int descriptor, Waiters waiters, Py_ssize_t size):
+        """The same, straight into the bytes."""
+        cdef object data = PyBytes_FromStringAndSize(NULL, size)
+        cdef char *memory = PyBytes_AS_STRING(data)
+        cdef PyObject *raw
+        cdef int64_t count
+        with nogil:
+            count = self.provider.socket_receive(<size_t>descriptor, memory, <uint32_t>size)
+        if not _moved(waiters, count, size):
+            return None
+        waiters.large = count > ALONE_MAX
+        if count == size:
+            return data
+        raw = <PyObject *>data
+        Py_INCREF(data)
+        data = None
+        _PyBytes_Resize(&raw, count)
+        data = <object>raw
+        Py_DECREF(data)
+        return data
+
+    cdef object _receive_into(self, object sock, object buffer):
+        """The count of bytes, or None if there is nothing now."""
+        cdef Waiters waiters
+        cdef Py_buffer view
+        cdef int64_t count
+        cdef uint32_t room
+        cdef int descriptor
+        if type(sock) is not Socket or not buffer:
+            try:
+                return sock.recv_into(buffer)
+            except NOT_NOW:
+                return None
+        descriptor = sock.fileno()
+        waiters = self._waiters(descriptor)
+        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+        try:
+            room = <uint32_t>min(view.len, <Py_ssize_t>REQUEST_MAX)
+            with nogil:
+                count = self.provider.socket_receive(<size_t>descriptor, view.buf, room)
+            return count if _moved(waiters, count, room) else None
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef Py_ssize_t _send(self, object sock, object data, Py_ssize_t left) except -2:
+        """Send the last ``left`` bytes of ``data`` (-1: all); returns how many are left now."""
+        cdef Py_buffer view
+        cdef int64_t count
+        cdef uint32_t part
+        cdef const char *start
+        cdef int descriptor
+        cdef bint exact = type(sock) is Socket
+        if exact:
+            descriptor = sock.fileno()
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            if left < 0:
+                left = view.len
+            start = <const char *>view.buf + (view.len - left)
+            if not exact:
+                try:
+                    return left - <Py_ssize_t>sock.send(memoryview(data).cast("B")[-left:])
+                except NOT_NOW:
+                    return left
+            part = <uint32_t>min(left, <Py_ssize_t>REQUEST_MAX)
+            if left > ALONE_MAX:
+                with nogil:
+                    count = self.provider.socket_send(<size_t>descriptor, start, part)
+            else:
+                count = self.provider.socket_send(<size_t>descriptor, start, part)
+            if count >= 0:
+                return left - count
+            if count != RIO_NOT_NOW:
+                raise _system_error(count)
+            return left
+        finally:
+            PyBuffer_Release(&view)
+
+    async def sock_recv(self, sock, n):
+        """Receive up to ``n`` bytes; see ``asyncio.loop.sock_recv``."""
+        self._check(sock)
+        if self._tries(sock):
+            data = self._receive(sock, n)
+            if data is not None:
+                return data
+        while True:
+            await self._until(sock, RIO_WATCH_READ)
+            data = self._receive(sock, n)
+            if data is not None:
+                return data
+
+    async def sock_recv_into(self, sock, buf):
+        """Receive into ``buf``, return the count of bytes; see ``asyncio.loop.sock_recv_into``."""
+        self._check(sock)
+        if self._tries(sock):
+            count = self._receive_into(sock, buf)
+            if count is not None:
+                return count
+        while True:
+            await self._until(sock, RIO_WATCH_READ)
+            count = self._receive_into(sock, buf)
+            if count is not None:
+                return count
+
+    async def sock_recvfrom(self, sock, bufsize):
+        """Receive a datagram and its sender; see ``asyncio.loop.sock_recvfrom``."""
+        self._check(sock)
+        while True:
+            try:
+                return sock.recvfrom(bufsize)
+            except NOT_NOW:
+                pass
+            await self._until(sock, RIO_WATCH_READ)
+
+    async def sock_recvfrom_into(self, sock, buf, nbytes=0):
+        """Receive a datagram into ``buf``; see ``asyncio.loop.sock_recvfrom_into``."""
+        self._check(sock)
+        if not nbytes:
+            nbytes = len(buf)
+        while True:
+            try:
+                return sock.recvfrom_into(buf, nbytes)
+            except NOT_NOW:
+                pass
+            await self._until(sock, RIO_WATCH_READ)
+
+    async def sock_sendall(self, sock, data):
+        """Send all of ``data``; see ``asyncio.loop.sock_sendall``."""
+        self._check(sock)
+        left = self._send(sock, data, -1)
+        if left == 0:
+            return
+        # Exported until all is sent: nobody can make it shorter meanwhile.
+        with memoryview(data):
+            while left:
+                await self._until(sock, RIO_WATCH_WRITE)
+                left = self._send(sock, data, left)
+
+    async def sock_sendto(self, sock, data, address):
+        """Send a datagram, return the count of bytes; see ``asyncio.loop.sock_sendto``."""
+        self._check(sock)
+        while True:
+            try:
+                return sock.sendto(data, address)
+            except NOT_NOW:
+                pass
+            await self._until(sock, RIO_WATCH_WRITE)
+
+    async def sock_accept(self, sock):
+        """Accept a connection, a socket and its peer's address; see ``asyncio.loop.sock_accept``.
+        """
+        self._check(sock)
+        while True:
+            try:
+                connection, address = sock.accept()
+            except NOT_NOW:
+                pass
+            else:
+                connection.setblocking(False)
+                return connection, address
+            await self._until(sock, RIO_WATCH_READ)
+
+    async def sock_connect(self, sock, address):
+        """Connect to ``address``; see ``asyncio.loop.sock_connect``."""
+        self._check(sock)
+        if sock.family == AF_INET or sock.family == AF_INET6:
+            resolved = await self._ensure_resolved(
+                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self)
+            address = resolved[0][4]
+        try:
+            sock.connect(address)
+            return
+        except NOT_NOW:
+            pass
+        try:
+            await self._until(sock, RIO_WATCH_WRITE)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        finally:
+            # Most sockets become a transport's next, which tells the system of them anew.
+            self._forget(sock)
+        if error:
+            raise OSError(error, f"Connect call failed {address}")
+
+    # ------------------------------------------------------- for sendfile
+
+    def _writable(self, sock):
+        """A future that is done when ``sock``, which may be a transport's, takes bytes."""
+        self._check_attached()
+        return self._until_at(sock.fileno(), RIO_WATCH_WRITE)
+
+    def _unwatch(self, sock):
+        """No call waits for ``sock`` any more, and none is about to."""
+        self._forget(sock)
+
+    def _wake_waiters(self, int descriptor):
+        """The transport of this descriptor is closed: who waits for it will find out."""
+        if descriptor < len(self.table) and self.table[descriptor] is not None:
+            self.became_ready(descriptor, RIO_WATCH_READ | RIO_WATCH_WRITE)
+
+
+cdef object _system_error(int64_t count):
+    return OSError(<int>-count, os.strerror(<int>-count))
+
+
+cdef bint _moved(Waiters waiters, int64_t count, Py_ssize_t room) except -1:
+    """Whether a receive got something (the end of the stream, too); OSError if it failed."""
+    if count == room:
+        waiters.skips = 0  # it may well be that there is more
+    if count >= 0:
+        return True
+    if count != RIO_NOT_NOW:
+        raise _system_error(count)
+    waiters.skips = SKIPS
+    return False
+
+
+cdef object _added(object who, object future):
+    if who is None:
+        return future
+    if type(who) is not list:
+        who = [who]
+    live = [other for other in who if not other.done()]
+    live.append(future)
+    return live if len(live) > 1 else future
+
+
+cdef bint _awaited(object who) except -1:
+    if type(who) is list:
+        for future in who:
+            if not future.done():
+                return True
+        return False
+    return who is not None and not who.done()
+
+
+cdef int _wake(object who) except -1:
+    if type(who) is list:
+        for future in who:
+            if not future.done():
+                future.set_result(None)
+    elif who is not None and not who.done():
+        who.set_result(None)
+    return 0
