@@ -81,49 +81,6 @@ async def test_pipes(loop):
     await spin()
 
 
-PROGRAM = "import sys; sys.stdout.write(sys.stdin.read().upper()); sys.exit(7)"
-
-
-@pytest.fixture
-def watched(loop):
-    """Before 3.12 a subprocess needs the child watcher of a policy, and that a thread or loop."""
-    asyncio.set_event_loop(loop)
-    yield loop
-    asyncio.set_event_loop(None)
-
-
-@pytest.fixture
-def python():
-    import sys
-
-    return sys.executable
-
-
-async def test_a_subprocess_with_all_its_streams(watched, loop, python):
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        python, "-c", PROGRAM, stdin=pipe, stdout=pipe, stderr=pipe
-    )
-    output, errors = await process.communicate(b"hello " * 40_000)
-    assert output == b"HELLO " * 40_000
-    assert errors == b""
-    assert process.returncode == 7
-
-
-async def test_a_shell_and_its_end_by_signal(watched, loop):
-    process = await asyncio.create_subprocess_shell("sleep 60")
-    process.kill()
-    assert await process.wait() == -9
-
-
-async def test_many_subprocesses_at_once(watched, loop, python):
-    async def run(number):
-        process = await asyncio.create_subprocess_exec(python, "-c", f"raise SystemExit({number})")
-        return await process.wait()
-
-    assert await asyncio.gather(*(run(number) for number in range(8))) == list(range(8))
-
-
 async def test_signals(loop):
     import signal
 

@@ -1,19 +1,32 @@
-"""The loop on Unix: our engine and transports on the standard library's selector loop."""
+"""The loop on Unix: our engine and transports on the standard library's selector loop.
+
+Private hooks of the standard library that are overridden here, checked against CPython 3.10, 3.11,
+3.12 and 3.13: _sock_sendfile_native, _sendfile_native, _make_subprocess_transport,
+_process_self_data.
+"""
 
 from __future__ import annotations
 
+import signal
 from asyncio import SelectorEventLoop
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.core.sockets import SocketEngine
 from zerio_asyncio.loop.base import BaseLoop
+from zerio_asyncio.loop.processes import Children, has_own_watcher
 from zerio_asyncio.loop.selector import PortSelector
 from zerio_asyncio.loop.sendfile import send_file, send_file_over
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
+    from types import FrameType
 
     from zerio_asyncio.loop.options import LoopOptions
+
+# Signals read from the self-pipe at once from which on it may have been full. Linux has room for
+# 166 to 278 of them, by the size of its socket buffers.
+SIGNALS_MANY = 64
 
 
 class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[misc]
@@ -24,6 +37,8 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
     """
 
     def __init__(self, options: LoopOptions | None = None) -> None:
+        self._children = Children(self)
+        self._signals_seen: set[int] = set()
         self._set_up(options)
         try:
             SelectorEventLoop.__init__(self, PortSelector(self))
@@ -32,6 +47,13 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
             self._tear_down()
             raise
 
+    def close(self) -> None:
+        """Close the loop and everything on it; harmless if it is closed already."""
+        super().close()
+        self._children.close()
+
+    # ------------------------------------------------------------------ files
+
     async def _sock_sendfile_native(
         self, sock: socket.socket, file: Any, offset: int, count: int | None
     ) -> int:
@@ -39,3 +61,43 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         return await send_file_over(self, transp, file, offset, count)
+
+    # --------------------------------------------------------------- children
+
+    async def _make_subprocess_transport(self, *args: Any, **options: Any) -> Any:
+        if has_own_watcher():
+            return await super()._make_subprocess_transport(  # type: ignore[misc]
+                *args, **options
+            )
+        return await self._children.start(*args, **options)
+
+    # ---------------------------------------------------------------- signals
+
+    def add_signal_handler(  # type: ignore[override]  # no TypeVarTuple before 3.11
+        self, sig: int, callback: Callable[..., Any], *args: Any
+    ) -> None:
+        """Call ``callback(*args)`` when the signal comes; see ``asyncio.loop.add_signal_handler``.
+
+        Each signal is a byte in the self-pipe. While the loop is kept from reading it the pipe may
+        fill up, and what comes then would be lost. So a signal is also remembered by number: as the
+        system does with its own, a flood may melt into one call, never into none.
+        """
+        super().add_signal_handler(sig, callback, *args)
+        signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+        signal.signal(sig, _remember_in(self._signals_seen))
+        signal.siginterrupt(sig, False)
+
+    def _process_self_data(self, data: bytes) -> None:
+        super()._process_self_data(data)  # type: ignore[misc]
+        missed = self._signals_seen.difference(data) if len(data) >= SIGNALS_MANY else ()
+        self._signals_seen.clear()
+        for number in missed:
+            self._handle_signal(number)
+
+
+def _remember_in(seen: set[int]) -> Callable[[int, FrameType | None], None]:
+    # Apart from the loop, which a handler that refers to it would keep alive.
+    def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        seen.add(number)
+
+    return remember

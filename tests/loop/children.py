@@ -1,0 +1,53 @@
+"""What the tests of subprocesses share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PYTHON = sys.executable
+
+
+async def program(code: str, *arguments: str, **options: Any) -> asyncio.subprocess.Process:
+    """A child that runs some Python, without what makes its start slow."""
+    return await asyncio.create_subprocess_exec(
+        PYTHON, "-I", "-S", "-c", textwrap.dedent(code), *arguments, **options
+    )
+
+
+@pytest.fixture
+def watched(loop: asyncio.AbstractEventLoop) -> Iterator[asyncio.AbstractEventLoop]:
+    """Before 3.12 the standard loop's subprocesses ask the policy for its child watcher."""
+    asyncio.set_event_loop(loop)
+    yield loop
+    asyncio.set_event_loop(None)
+
+
+def is_gone(pid: int) -> bool:
+    """Neither running nor a zombie."""
+    return not os.path.exists(f"/proc/{pid}")
+
+
+def children() -> set[int]:
+    """Processes whose parent we are, zombies too."""
+    found = set()
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+            text = Path(f"/proc/self/task/{task}/children").read_text()
+            found.update(map(int, text.split()))
+    return found
+
+
+@pytest.fixture
+def no_children_left() -> Iterator[None]:
+    before = children()
+    yield
+    assert children() <= before, "a child was left running or not waited for"

@@ -1,0 +1,145 @@
+"""Child processes: their end is an event of the loop's own port.
+
+CPython 3.10 and 3.11 give every child a thread that does nothing but wait for it. Here, on every
+version, the loop watches a process descriptor (``pidfd_open``, Linux 5.3): no thread, no signal, no
+child watcher of the policy, and a loop in any thread may have children.
+
+Hazards, and what is done about them:
+
+* The descriptor may be refused: an older kernel, a filter, none left. The child runs by then and
+  must not be lost, so a thread waits for this one, which needs no descriptor.
+* ``Popen.poll``, which ``Process.kill`` and ``transport.close`` call, may wait for the child before
+  the loop does. The status is then in the ``Popen``, and is taken from there.
+* A program may have chosen a child watcher of its own that waits for every child of the process
+  (``FastChildWatcher``). It would take our children's status, so it is given them.
+
+Source: ``asyncio.unix_events``, ``PidfdChildWatcher`` and ``_make_subprocess_transport`` of 3.13.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from asyncio import events, unix_events
+from asyncio.log import logger
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import subprocess
+
+_open_process = getattr(os, "pidfd_open", None)
+
+# The watchers that policies make by themselves; they wait for no child but those they are given.
+_STANDARD_WATCHERS = ("ThreadedChildWatcher", "PidfdChildWatcher")
+
+
+def has_own_watcher() -> bool:
+    """Tell whether the program has set a child watcher that asyncio would not make itself."""
+    policy = getattr(events, "_event_loop_policy", None)  # asking for it would make one
+    watcher = getattr(policy, "_watcher", None)
+    return watcher is not None and type(watcher).__name__ not in _STANDARD_WATCHERS
+
+
+def wait_for_exit(process: subprocess.Popen[bytes]) -> int:
+    """Reap the child and return its exit code; 255, as asyncio does, if another one has it."""
+    try:
+        _, status = os.waitpid(process.pid, 0)
+    except ChildProcessError:
+        if process.returncode is not None:
+            return process.returncode
+        logger.warning(
+            "child process pid %d exit status already read:  will report returncode 255",
+            process.pid,
+        )
+        return 255
+    return os.waitstatus_to_exitcode(status)
+
+
+class Children:
+    """The children of one loop."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._descriptors: set[int] = set()
+
+    async def start(
+        self,
+        protocol: Any,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Start a child, connect its pipes, return its transport; a failure leaves no child."""
+        waiter = self._loop.create_future()
+        transport = unix_events._UnixSubprocessTransport(  # type: ignore[attr-defined]
+            self._loop,
+            protocol,
+            args,
+            shell,
+            stdin,
+            stdout,
+            stderr,
+            bufsize,
+            waiter=waiter,
+            extra=extra,
+            **options,
+        )
+        self._watch(transport)
+        try:
+            await waiter
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            transport.close()
+            await transport._wait()
+            raise
+        return transport
+
+    def close(self) -> None:
+        """Watch no longer, when the loop is closed; children that run go on."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def _watch(self, transport: Any) -> None:
+        try:
+            descriptor = self._watch_descriptor(transport)
+        except OSError as refusal:
+            logger.debug("a thread waits for %r: %s", transport, refusal)
+            threading.Thread(
+                target=self._wait_in_thread,
+                args=(transport, transport._proc),
+                name=f"waitpid-{transport.get_pid()}",
+                daemon=True,
+            ).start()
+        else:
+            self._descriptors.add(descriptor)
+
+    def _watch_descriptor(self, transport: Any) -> int:
+        if _open_process is None:
+            raise OSError("this system has no process descriptors")
+        descriptor: int = _open_process(transport.get_pid())
+        try:
+            self._loop._add_reader(descriptor, self._ended, descriptor, transport)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _ended(self, descriptor: int, transport: Any) -> None:
+        self._loop._remove_reader(descriptor)
+        self._descriptors.discard(descriptor)
+        os.close(descriptor)
+        code = wait_for_exit(transport._proc)
+        self._loop._child_watcher_callback(transport.get_pid(), code, transport)
+
+    def _wait_in_thread(self, transport: Any, process: subprocess.Popen[bytes]) -> None:
+        code = wait_for_exit(process)
+        if self._loop.is_closed():
+            logger.warning("Loop %r that handles pid %r is closed", self._loop, process.pid)
+        else:
+            self._loop._child_watcher_callback(process.pid, code, transport)
