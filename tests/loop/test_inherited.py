@@ -81,29 +81,6 @@ async def test_pipes(loop):
     await spin()
 
 
-async def test_signals(loop):
-    import signal
-
-    seen = loop.create_future()
-    loop.add_signal_handler(signal.SIGUSR1, seen.set_result, "usr1")
-    os.kill(os.getpid(), signal.SIGUSR1)
-    assert await asyncio.wait_for(seen, SECONDS) == "usr1"
-    assert loop.remove_signal_handler(signal.SIGUSR1)
-    assert not loop.remove_signal_handler(signal.SIGUSR1)
-
-
-def test_a_signal_wakes_a_sleeping_loop(loop):
-    """KeyboardInterrupt must leave run_forever although nothing else ever happens."""
-    import signal
-
-    timer = threading.Timer(0.05, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        loop.run_forever()
-    timer.join()
-    assert loop.run_until_complete(asyncio.sleep(0, "alive")) == "alive"
-
-
 async def test_names(loop):
     found = await loop.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)
     assert any(address[0] in ("127.0.0.1", "::1") for *_, address in found)
