@@ -197,7 +197,7 @@ async def test_answers_amid_a_burst_are_counted_and_leave_in_order(loop):
 
 
 async def test_two_endpoints_talk(loop):
-    limit = 2000
+    limit = 500
 
     class Counting(Letters):
         def datagram_received(self, data, addr):
