@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import os
+import re
 import socket
+import subprocess
 import sys
 import time
+
+import pytest
 
 from .support import spin
 
 
 def test_debug_is_off_and_can_be_switched(loop):
+    assert loop.get_debug() is sys.flags.dev_mode
+    loop.set_debug(False)
     assert loop.get_debug() is False
     loop.set_debug(True)
     assert loop.get_debug() is True
@@ -85,6 +93,7 @@ async def test_quick_callbacks_are_not_logged(loop, caplog):
 
 
 async def test_without_debug_nothing_is_timed(loop, caplog):
+    loop.set_debug(False)
     loop.slow_callback_duration = 0.001
     loop.call_soon(time.sleep, 0.003)
     await spin()
@@ -137,3 +146,124 @@ def test_streams_work_in_debug_mode(loop):
         await server.wait_closed()
 
     loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("flags", [["-X", "dev"], ["-E"]])
+@pytest.mark.parametrize("variable", ["1", ""])
+def test_debug_is_switched_on_from_outside(kind, flags, variable):
+    """As asyncio's documentation has it: by the environment or by development mode."""
+    code = f"from tests.loop.support import make_loop; loop = make_loop({kind!r});"
+    code += "print(loop.get_debug()); loop.close()"
+    environment = {**os.environ, "PYTHONASYNCIODEBUG": variable}
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", code], env=environment, capture_output=True, text=True
+    )
+    wanted = "dev" in flags or (bool(variable) and "-E" not in flags)
+    assert done.stdout == f"{wanted}\n", done.stderr
+
+
+async def test_calls_from_the_wrong_thread_are_refused(loop):
+    loop.set_debug(True)
+
+    def work():
+        for call in (loop.call_soon, lambda f: loop.call_later(0, f), lambda f: loop.call_at(0, f)):
+            with pytest.raises(RuntimeError, match="Non-thread-safe operation"):
+                call(print)
+        future = asyncio.Future(loop=loop)
+        future.add_done_callback(print)
+        with pytest.raises(RuntimeError, match="Non-thread-safe operation"):
+            future.set_result(None)
+        loop.call_soon_threadsafe(int)
+
+    await asyncio.to_thread(work)
+
+
+@pytest.mark.parametrize("name", ["call_soon", "call_soon_threadsafe", "call_later", "call_at"])
+async def test_what_is_no_callback_is_refused(loop, name):
+    async def coroutine():
+        raise AssertionError("not to be called")
+
+    loop.set_debug(True)
+    schedule = getattr(loop, name)
+    times = (0,) if name in ("call_later", "call_at") else ()
+    made = coroutine()
+    for wrong in (coroutine, made):
+        with pytest.raises(TypeError, match="coroutines cannot be used"):
+            schedule(*times, wrong)
+    with pytest.raises(TypeError, match="callable"):
+        schedule(*times, "no function")
+    made.close()
+
+
+async def test_the_handler_of_exceptions_is_told_where_a_callback_comes_from(loop, caught):
+    loop.set_debug(True)
+    loop.call_soon(lambda: 1 / 0)
+    await spin()
+    context = caught.take_one(ZeroDivisionError)
+    assert any(frame.filename == __file__ for frame in context["source_traceback"])
+
+
+async def test_a_future_that_was_never_retrieved_tells_where_it_was_made(loop, caught):
+    loop.set_debug(True)
+    future = loop.create_future()
+    future.set_exception(ZeroDivisionError())
+    del future
+    gc.collect()
+    context = caught.take_one(ZeroDivisionError)
+    assert any(frame.filename == __file__ for frame in context["source_traceback"])
+
+
+async def test_a_task_that_waits_for_ever_is_told_of_when_it_goes(loop, caught):
+    """Destroyed while pending: asyncio's own complaint, with the place of its making."""
+    loop.set_debug(True)
+
+    async def wait(future):
+        await future
+
+    task = loop.create_task(wait(loop.create_future()))
+    await spin()
+    del task
+    gc.collect()
+    contexts = caught.take()
+    assert [context["message"] for context in contexts] == ["Task was destroyed but it is pending!"]
+    assert contexts[0]["source_traceback"]
+
+
+async def test_a_coroutine_that_was_never_awaited_tells_its_origin(loop):
+    loop.set_debug(True)
+    await spin()  # the origins are tracked from the next turn on
+
+    async def forgotten():
+        raise AssertionError("not to be called")
+
+    with pytest.warns(RuntimeWarning, match="Coroutine created at"):
+        forgotten()
+        gc.collect()
+
+
+async def test_the_words_of_the_slow_callback_warning(loop, caplog):
+    """Log filters and people know them."""
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.005
+
+    async def dawdle():
+        time.sleep(0.01)
+
+    def slow(number):
+        time.sleep(0.01)
+
+    with caplog.at_level(logging.WARNING, "asyncio"):
+        loop.call_soon(slow, 5)
+        await loop.create_task(dawdle())
+        await spin()
+    texts = [record.getMessage() for record in caplog.records if record.name == "asyncio"]
+    this = re.escape(__file__)
+    callback = re.compile(
+        rf"Executing <Handle .*slow\(5\) at {this}:\d+ created at .*> took 0\.\d{{3}} seconds"
+    )
+    task = re.compile(
+        r"Executing <Task finished name=.* coro=<.*dawdle\(\) done, defined at .*"
+        r"result=None created at .*> took 0\.\d{3} seconds"
+    )
+    assert any(callback.fullmatch(text) for text in texts), texts
+    assert any(task.fullmatch(text) for text in texts), texts

@@ -58,6 +58,7 @@ def test_repr_names_the_function_and_where_it_stands(loop):
 
 
 def test_repr_of_a_cancelled_handle(loop):
+    loop.set_debug(False)
     handle = loop.call_soon(callback)
     handle.cancel()
     assert repr(handle) == "<Handle cancelled>"
@@ -67,6 +68,7 @@ def test_repr_of_a_cancelled_handle(loop):
 
 
 def test_debug_mode_keeps_the_traceback_of_the_call(loop):
+    loop.set_debug(False)
     assert loop.call_soon(callback)._source_traceback is None
     loop.set_debug(True)
     handle = loop.call_soon(callback)
