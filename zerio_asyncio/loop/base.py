@@ -56,7 +56,7 @@ class RioStatistics:
     slabs: int
     """Slabs of slices that are registered now."""
     connections: int
-    """Stream transports that have a request queue or requests outstanding."""
+    """Transports that have a request queue or requests outstanding."""
 
 
 def error_of(code: int) -> OSError:
