@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from .support import spin
+from .support import connect, recorder_of, shut, spin
 
 
 def test_debug_is_off_and_can_be_switched(loop):
@@ -57,6 +57,28 @@ async def test_slow_reader_callbacks_are_logged(loop, caplog):
         await spin()
         loop.remove_reader(ours)
     assert any("slow_reader()" in record.getMessage() for record in caplog.records)
+
+
+async def test_slow_protocols_are_logged(loop, protocol, caplog):
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.005
+    recorder = recorder_of(protocol)
+    note = recorder.note
+
+    def slow(call):
+        if call == "data_received":
+            time.sleep(0.01)
+        note(call)
+
+    recorder.note = slow
+    with caplog.at_level(logging.WARNING, "asyncio"):
+        transport, _, peer = await connect(lambda: recorder)
+        await peer.send(b"x")
+        await recorder.got(1)
+        await spin()
+        await shut(transport, recorder, peer)
+    messages = [record.getMessage() for record in caplog.records]
+    assert any("Transport" in text and "took" in text for text in messages), messages
 
 
 async def test_the_warning_goes_to_the_logger_that_asyncio_has_now(loop, monkeypatch):

@@ -103,6 +103,7 @@ cdef class Engine(TimerOwner):
     cdef int _grow_ready(self) except -1
     cdef int _run_ready(self) except -1
     cdef int _run_timed(self, object handle) except -1
+    cdef int _tell_if_slow(self, double start, object what) except -1
 
     # timers
     cdef int _grow_timers(self) except -1

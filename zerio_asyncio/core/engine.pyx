@@ -400,10 +400,15 @@ cdef class Engine(TimerOwner):
             handle._run()
         finally:
             self._current_handle = None
+        self._tell_if_slow(start, handle)
+        return 0
+
+    cdef int _tell_if_slow(self, double start, object what) except -1:
         cdef double took = clock_seconds() - start
         if took >= self.slow_callback_duration:
-            base_events.logger.warning(
-                "Executing %s took %.3f seconds", base_events._format_handle(handle), took)
+            if not isinstance(what, Endpoint):
+                what = base_events._format_handle(what)
+            base_events.logger.warning("Executing %s took %.3f seconds", what, took)
         return 0
 
     # --------------------------------------------------------------- timers
@@ -600,6 +605,7 @@ cdef class Engine(TimerOwner):
     cdef int _dispatch_results(self) except -1:
         cdef uint32_t batches = 0
         cdef uint32_t count
+        cdef double start
         cdef RIORESULT *result
         cdef Endpoint endpoint
         while True:
@@ -610,7 +616,10 @@ cdef class Engine(TimerOwner):
                 endpoint.outstanding -= 1
                 if endpoint.outstanding == 0 and not endpoint.attached:
                     self.endpoints.discard(endpoint)
+                start = clock_seconds() if self._debug else 0.0
                 endpoint.completed(result.RequestContext, result.Status, result.BytesTransferred)
+                if start:
+                    self._tell_if_slow(start, endpoint)  # a protocol was called
             if batches == BATCHES_A_TICK:
                 return 0
             count = self.provider.rio.RIODequeueCompletion(
