@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--provider", help="of zerio; without it, what a program would get")
     made.add_argument("--module", nargs="+", metavar="NAME", help="such as test_events; else all")
     made.add_argument("--package", default="test.test_asyncio", help="the package of the tests")
-    made.add_argument("--limit", type=float, default=60.0, help="seconds for one test")
+    made.add_argument("--limit", type=float, default=30.0, help="seconds for one test")
     made.add_argument("--jobs", type=int, default=2, help="processes at the same time")
     made.add_argument("--dev", action="store_true", help="run them with -X dev")
     made.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write every record")

@@ -30,7 +30,7 @@ class Settings:
     """zerio, asyncio or uvloop"""
     provider: str | None = None
     package: str = "test.test_asyncio"
-    limit: float = 60.0
+    limit: float = 30.0
     """Seconds for one test."""
     jobs: int = 2
     """Processes at the same time."""
