@@ -33,6 +33,10 @@ def install(kind: str, provider: str | None) -> None:
             super().__init__(*arguments)
             Made.count += 1
 
+    if kind == "uvloop":
+        # The suite's clean-up after each test reads it, and this is no judgement on a loop.
+        Loop._default_executor = None
+
     # Messages and reprs are as without us.
     Loop.__name__, Loop.__qualname__ = base.__name__, base.__qualname__
     Loop.__module__ = base.__module__
