@@ -14,7 +14,7 @@ from tests.cpython.report import text
 from tests.loop.support import provider_refusal
 
 # Two thirds of test_tasks run on a loop with a clock of its own, and it takes a third of the time.
-LONG = frozenset({"test_tasks", "test_sendfile"})
+LONG = frozenset({"test_tasks"})
 
 wanted = os.environ.get("ZERIO_PROVIDER")
 
