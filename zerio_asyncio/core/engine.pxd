@@ -46,6 +46,7 @@ cdef class Engine(TimerOwner):
     cdef public double slow_callback_duration
     cdef public double _clock_resolution
     cdef public object _current_handle
+    cdef dict future_keywords      # loop=self, made once
 
     # --- ready queue: a ring; 0 <= ready_count <= ready_mask + 1. The references are the items of
     # a list (null where free), so that the garbage collector sees them.

@@ -45,6 +45,7 @@ from zerio_asyncio.core.rio cimport (
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
     object PyList_New(Py_ssize_t)
+    object PyObject_Call(object, tuple, dict)
     PyObject **items_of "PySequence_Fast_ITEMS"(object) noexcept
 
 cdef extern from "clock.h":
@@ -143,6 +144,7 @@ cdef class Engine(TimerOwner):
         cdef Endpoint endpoint
         cdef double limit = clock_seconds() + DRAIN_LIMIT
         cdef int64_t pause = 0
+        self.future_keywords = None
         self._forget_callbacks()
         if self.port is NULL:
             return
@@ -249,7 +251,9 @@ cdef class Engine(TimerOwner):
 
     def create_future(self):
         """A future of this loop."""
-        return Future(loop=self)
+        if self.future_keywords is None:
+            self.future_keywords = {"loop": self}
+        return PyObject_Call(Future, (), self.future_keywords)
 
     def time(self):
         """Seconds on the loop's monotonic clock."""

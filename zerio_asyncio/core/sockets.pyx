@@ -63,6 +63,9 @@ cdef object AF_INET = socket.AF_INET
 cdef object AF_INET6 = socket.AF_INET6
 cdef object NOT_NOW = (BlockingIOError, InterruptedError)
 
+# Without the look-up of the method, of which each receive would make three.
+cdef object fileno_of = socket.socket.fileno
+
 
 cdef class Waiters:
     pass
@@ -111,6 +114,7 @@ cdef class SocketEngine(Engine):
         waiters = self._waiters(descriptor)
         before = waiters.users
         waiters.users = mask
+        waiters.once = _wanted(waiters)
         refused = self._arm(descriptor, waiters)
         if refused:
             waiters.users = before if mask else 0
@@ -123,10 +127,6 @@ cdef class SocketEngine(Engine):
         if waiters is None:
             return mask
         heard = mask & waiters.once
-        waiters.once &= ~mask
-        # A watch for one event is over; one that users share would go on reporting.
-        if waiters.once or (heard and waiters.users):
-            self._arm(descriptor, waiters)
         if heard & RIO_WATCH_READ:
             who = waiters.reading
             waiters.reading = None
@@ -135,11 +135,17 @@ cdef class SocketEngine(Engine):
             who = waiters.writing
             waiters.writing = None
             _wake(who)
+        waiters.once &= ~mask
+        # A watch for one event is over; one that users share would go on reporting.
+        if waiters.once or (heard and waiters.users):
+            waiters.once = _wanted(waiters)
+            if waiters.once or waiters.users:
+                self._arm(descriptor, waiters)
         return mask & waiters.users
 
     cdef object _until(self, object sock, uint32_t mask):
         """A future that is done when the socket is ready."""
-        cdef object number = sock.fileno()
+        cdef object number = fileno_of(sock) if type(sock) is Socket else sock.fileno()
         self._check_attached()
         if self.transports is None:
             self.transports = self._transports.data
@@ -170,9 +176,8 @@ cdef class SocketEngine(Engine):
         if descriptor < 0 or self.port is NULL:
             return 0
         waiters = self._waiters(descriptor)
-        if not _awaited(waiters.reading) and not _awaited(waiters.writing):
-            waiters.once = 0
-            self._arm(descriptor, waiters)
+        waiters.once = _wanted(waiters)
+        self._arm(descriptor, waiters)
         return 0
 
     # ---------------------------------------------------------------- calls
@@ -186,7 +191,7 @@ cdef class SocketEngine(Engine):
 
     cdef bint _tries(self, object sock) except -1:
         """Whether a receive should try before it waits."""
-        cdef int descriptor = sock.fileno()
+        cdef int descriptor = fileno_of(sock) if type(sock) is Socket else sock.fileno()
         cdef Waiters waiters
         if descriptor < 0 or descriptor >= len(self.table):
             return True
@@ -210,7 +215,7 @@ cdef class SocketEngine(Engine):
             except NOT_NOW:
                 return None
         room = size
-        descriptor = sock.fileno()
+        descriptor = fileno_of(sock)
         waiters = self._waiters(descriptor)
         if waiters.large:
             return self._receive_large(descriptor, waiters, room)
@@ -252,15 +257,20 @@ cdef class SocketEngine(Engine):
         cdef int64_t count
         cdef uint32_t room
         cdef int descriptor
-        if type(sock) is not Socket or not buffer:
+        if type(sock) is not Socket:
             try:
                 return sock.recv_into(buffer)
             except NOT_NOW:
                 return None
-        descriptor = sock.fileno()
+        descriptor = fileno_of(sock)
         waiters = self._waiters(descriptor)
-        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
         try:
+            PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+        except (BufferError, TypeError):
+            return sock.recv_into(buffer)  # refuses it in the words that people know
+        try:
+            if view.len == 0:
+                return 0
             room = <uint32_t>min(view.len, <Py_ssize_t>REQUEST_MAX)
             with nogil:
                 count = self.provider.socket_receive(<size_t>descriptor, view.buf, room)
@@ -277,7 +287,7 @@ cdef class SocketEngine(Engine):
         cdef int descriptor
         cdef bint exact = type(sock) is Socket
         if exact:
-            descriptor = sock.fileno()
+            descriptor = fileno_of(sock)
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             if left < 0:
@@ -448,6 +458,12 @@ cdef object _added(object who, object future):
     live = [other for other in who if not other.done()]
     live.append(future)
     return live if len(live) > 1 else future
+
+
+cdef uint32_t _wanted(Waiters waiters) except? 0xFFFFFFFF:
+    """What live calls wait for."""
+    return ((RIO_WATCH_READ if _awaited(waiters.reading) else 0)
+            | (RIO_WATCH_WRITE if _awaited(waiters.writing) else 0))
 
 
 cdef bint _awaited(object who) except -1:
