@@ -155,3 +155,25 @@ def tcp() -> Iterator[tuple[socket.socket, Peer]]:
     yield ours, peer
     ours.close()
     peer.close()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Issues certificates for the tests of TLS."""
+    from .certificates import Authority
+
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def certificate(authority: Any) -> Any:
+    """Of localhost and 127.0.0.1."""
+    return authority.issue()
+
+
+@pytest.fixture
+def contexts(authority: Any, certificate: Any) -> Any:
+    """A server's context, and a client's that trusts it."""
+    from .tls import client_context, server_context
+
+    return server_context(certificate), client_context(authority)

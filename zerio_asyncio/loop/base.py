@@ -184,15 +184,19 @@ class BaseLoop(Engine):
         **timeouts: Any,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
-        ssl_protocol = sslproto.SSLProtocol(
-            cast("asyncio.BaseEventLoop", self),
-            protocol,
-            sslcontext,
-            waiter,  # type: ignore[arg-type]  # None is allowed, typeshed does not know
-            server_side,
-            server_hostname,
-            **timeouts,
-        )
+        try:
+            ssl_protocol = sslproto.SSLProtocol(
+                cast("asyncio.BaseEventLoop", self),
+                protocol,
+                sslcontext,
+                waiter,  # type: ignore[arg-type]  # None is allowed, typeshed does not know
+                server_side,
+                server_hostname,
+                **timeouts,
+            )
+        except BaseException:  # a time-out that is none: nobody else would close it
+            rawsock.close()
+            raise
         StreamTransport(self, rawsock, ssl_protocol, None, extra, server)
         return ssl_protocol._app_transport
 

@@ -1,0 +1,112 @@
+"""TLS where clients must, or may, show who they are."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+import pytest
+
+from .certificates import Authority
+from .support import Recorder, spin
+from .tls import VERSIONS, client_context, close, connect_to_blocking, only, server_context, serving
+
+
+@pytest.fixture
+def demanding(authority, certificate):
+    """A server's context that asks for a certificate of our authority."""
+    return server_context(certificate, trusted=authority)
+
+
+async def greet(reader, writer):
+    """Tells clients by name, as the certificate has it."""
+    certificate = writer.get_extra_info("peercert")
+    name = dict(part[0] for part in certificate["subject"])["commonName"] if certificate else "-"
+    writer.write(name.encode() + b"\n")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_certificate_that_is_right(loop, authority, demanding, version):
+    only(demanding, version)
+    client = client_context(authority, authority.issue("alice"))
+    async with serving(greet, demanding) as address:
+        reader, writer = await asyncio.open_connection(*address, ssl=client)
+        assert await reader.readline() == b"alice\n"
+        assert writer.get_extra_info("peercert")["subject"] == ((("commonName", "localhost"),),)
+        await close(writer)
+
+
+async def fails_at_client(address, client):
+    """In TLS 1.3 a client is done before the server looks: it hears of it when it reads."""
+    with pytest.raises((ssl.SSLError, ConnectionError)) as failure:
+        reader, writer = await asyncio.open_connection(*address, ssl=client)
+        try:
+            if not await reader.read():
+                raise ConnectionResetError("ended without a word")
+        finally:
+            writer.close()
+    return failure.value
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_no_certificate(loop, authority, demanding, caplog, version):
+    """The server says why, in debug mode; the client is refused."""
+    loop.set_debug(True)
+    caplog.set_level("DEBUG", "asyncio")
+    only(demanding, version)
+    async with serving(greet, demanding) as address:
+        await fails_at_client(address, client_context(authority))
+        await spin(5)
+    assert "peer did not return a certificate" in caplog.text
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_certificate_of_somebody_unknown(loop, authority, demanding, tmp_path, version):
+    only(demanding, version)
+    stranger = Authority(tmp_path, "stranger").issue("mallory")
+    async with serving(greet, demanding) as address:
+        await fails_at_client(address, client_context(authority, stranger))
+        await spin(5)
+
+
+async def test_a_certificate_that_has_expired(loop, authority, demanding):
+    client = client_context(authority, authority.issue("alice", days=-2))
+    async with serving(greet, demanding) as address:
+        await fails_at_client(address, client)
+        await spin(5)
+
+
+@pytest.mark.parametrize("given", [True, False])
+async def test_certificates_that_are_optional(loop, authority, demanding, given):
+    demanding.verify_mode = ssl.CERT_OPTIONAL
+    client = client_context(authority, authority.issue("bob") if given else None)
+    async with serving(greet, demanding) as address:
+        reader, writer = await asyncio.open_connection(*address, ssl=client)
+        assert await reader.readline() == (b"bob\n" if given else b"-\n")
+        await close(writer)
+
+
+async def test_we_are_the_client_that_is_asked(loop, authority, demanding):
+    """A plain blocking server on the other side reads our certificate."""
+    client = client_context(authority, authority.issue("carol"))
+    transport, recorder, peer = await connect_to_blocking(Recorder, (demanding, client))
+    assert peer.sock.getpeercert()["subject"] == ((("commonName", "carol"),),)
+    transport.abort()
+    await recorder.lost()
+    peer.close()
+
+
+async def test_good_clients_are_served_beside_refused_ones(loop, authority, demanding):
+    good, bad = client_context(authority, authority.issue("alice")), client_context(authority)
+    async with serving(greet, demanding) as address:
+
+        async def client(number):
+            if number % 2:
+                await fails_at_client(address, bad)
+                return
+            reader, writer = await asyncio.open_connection(*address, ssl=good)
+            assert await reader.readline() == b"alice\n"
+            await close(writer)
+
+        await asyncio.gather(*(client(number) for number in range(12)))
+        await spin(5)
