@@ -49,7 +49,7 @@ async def fails_at_client(address, client):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_no_certificate(loop, authority, demanding, caplog, version):
+async def test_no_certificate(loop, authority, demanding, caplog, caught, version):
     """The server says why, in debug mode; the client is refused."""
     loop.set_debug(True)
     caplog.set_level("DEBUG", "asyncio")
@@ -58,6 +58,7 @@ async def test_no_certificate(loop, authority, demanding, caplog, version):
         await fails_at_client(address, client_context(authority))
         await spin(5)
     assert "peer did not return a certificate" in caplog.text
+    assert {type(told["exception"]) for told in caught.take()} == {ssl.SSLError}
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -311,7 +311,7 @@ def test_repr_tells_the_state(loop):
     text = repr(loop)
     assert "running=False" in text
     assert "closed=False" in text
-    assert "debug=False" in text
+    assert f"debug={loop.get_debug()}" in text
 
 
 def test_async_generators_are_closed_at_shutdown(loop):

@@ -407,6 +407,7 @@ async def test_tls_sockets_are_refused(loop, call):
 @each_call
 async def test_closed_sockets_are_refused(loop, call):
     sock = socket.socket()
+    sock.setblocking(False)  # or debug mode has another complaint
     sock.close()
     with pytest.raises(OSError):
         await CALLS[call](loop, sock)
