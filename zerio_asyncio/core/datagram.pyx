@@ -7,8 +7,8 @@ provider may fetch a burst with one system call.
 
 Sending. A datagram is tried at once, as asyncio does: errors are told inside ``sendto`` and nothing
 is buffered unless the system has no room. Only amid a burst, while more received datagrams are
-about to be handed over, answers are kept until its end and leave together. What the system has no
-room for waits here, as the provider's requests (RIOSendEx) the first of them.
+about to be handed over, answers are kept until its end, leave together, and fail there. What the
+system has no room for waits here, as the provider's requests (RIOSendEx) the first of them.
 
     waiting[head .. head + issued) is the provider's; up to head + count waits for its results
 
