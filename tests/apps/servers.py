@@ -1,0 +1,124 @@
+"""Redis and PostgreSQL, the real ones, on loopback in temporary directories."""
+
+from __future__ import annotations
+
+import glob
+import os
+import pathlib
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+from .support import SECONDS, free_port
+
+if TYPE_CHECKING:
+    from .certificates import Certificate
+
+
+def program(name: str, *places: str) -> str:
+    """The path of a program; fails with what to install."""
+    found = shutil.which(name) or next(
+        (path for place in places for path in sorted(glob.glob(f"{place}/{name}"), reverse=True)),
+        None,
+    )
+    packages = {"redis-server": "redis-server", "redis-cli": "redis-tools"}
+    assert found, f"no {name} here: install the Debian package {packages.get(name, 'postgresql')}"
+    return found
+
+
+def until(answers: list[str], process: subprocess.Popen[bytes], log: pathlib.Path) -> None:
+    """Repeats a command until it succeeds, that is, until the server is up."""
+    deadline = time.monotonic() + SECONDS
+    while subprocess.run(answers, capture_output=True).returncode != 0:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+
+
+class Redis:
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.port = free_port()
+        self.unix = str(folder / "redis.sock")
+        self._folder = folder
+
+    def __enter__(self):
+        command = [program("redis-server"), "--bind", "127.0.0.1", "--port", str(self.port)]
+        command += ["--unixsocket", self.unix, "--dir", str(self._folder)]
+        command += ["--save", "", "--appendonly", "no"]
+        log = self._folder / "log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+        ping = [program("redis-cli"), "-p", str(self.port), "ping"]
+        until(ping, self._process, log)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.terminate()
+        self._process.wait(SECONDS)
+
+
+class Postgres:
+    """A cluster of its own, with TLS; PostgreSQL refuses root, so root runs it as ``postgres``."""
+
+    USER = "tester"
+
+    def __init__(self, certificate: Certificate) -> None:
+        self.port = free_port()
+        self._certificate = certificate
+
+    def __enter__(self):
+        # A directory of pytest is closed to the other user.
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="zerio-postgres."))
+        try:
+            self._start()
+        except BaseException:
+            shutil.rmtree(self.folder)
+            raise
+        return self
+
+    def _start(self) -> None:
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+            self._as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        else:
+            self._as = {}
+        places = "/usr/lib/postgresql/*/bin"
+        data = self.folder / "data"
+        initdb = [program("initdb", places), "-D", str(data), "-U", self.USER, "-A", "trust"]
+        initdb += ["-N", "-E", "UTF8", "--locale=C"]
+        done = subprocess.run(initdb, capture_output=True, text=True, cwd="/", **self._as)
+        assert done.returncode == 0, done.stdout + done.stderr
+        for name, content in (
+            ("server.key", self._certificate.key_bytes),
+            ("server.crt", self._certificate.certificate_bytes),
+        ):
+            path = data / name
+            path.write_bytes(content)
+            path.chmod(0o600)
+            os.chown(path, self._as.get("user", -1), self._as.get("group", -1))
+        command = [program("postgres", places), "-D", str(data), "-p", str(self.port)]
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self.folder),
+            "ssl": "on",
+            "fsync": "off",
+            "max_connections": "50",
+        }
+        for setting in settings.items():
+            command += ["-c", "=".join(setting)]
+        log = self.folder / "log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=output, cwd="/", **self._as
+            )
+        ready = [program("pg_isready", places), "-h", "127.0.0.1", "-p", str(self.port)]
+        until(ready, self._process, log)
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.send_signal(2)  # a "fast" shutdown: clients are disconnected
+        self._process.wait(SECONDS)
+        shutil.rmtree(self.folder)
