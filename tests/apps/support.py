@@ -67,8 +67,7 @@ class Process:
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env=environment,
-            cwd=ROOT,  # from where `-m` finds tests.apps.site
-            **options,
+            **{"cwd": ROOT, **options},  # from there `-m` finds tests.apps.site
         )
 
     @property

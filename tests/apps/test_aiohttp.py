@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import hashlib
 import io
+import signal
 import ssl
+import sys
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from .support import KIB, MIB, digest, in_parallel, parts_of, payload
+from .support import KIB, MIB, Process, digest, free_port, in_parallel, parts_of, payload
 
 LARGE = payload(16 * MIB)
 
@@ -327,3 +329,29 @@ async def test_a_file_is_sent(loop, tmp_path):
             assert response.status == 206
             assert await response.read() == LARGE[1000:2001000]
     await runner.cleanup()
+
+
+RUN_APP = """
+from aiohttp import web
+from tests.apps.test_aiohttp import Site
+from tests.loop.support import make_loop
+web.run_app(Site().application(), host="127.0.0.1", port={port}, loop=make_loop("{kind}"))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+async def test_run_app(loop, kind, number):
+    port = free_port()
+    server = Process([sys.executable, "-c", RUN_APP.format(port=port, kind=kind)], kind)
+    try:
+        await server.printed("Running on")
+        address = f"http://127.0.0.1:{port}"
+        async with aiohttp.ClientSession(address, connector=connector_for()) as session:
+            for turn in range(200):
+                async with session.get(f"/add/{turn}/1") as response:
+                    assert await response.json() == {"sum": turn + 1}
+            server.signal(number)
+            assert await server.ended() == 0, server.output()
+            assert "Traceback" not in server.output()
+    finally:
+        server.close()
