@@ -40,6 +40,7 @@ MODULES = (
     "aiohttp",
     "anyio",
     "asyncpg",
+    "granian",
     "grpc",
     "h2",
     "httptools",

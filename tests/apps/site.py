@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import hashlib
 import json
 
 LARGE_PARTS = 256
 PART = bytes(range(256)) * 256  # 64 KiB
+
+calls: collections.Counter[str] = collections.Counter()
 
 
 async def application(scope, receive, send):
@@ -16,6 +19,7 @@ async def application(scope, receive, send):
     elif scope["type"] == "websocket":
         await websocket(receive, send)
     else:
+        calls[scope["path"]] += 1
         await PAGES[scope["path"]](receive, send)
 
 
@@ -97,6 +101,10 @@ async def slow(receive, send):
     await finish(send, b"at last")
 
 
+async def wait(receive, send):
+    await receive_disconnect(receive)
+
+
 async def websocket(receive, send):
     """Echoes; the text ``close`` ends with a code."""
     assert (await receive())["type"] == "websocket.connect"
@@ -121,4 +129,5 @@ PAGES = {
     "/large": large,
     "/endless": endless,
     "/slow": slow,
+    "/wait": wait,
 }

@@ -47,6 +47,21 @@ def free_port() -> int:
         return sock.getsockname()[1]
 
 
+async def until_it_accepts(port: int) -> None:
+    """Some servers say that they listen before they do."""
+    deadline = asyncio.get_running_loop().time() + SECONDS
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.02)
+        else:
+            writer.close()
+            await writer.wait_closed()
+            return
+
+
 async def in_parallel(workers: int, *, work: Any) -> list[Any]:
     """Runs ``work(number)`` that often at once; the first failure is raised."""
     return await asyncio.gather(*(work(number) for number in range(workers)))

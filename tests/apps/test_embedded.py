@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from . import visitors
-from .support import free_port, process
+from .support import free_port, process, until_it_accepts
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ async def test_requests_and_websockets(loop, kind, server, ready):
     port = free_port()
     async with process(["tests.apps.embedded", server, kind, str(port)], kind) as running:
         await running.printed(ready)
+        await until_it_accepts(port)
         await visitors.visit(f"http://127.0.0.1:{port}", kind)
         await running.printed("the client of /endless left")
         await visitors.talk(f"ws://127.0.0.1:{port}")

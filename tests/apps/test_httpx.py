@@ -115,13 +115,17 @@ async def test_a_client_that_leaves_midway(loop, certificate):
             assert (await http.post("/echo", content=b"still there?")).content == b"still there?"
 
 
-async def test_timeouts_and_cancellations(loop, certificate, http2):
+async def test_timeouts_and_cancellations(loop, certificate):
+    # HTTP/1.1 alone: a request that is given up takes its connection with it, and the server sees.
     async with serving(certificate) as address:
-        async with client(address, certificate, http2) as http:
+        async with client(address, certificate, http2=False) as http:
+            assert (await http.post("/echo", content=b"connected")).content == b"connected"
             with pytest.raises(httpx.ReadTimeout):
-                await http.get("/slow", timeout=httpx.Timeout(60, read=0.05))
-            tasks = [asyncio.create_task(http.get("/slow")) for _ in range(5)]
-            await asyncio.sleep(0.05)
+                await http.get("/wait", timeout=httpx.Timeout(60, read=0.05))
+            before = site.calls["/wait"]
+            tasks = [asyncio.create_task(http.get("/wait")) for _ in range(20)]
+            while site.calls["/wait"] < before + len(tasks):
+                await asyncio.sleep(0)
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
