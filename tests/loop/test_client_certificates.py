@@ -9,7 +9,18 @@ import pytest
 
 from .certificates import Authority
 from .support import Recorder, spin
-from .tls import VERSIONS, client_context, close, connect_to_blocking, only, server_context, serving
+from .tls import (
+    VERSIONS,
+    client_context,
+    close,
+    connect_to_blocking,
+    forgetful,
+    only,
+    server_context,
+    serving,
+)
+
+pytestmark = forgetful
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from .support import SECONDS, Recorder, listener, shut
+from .support import SECONDS, Recorder, listener, shut, spin
 
 # --------------------------------------------------------------------- names
 
@@ -120,6 +120,7 @@ async def test_a_cancelled_call_never_starts_if_it_has_not_yet(loop):
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
             await second
+        await spin()  # the executor is told in the next turn
         hold.set()
         assert await first
     assert started == []
@@ -130,8 +131,9 @@ async def test_a_default_executor_of_our_own(loop):
         loop.set_default_executor(pool)
         name = await loop.run_in_executor(None, lambda: threading.current_thread().name)
         assert name.startswith("mine")
-        with pytest.raises(TypeError):
-            loop.set_default_executor("no executor")
+        if sys.version_info >= (3, 11):  # before it was only deprecated
+            with pytest.raises(TypeError):
+                loop.set_default_executor("no executor")
 
 
 def test_shutdown_waits_for_what_runs(new_loop):

@@ -9,14 +9,11 @@ import sys
 import pytest
 
 from .support import SECONDS, Recorder, connect, connect_unix, listener, receive_exactly, shut
-from .tls import close, echo, serving
+from .tls import close, echo, end_properly, forgetful, serving
 
 tls_over_tls = pytest.mark.skipif(sys.version_info < (3, 11), reason="TLS over TLS is new in 3.11")
 
-# SSLProtocol of 3.10 forgets that its transport was closed.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:unclosed transport <asyncio.sslproto:ResourceWarning"
-)
+pytestmark = forgetful
 
 
 async def end(transport, recorder):
@@ -82,7 +79,7 @@ async def test_with_a_plain_peer(loop, contexts, server_side, make):
         options = {"server_hostname": "localhost"} if server_side else {"server_side": True}
         with contexts[server_side].wrap_socket(peer.sock, **options) as sock:
             sock.sendall(receive_exactly(sock, 200_000)[::-1])
-            sock.unwrap().close()
+            end_properly(sock)
 
     talking = asyncio.ensure_future(asyncio.to_thread(talk))
     options = {"server_side": True} if server_side else {"server_hostname": "localhost"}
