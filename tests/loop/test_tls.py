@@ -311,7 +311,7 @@ async def test_the_peer_ends_properly(loop, contexts):
     await asyncio.to_thread(end_properly, peer.sock)
     assert await recorder.got(10) == b"last words"
     assert await recorder.lost() is None
-    assert "eof_received" in recorder.calls
+    assert "eof_received" in recorder.calls or sys.version_info < (3, 11)
 
 
 async def test_an_end_by_us_is_told_to_the_peer(loop, contexts):
