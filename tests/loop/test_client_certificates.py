@@ -47,6 +47,11 @@ async def test_a_certificate_that_is_right(loop, authority, demanding, version):
         await close(writer)
 
 
+def only_refusals(caught):
+    """In debug mode the server tells of each handshake that failed, else of none."""
+    assert all(isinstance(told["exception"], ssl.SSLError) for told in caught.take())
+
+
 async def fails_at_client(address, client):
     """In TLS 1.3 a client is done before the server looks: it hears of it when it reads."""
     with pytest.raises((ssl.SSLError, ConnectionError)) as failure:
@@ -73,19 +78,23 @@ async def test_no_certificate(loop, authority, demanding, caplog, caught, versio
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_certificate_of_somebody_unknown(loop, authority, demanding, tmp_path, version):
+async def test_a_certificate_of_somebody_unknown(
+    loop, authority, demanding, caught, tmp_path, version
+):
     only(demanding, version)
     stranger = Authority(tmp_path, "stranger").issue("mallory")
     async with serving(greet, demanding) as address:
         await fails_at_client(address, client_context(authority, stranger))
         await spin(5)
+    only_refusals(caught)
 
 
-async def test_a_certificate_that_has_expired(loop, authority, demanding):
+async def test_a_certificate_that_has_expired(loop, authority, demanding, caught):
     client = client_context(authority, authority.issue("alice", days=-2))
     async with serving(greet, demanding) as address:
         await fails_at_client(address, client)
         await spin(5)
+    only_refusals(caught)
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -108,7 +117,7 @@ async def test_we_are_the_client_that_is_asked(loop, authority, demanding):
     peer.close()
 
 
-async def test_good_clients_are_served_beside_refused_ones(loop, authority, demanding):
+async def test_good_clients_are_served_beside_refused_ones(loop, authority, demanding, caught):
     good, bad = client_context(authority, authority.issue("alice")), client_context(authority)
     async with serving(greet, demanding) as address:
 
@@ -122,3 +131,4 @@ async def test_good_clients_are_served_beside_refused_ones(loop, authority, dema
 
         await asyncio.gather(*(client(number) for number in range(12)))
         await spin(5)
+    only_refusals(caught)
