@@ -12,6 +12,7 @@ import pytest
 
 from tests.rio.bare import Bare, reset
 from tests.rio.isolated import isolated
+from tests.rio.marks import with_posix_signals
 from zerio_asyncio.rio import by_name
 from zerio_asyncio.rio._rio import lib
 
@@ -109,6 +110,7 @@ def test_sends_after_our_own_shutdown_fail(bare):
     assert status in GONE | {lib.RIO_ESHUTDOWN}
 
 
+@with_posix_signals
 @pytest.mark.parametrize("gathered", [False, True])
 def test_writing_to_a_vanished_peer_raises_no_signal(provider, gathered):
     """A broken pipe is a status. Python ignores SIGPIPE, programs that embed it may not."""

@@ -8,10 +8,14 @@ import pytest
 
 from tests.rio.bare import NULL, Bare
 from tests.rio.isolated import isolated
+from tests.rio.marks import with_fork
 from zerio_asyncio.rio import CompletionPort, CompletionQueue, RioError, by_name
 from zerio_asyncio.rio._rio import ffi, lib
 
 DOWN = lib.RIO_ENETDOWN
+
+
+pytestmark = with_fork
 
 
 def in_child(function):

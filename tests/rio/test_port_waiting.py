@@ -1,14 +1,14 @@
 """The port's wait: posts, timeouts, bounds, signals, threads (rules 10 and 11)."""
 
-import os
 import signal
 import threading
 import time
 
 import pytest
 
-from tests.rio.bare import NULL, SECONDS
+from tests.rio.bare import NULL, SECONDS, descriptors_in_use
 from tests.rio.isolated import isolated
+from tests.rio.marks import with_posix_signals
 from zerio_asyncio.rio import CompletionPort, Kind
 from zerio_asyncio.rio._rio import ffi, lib
 
@@ -101,6 +101,7 @@ def test_one_post_at_a_time_wakes_each_wait(bare):
     assert done.is_set()
 
 
+@with_posix_signals
 def test_a_signal_ends_the_sleep_with_nothing(bare):
     received = []
     old = signal.signal(signal.SIGUSR1, lambda *_: received.append(1))
@@ -171,10 +172,10 @@ def test_unknown_options_are_refused(bare):
 
 
 def test_ports_come_and_go(bare):
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors_in_use()
     for _ in range(100):
         bare.table.close(bare.new_port())
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors_in_use() == before
 
 
 class TestThreads:

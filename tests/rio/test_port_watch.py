@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.rio.bare import SECONDS, reset
+from tests.rio.marks import with_watched_pipes
 from zerio_asyncio.rio import Kind, Watch
 from zerio_asyncio.rio._rio import lib
 
@@ -127,6 +128,7 @@ def test_a_reset_counts_as_readable(bare):
     assert bare.until(lib.RIO_PORT_READY)[3] & READ
 
 
+@with_watched_pipes
 def test_the_reading_end_of_a_pipe_sees_the_end(bare):
     reading, writing = os.pipe()
     try:
@@ -139,6 +141,7 @@ def test_the_reading_end_of_a_pipe_sees_the_end(bare):
         os.close(reading)
 
 
+@with_watched_pipes
 def test_the_writing_end_of_a_pipe_sees_its_reader_go(bare):
     reading, writing = os.pipe()
     try:

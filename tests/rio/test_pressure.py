@@ -1,7 +1,6 @@
 """More than fits: shallow submission queues, many sockets, no descriptors, missing system calls."""
 
 import os
-import resource
 import socket
 import time
 
@@ -9,6 +8,7 @@ import pytest
 
 from tests.rio.bare import NULL, SECONDS, Bare
 from tests.rio.isolated import isolated
+from tests.rio.marks import with_descriptor_limit
 from tests.rio.seccomp import forbid
 from zerio_asyncio.rio import by_name
 from zerio_asyncio.rio._rio import ffi, lib
@@ -177,6 +177,7 @@ def test_pending_knows_what_wait_would_find(bare):
     assert bare.table.pending(bare.port) == 0
 
 
+@with_descriptor_limit
 def test_without_descriptors_a_port_is_refused_and_leaves_nothing(provider):
     isolated(no_descriptors, provider.name)
 
@@ -184,6 +185,8 @@ def test_without_descriptors_a_port_is_refused_and_leaves_nothing(provider):
 def no_descriptors(name):
     provider = by_name(name)
     bare = Bare(provider)
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for spare in range(4):  # refused at each of the descriptors that a port needs
         highest = max(int(number) for number in os.listdir("/proc/self/fd"))
@@ -297,6 +300,7 @@ def test_many_listeners_and_connects_with_a_shallow_queue(shallow):
         assert shallow.table.accept_stop(shallow.port, listener.fileno()) == 0
 
 
+@with_descriptor_limit
 @pytest.mark.parametrize("locked", [8 << 20, 64 << 10, 0])
 def test_what_the_probe_says_holds_under_a_limit_of_locked_memory(provider, locked):
     """Common limits are 8 MiB and 64 KiB; root knows none, so the test is somebody else."""
@@ -305,6 +309,8 @@ def test_what_the_probe_says_holds_under_a_limit_of_locked_memory(provider, lock
 
 def locked_memory(name, locked):
     provider = by_name(name)
+    import resource
+
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (locked, locked))
     if os.getuid() == 0:
         # Locked memory is counted by user: one that no other run of this suite is.

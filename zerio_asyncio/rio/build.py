@@ -22,6 +22,7 @@ SOURCES = {
         "handles.c",
         "emulation.c",
         "queues.c",
+        "inbox.c",
         "linux.c",
         "datagrams.c",
         "errands.c",
@@ -31,7 +32,20 @@ SOURCES = {
         "uring.c",
         "registry.c",
     ],
+    "win32": [
+        "handles.c",
+        "emulation.c",
+        "queues.c",
+        "inbox.c",
+        "iocp.c",
+        "connections.c",
+        "afd.c",
+        "overlapped.c",
+        "registry.c",
+    ],
 }
+
+LIBRARIES = {"win32": ["ws2_32", "ntdll"]}
 
 SANITIZE = os.environ.get("ZERIO_SANITIZE") == "1"
 
@@ -101,6 +115,7 @@ def _builder() -> FFI:
         sources=[f"{HERE}/{name}" for name in SOURCES[sys.platform]],
         depends=sorted(str(name) for name in Path(HERE).glob("*.h")),
         include_dirs=[HERE],
+        libraries=LIBRARIES.get(sys.platform, []),
         extra_compile_args=_flags(),
         extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
     )

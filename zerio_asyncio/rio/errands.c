@@ -191,7 +191,7 @@ static void uring__accepted(uring_port *port, uring_errand *errand, int32_t resu
         return;
     }
     event = rio_accept_event(result, -result, errand->key);
-    if (!rio_inbox_put(&port->base.inbox, &event, errand->descriptor) && result >= 0)
+    if (!rio_inbox_put(&port->base.inbox, &event, (rio_socket)errand->descriptor) && result >= 0)
         close(result); /* no memory even for that: the client sees its connection end */
     if (result < 0) {
         port->errands[errand->descriptor] = NULL;
@@ -212,7 +212,7 @@ static void uring__connected(uring_port *port, uring_errand *errand, int32_t res
         error = errno;
     port->base.core.counts.system_calls++;
     rio_port_event event = rio_connect_event((rio_socket)errand->descriptor, error, errand->key);
-    (void)rio_inbox_put(&port->base.inbox, &event, errand->descriptor);
+    (void)rio_inbox_put(&port->base.inbox, &event, (rio_socket)errand->descriptor);
     port->errands[errand->descriptor] = NULL;
     errand->stopped = 1;
 }
@@ -267,7 +267,7 @@ int32_t uring_accept_stop(rio_port *handle, rio_socket listener)
     if (errand != NULL)
         uring__errand_stop(port, errand);
     if (listener <= INT_MAX)
-        rio_inbox_withdraw(&port->base.inbox, (int)listener, RIO_PORT_ACCEPT);
+        rio_inbox_withdraw(&port->base.inbox, listener, RIO_PORT_ACCEPT);
     return 0;
 }
 
@@ -286,7 +286,7 @@ int32_t uring_connect(rio_port *handle, rio_socket socket, const void *address, 
     if (result != 0 && (errno == EINPROGRESS || errno == EINTR))
         return uring__errand_add(port, (int)socket, URING_CONNECT, key);
     rio_port_event event = rio_connect_event(socket, result == 0 ? 0 : errno, key);
-    return rio_inbox_put(&port->base.inbox, &event, (int)socket) ? 0 : RIO_ENOBUFS;
+    return rio_inbox_put(&port->base.inbox, &event, socket) ? 0 : RIO_ENOBUFS;
 }
 
 int32_t uring_connect_stop(rio_port *handle, rio_socket socket)
@@ -299,7 +299,7 @@ int32_t uring_connect_stop(rio_port *handle, rio_socket socket)
     if (errand != NULL)
         uring__errand_stop(port, errand);
     if (socket <= INT_MAX)
-        rio_inbox_withdraw(&port->base.inbox, (int)socket, RIO_PORT_CONNECT);
+        rio_inbox_withdraw(&port->base.inbox, socket, RIO_PORT_CONNECT);
     return 0;
 }
 

@@ -45,7 +45,6 @@
 #endif
 
 #define INTERESTS_MIN 64 /* descriptors; the table doubles when a higher number comes */
-#define INBOX_MIN 16     /* events */
 
 /* ---------------------------------------------------------------------------- the fork mark */
 
@@ -265,57 +264,6 @@ uint32_t rio_watch_event(const rio_interests *set, uint64_t tag, uint32_t epoll_
     return mask != 0;
 }
 
-/* ------------------------------------------------------------------------- events that wait */
-
-int rio_inbox_put(rio_inbox *inbox, const rio_port_event *event, int descriptor)
-{
-    if (inbox->tail - inbox->head == inbox->length) {
-        uint32_t length = inbox->length ? 2 * inbox->length : INBOX_MIN;
-        rio_letter *letters = malloc(length * sizeof *letters);
-        if (letters == NULL)
-            return 0;
-        uint32_t count = 0;
-        for (; inbox->head != inbox->tail; inbox->head++)
-            letters[count++] = inbox->letters[inbox->head & (inbox->length - 1)];
-        free(inbox->letters);
-        *inbox = (rio_inbox){ letters, length, 0, count };
-    }
-    inbox->letters[inbox->tail++ & (inbox->length - 1)] = (rio_letter){ *event, descriptor };
-    return 1;
-}
-
-uint32_t rio_inbox_take(rio_inbox *inbox, rio_port_event *events, uint32_t size)
-{
-    uint32_t count = 0;
-    while (count < size && inbox->head != inbox->tail)
-        events[count++] = inbox->letters[inbox->head++ & (inbox->length - 1)].event;
-    return count;
-}
-
-void rio_inbox_withdraw(rio_inbox *inbox, int descriptor, uint32_t kind)
-{
-    uint32_t kept = inbox->head;
-    for (uint32_t i = inbox->head; i != inbox->tail; i++) {
-        rio_letter letter = inbox->letters[i & (inbox->length - 1)];
-        if (letter.descriptor != descriptor || letter.event.kind != kind)
-            inbox->letters[kept++ & (inbox->length - 1)] = letter;
-        else if (kind == RIO_PORT_ACCEPT && letter.event.status == 0)
-            close((int)letter.event.value);
-    }
-    inbox->tail = kept;
-}
-
-void rio_inbox_free(rio_inbox *inbox)
-{
-    for (uint32_t i = inbox->head; i != inbox->tail; i++) {
-        const rio_letter *letter = &inbox->letters[i & (inbox->length - 1)];
-        if (letter->event.kind == RIO_PORT_ACCEPT && letter->event.status == 0)
-            close((int)letter->event.value);
-    }
-    free(inbox->letters);
-    *inbox = (rio_inbox){ 0 };
-}
-
 /* --------------------------------------------------------------------------------- the port */
 
 rio_linux_port *rio_linux_port_of(const rio_port *handle, const rio_driver *driver, int32_t *code)
@@ -426,7 +374,27 @@ int32_t rio_linux_statistics(rio_port *handle, rio_port_statistics *statistics)
     return code;
 }
 
+/* Readiness is asked of what is here, completion only of what went through request queues. */
+int32_t rio_linux_join(rio_port *handle, rio_socket file)
+{
+    int32_t code = RIO_EOPNOTSUPP;
+    (void)rio_linux_port_of(handle, NULL, &code);
+    (void)file;
+    return code;
+}
+
+uintptr_t rio_linux_native(rio_port *handle)
+{
+    (void)handle;
+    return 0;
+}
+
 /* ------------------------------------------------------------------------------ the sockets */
+
+void rio_socket_close(rio_socket socket)
+{
+    close((int)socket);
+}
 
 static int rio__socket_option(rio_socket socket, int option, int *value)
 {

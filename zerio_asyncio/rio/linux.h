@@ -1,5 +1,5 @@
 /* linux.h: what the Linux providers share beside RIO's queues: the fork mark, the wake-up, the set
- * of watched descriptors, events that wait, and the cold questions about sockets (linux.c). */
+ * of watched descriptors, and the cold questions about sockets (linux.c). */
 #ifndef ZERIO_LINUX_H
 #define ZERIO_LINUX_H
 
@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include "emulation.h"
+#include "inbox.h"
 
 /* ---------------------------------------------------------------------------- the fork mark */
 
@@ -110,25 +111,6 @@ static inline int rio_watch_valid(uint32_t mask)
 uint32_t rio_watch_event(const rio_interests *, uint64_t tag, uint32_t epoll_events,
                          rio_port_event *, uint32_t room);
 
-/* ------------------------------------------------------------------------- events that wait */
-
-typedef struct rio_letter {
-    rio_port_event event;
-    int descriptor;
-} rio_letter;
-
-typedef struct rio_inbox {
-    rio_letter *letters;
-    uint32_t length; /* a power of two, or 0 */
-    uint32_t head, tail;
-} rio_inbox;
-
-int rio_inbox_put(rio_inbox *, const rio_port_event *, int descriptor);
-uint32_t rio_inbox_take(rio_inbox *, rio_port_event *, uint32_t size);
-/* Withdraws what waits for this descriptor; connections that were accepted are closed. */
-void rio_inbox_withdraw(rio_inbox *, int descriptor, uint32_t kind);
-void rio_inbox_free(rio_inbox *);
-
 /* --------------------------------------------------------------------------------- the port */
 
 /* What the ports of both Linux providers have. First member of theirs. */
@@ -162,6 +144,8 @@ int32_t rio_linux_pending(rio_port *);
 int32_t rio_linux_post(rio_port *, uint64_t key);
 int32_t rio_linux_retire(rio_port *, rio_socket);
 int32_t rio_linux_statistics(rio_port *, rio_port_statistics *);
+int32_t rio_linux_join(rio_port *, rio_socket);
+uintptr_t rio_linux_native(rio_port *);
 
 /* ------------------------------------------------------------------------------ the sockets */
 

@@ -222,7 +222,7 @@ int32_t epoll_connect(rio_port *handle, rio_socket socket, const void *address,
     if (result != 0 && (errno == EINPROGRESS || errno == EINTR))
         return epoll__put(port, descriptor, RIO_FOR_CONNECT, RIO_WATCH_WRITE, key);
     rio_port_event event = rio_connect_event(socket, result == 0 ? 0 : errno, key);
-    return rio_inbox_put(&port->base.inbox, &event, descriptor) ? 0 : RIO_ENOBUFS;
+    return rio_inbox_put(&port->base.inbox, &event, (rio_socket)descriptor) ? 0 : RIO_ENOBUFS;
 }
 
 int32_t epoll_connect_stop(rio_port *handle, rio_socket socket)
@@ -234,7 +234,7 @@ int32_t epoll_connect_stop(rio_port *handle, rio_socket socket)
         return code;
     if (socket <= INT_MAX) {
         epoll__drop(port, (int)socket, RIO_FOR_CONNECT);
-        rio_inbox_withdraw(&port->base.inbox, (int)socket, RIO_PORT_CONNECT);
+        rio_inbox_withdraw(&port->base.inbox, socket, RIO_PORT_CONNECT);
     }
     return 0;
 }
