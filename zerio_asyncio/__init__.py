@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.core.protocols import RegisteredProtocol
+from zerio_asyncio.loop import RioEventLoop
 from zerio_asyncio.loop import policy as _policy
 from zerio_asyncio.loop.base import RioStatistics
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.policy import install, new_event_loop, run
-from zerio_asyncio.loop.posix import RioEventLoop
 
 if TYPE_CHECKING:
     from asyncio import DefaultEventLoopPolicy as EventLoopPolicy

@@ -40,7 +40,7 @@ from zerio_asyncio.core.memory cimport DATAGRAM_SLAB, DATAGRAM_SLICE
 from zerio_asyncio.core.rio cimport (
     RIO_CAP_BATCH, RIO_CAP_NOW, RIO_CAP_PENDING,
     RIO_CORRUPT_CQ, RIO_INVALID_CQ, RIO_IOCP_COMPLETION, RIO_MAX_CQ_SIZE,
-    RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_READY)
+    RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_PACKET, RIO_PORT_READY)
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
@@ -599,6 +599,9 @@ cdef class Engine(TimerOwner):
                     ready.append((event.key, mask))
             elif event.kind == RIO_PORT_ACCEPT:
                 self._port_accepted(event.key, event.status, event.value)
+            elif event.kind == RIO_PORT_PACKET:
+                self._port_packet(event.status, event.value, event.key,
+                                  <uintptr_t>event.overlapped)
         if ready is not None:
             self._port_ready(ready)
         return 0

@@ -86,6 +86,7 @@ cdef extern from "rio.h" nogil:
     int RIO_PORT_READY
     int RIO_PORT_ACCEPT
     int RIO_PORT_CONNECT
+    int RIO_PORT_PACKET
     uint32_t RIO_WATCH_READ
     uint32_t RIO_WATCH_WRITE
     uint32_t RIO_WATCH_ONCE

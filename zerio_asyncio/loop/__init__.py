@@ -1,1 +1,10 @@
-"""The event loops: the standard library's, with our engine, port and transports."""
+"""The event loop: the standard library's of the platform, on our engine and transports."""
+
+import sys
+
+if sys.platform == "win32":
+    from zerio_asyncio.loop.windows import RioEventLoop
+else:
+    from zerio_asyncio.loop.posix import RioEventLoop
+
+__all__ = ["RioEventLoop"]

@@ -8,7 +8,7 @@ import warnings
 from asyncio import coroutines, events, runners
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zerio_asyncio.loop.posix import RioEventLoop
+from zerio_asyncio.loop import RioEventLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

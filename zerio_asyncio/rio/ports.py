@@ -50,6 +50,9 @@ class Kind(enum.IntEnum):
     """A connection: ``value`` is its descriptor (see `Event.take_socket`)."""
     CONNECT = lib.RIO_PORT_CONNECT
     """A connect ended, ``error`` tells how."""
+    PACKET = lib.RIO_PORT_PACKET
+    """An operation of the caller's own ended (`CompletionPort.join`): ``overlapped`` is its
+    address, ``status`` its NTSTATUS, ``value`` the bytes."""
 
 
 class Watch(enum.IntFlag):
@@ -99,7 +102,7 @@ class Event(NamedTuple):
     """One thing that happened.
 
     ``status`` is 0 or a Winsock code, ``key`` what the asker gave, ``value`` as `Kind` says,
-    ``queue`` the completion queue of a NOTIFY.
+    ``queue`` the completion queue of a NOTIFY, ``overlapped`` an address of a PACKET.
     """
 
     kind: Kind
@@ -107,6 +110,7 @@ class Event(NamedTuple):
     key: int
     value: int
     queue: CompletionQueue | None
+    overlapped: int = 0
 
     @property
     def error(self) -> RioError | None:
@@ -234,7 +238,8 @@ class CompletionPort:
         queue = None
         if kind is Kind.NOTIFY:
             queue = self._queues.get(int(ffi.cast("uintptr_t", event.overlapped)))
-        return Event(kind, event.status, event.key, event.value, queue)
+        overlapped = int(ffi.cast("uintptr_t", event.overlapped)) if kind is Kind.PACKET else 0
+        return Event(kind, event.status, event.key, event.value, queue, overlapped)
 
     def pending(self) -> bool:
         """Whether ``wait(0)`` would do anything. False does not promise that nothing came."""
@@ -282,6 +287,18 @@ class CompletionPort:
         Every outstanding request completes, aborted or as it really ended; dequeue the results.
         """
         check(self._table.retire(self._open(), descriptor(sock)), "retire")
+
+    def join(self, file: int | HasFileno) -> None:
+        """Have packets of one's own overlapped operations on ``file`` come here, as PACKET events.
+
+        For the file's life; again is harmless. Windows only: OSError with EOPNOTSUPP elsewhere.
+        """
+        check(self._table.join(self._open(), descriptor(file)), "join")
+
+    @property
+    def native(self) -> int:
+        """The handle of the I/O completion port; 0 where there is none."""
+        return int(self._table.native(self._open()))
 
     def park(self) -> None:
         """Take everything back from the kernel: this thread may end, another may go on."""

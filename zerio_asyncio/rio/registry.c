@@ -105,6 +105,13 @@ int32_t rio_last_error(void)
     return rio__refusal;
 }
 
+#ifdef _WIN32
+extern const rio_provider rio_provider_overlapped;
+
+static const rio_provider *const rio__providers[] = {
+    &rio_provider_overlapped,
+};
+#else
 extern const rio_provider rio_provider_uring;
 extern const rio_provider rio_provider_epoll;
 
@@ -112,6 +119,7 @@ static const rio_provider *const rio__providers[] = {
     &rio_provider_uring,
     &rio_provider_epoll,
 };
+#endif
 
 const rio_provider *const *rio_providers(uint32_t *count)
 {

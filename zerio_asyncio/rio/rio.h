@@ -196,7 +196,9 @@ enum rio_port_event_kind {
     RIO_PORT_READY = 3,  /* watch(): value is the mask of what is ready */
     RIO_PORT_ACCEPT = 4, /* accept(): value is the new descriptor, non-blocking and close-on-exec;
                             with a status, value is RIO_INVALID_SOCKET and accepting has stopped */
-    RIO_PORT_CONNECT = 5 /* connect(): status tells how it ended */
+    RIO_PORT_CONNECT = 5, /* connect(): status tells how it ended */
+    RIO_PORT_PACKET = 6 /* an operation of the caller's own on what has joined: key 0, overlapped
+                           its OVERLAPPED, status its NTSTATUS, value the bytes (Windows) */
 };
 
 #define RIO_WATCH_READ 1u
@@ -284,6 +286,14 @@ typedef struct rio_port_table {
     int32_t (*park)(rio_port *);
 
     int32_t (*statistics)(rio_port *, rio_port_statistics *);
+
+    /* Packets of the caller's own overlapped operations on this handle come to this port from now
+     * on (a file has one port for its life; to join again is harmless). Windows only; elsewhere
+     * WSAEOPNOTSUPP. */
+    int32_t (*join)(rio_port *, rio_socket file);
+
+    /* The I/O completion port itself, that packets may be posted to; 0 where there is none. */
+    uintptr_t (*native)(rio_port *);
 } rio_port_table;
 
 /* ----------------------------------------------------------------------------- the provider */

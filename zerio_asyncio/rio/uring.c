@@ -654,6 +654,8 @@ const rio_provider rio_provider_uring = {
         .retire = rio_linux_retire,
         .park = uring__park,
         .statistics = rio_linux_statistics,
+        .join = rio_linux_join,
+        .native = rio_linux_native,
     },
     .send_memory = rio_emulation_send_memory,
     .receive_memory = rio_emulation_receive_memory,

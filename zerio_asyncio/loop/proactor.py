@@ -1,0 +1,96 @@
+"""The standard library's proactor on our port instead of a completion port of its own.
+
+It starts overlapped operations (pipes, processes, ``sock_*``, files) and keeps each by the address
+of its OVERLAPPED. Their packets come to our port, which hands on what is not its own.
+
+Private parts of ``IocpProactor`` that this rests on, checked against CPython 3.13: _iocp, _cache,
+_results, _registered, _unregistered, _stopped_serving, _register_with_iocp, _poll.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import weakref
+from typing import Any
+
+assert sys.platform == "win32"  # a type checker of another platform reads no further
+
+from asyncio import IocpProactor
+
+from zerio_asyncio.rio.ports import CompletionPort, Kind
+
+PATIENCE = 5.0
+"""Seconds that closing waits for operations it has cancelled; the system ends them at once."""
+
+
+class PortProactor(IocpProactor):
+    """Starts operations; their ends are told by ``packet``."""
+
+    def __init__(self, port: CompletionPort) -> None:
+        self._loop: Any = None
+        self._port = port
+        self._results: list[Any] = []
+        self._iocp: int | None = port.native
+        self._cache: dict[int, tuple[Any, Any, Any, Any]] = {}
+        self._registered: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._unregistered: list[Any] = []
+        self._stopped_serving: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def _register_with_iocp(self, obj: Any) -> None:
+        if obj not in self._registered:
+            self._registered.add(obj)
+            self._port.join(obj)
+
+    def packet(self, status: int, count: int, key: int, address: int) -> None:  # noqa: ARG002
+        """One operation has ended; whoever waits for it gets its value or its error."""
+        future, overlapped, obj, finish = self._cache.pop(address, (None, None, None, None))
+        if future is not None:
+            if obj in self._stopped_serving:
+                future.cancel()
+            elif not future.done():
+                try:
+                    value = finish(count, key, overlapped)
+                except OSError as error:
+                    future.set_exception(error)
+                else:
+                    future.set_result(value)
+        for forgotten in self._unregistered:
+            self._cache.pop(forgotten.address, None)
+        self._unregistered.clear()
+
+    def _poll(self, timeout: float | None = None) -> None:
+        """Wait by ourselves: only when the loop does not run any more."""
+        for event in self._port.wait(timeout):
+            if event.kind is Kind.PACKET:
+                self.packet(event.status, event.value, event.key, event.overlapped)
+
+    def close(self) -> None:
+        """Cancel every operation and wait for their packets; the port is the loop's to close."""
+        if self._iocp is None:
+            return
+        for future, overlapped, _, _ in list(self._cache.values()):
+            if future.cancelled():
+                continue  # its cancellation is under way
+            if overlapped is None or not hasattr(future, "_ov"):
+                future.cancel()
+                continue
+            try:
+                future.cancel()
+            except OSError as error:
+                if self._loop is not None:
+                    self._loop.call_exception_handler(
+                        {
+                            "message": "Cancelling a future failed",
+                            "exception": error,
+                            "future": future,
+                        }
+                    )
+        deadline = time.monotonic() + PATIENCE
+        while self._cache and time.monotonic() < deadline:
+            self._poll(0.1)
+        self._results = []
+        self._iocp = None
+
+    def __del__(self) -> None:
+        """Nothing: the loop closes what is here."""

@@ -1,0 +1,119 @@
+/* iocp.h: what the files of the Windows providers know of each other: iocp.c (the port),
+ * overlapped.c (bytes over WSARecv and WSASend), afd.c (readiness), connections.c. */
+#ifndef ZERIO_IOCP_H
+#define ZERIO_IOCP_H
+
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#include <winsock2.h>
+#include <ws2tcpip.h>
+#include <mswsock.h>
+#include <windows.h>
+
+#include <stdatomic.h>
+
+#include "emulation.h"
+#include "inbox.h"
+
+typedef struct iocp_port iocp_port;
+typedef struct iocp_operation iocp_operation;
+
+/* One overlapped operation. Its memory belongs to the system until `done` was called, which happens
+ * exactly once for each that began, in the port's thread; `code` is 0 or a Winsock code. */
+struct iocp_operation {
+    OVERLAPPED overlapped; /* first: packets carry its address */
+    void (*done)(iocp_port *, iocp_operation *, int32_t code, uint32_t bytes);
+    HANDLE file; /* the socket, or AFD */
+};
+
+/* What tells our operations from the caller's own on the same port: they name this offset in their
+ * file, which sockets ignore and no file has, for it is negative. */
+#define IOCP_OURS 0xf5a5f5a5u
+
+typedef struct iocp_accepts iocp_accepts;
+typedef struct iocp_connect iocp_connect;
+typedef struct iocp_watch iocp_watch;
+
+#define IOCP_WATCH_BUCKETS 256
+
+struct iocp_port {
+    rio_core core; /* first: handles of ports lead to it */
+    HANDLE completions;
+    rio_port *handle; /* null: a private port */
+    rio_inbox inbox;
+    _Atomic(uint32_t) rung;     /* posted and not yet seen */
+    _Atomic(uint32_t) sleeping; /* the port's thread is in the kernel, or about to be */
+    _Atomic(uint64_t) rung_key;
+    SOCKET *joined; /* sockets that were associated with the port, by number, open addressing */
+    uint32_t joined_length, joined_count;
+    iocp_accepts *accepts;
+    iocp_connect *connects;
+    iocp_watch *watches[IOCP_WATCH_BUCKETS];
+    iocp_watch *to_arm;
+    HANDLE afd;
+};
+
+/* ------------------------------------------------------------------------------------ iocp.c */
+
+/* The port of a handle, if it is this driver's (null: any); else the code. */
+iocp_port *iocp_port_of(const rio_port *, const rio_driver *, int32_t *code);
+rio_core *iocp_open(const rio_driver *, const rio_port_options *);
+void iocp_shut(rio_core *);
+rio_port *iocp_create(rio_core *);
+
+/* The socket's operations report to this port from now on; a socket has one port for its life.
+ * 0 or a code. */
+int32_t iocp_join(iocp_port *, SOCKET);
+
+/* To be called when the system has accepted an operation: one packet will come. */
+static inline void iocp_began(iocp_port *port)
+{
+    port->core.counts.in_kernel++;
+    port->core.counts.submissions++;
+}
+/* Cleared and addressed, ready to be handed over. */
+static inline OVERLAPPED *iocp_fresh(iocp_operation *operation, HANDLE file)
+{
+    memset(&operation->overlapped, 0, sizeof operation->overlapped);
+    operation->overlapped.Offset = IOCP_OURS;
+    operation->overlapped.OffsetHigh = IOCP_OURS;
+    operation->file = file;
+    return &operation->overlapped;
+}
+void iocp_cancel(iocp_operation *);
+
+/* Handles the packets that are there, after a sleep of so many ms at most; how many. */
+uint32_t iocp_turn(iocp_port *, DWORD ms);
+/* What the port table has for every driver. */
+int32_t iocp_wait(iocp_port *, rio_port_event *, uint32_t size, int64_t timeout_ns);
+int32_t iocp_pending(rio_port *);
+int32_t iocp_post(rio_port *, uint64_t key);
+int32_t iocp_retire(rio_port *, rio_socket);
+int32_t iocp_park(rio_port *);
+int32_t iocp_statistics(rio_port *, rio_port_statistics *);
+int32_t iocp_join_foreign(rio_port *, rio_socket file);
+uintptr_t iocp_native(rio_port *);
+
+/* The Winsock code of a Win32 error that an operation on a socket may end with. */
+int32_t iocp_code(DWORD error);
+/* 0 and whether it carries bytes or datagrams, and its family; WSAENOTSOCK, WSAEOPNOTSUPP. */
+int32_t iocp_socket_kind(rio_socket, uint8_t *stream, int *family);
+
+/* ----------------------------------------------------------------------------- connections.c */
+
+int32_t iocp_accept(rio_port *, rio_socket, uint64_t key);
+int32_t iocp_accept_stop(rio_port *, rio_socket);
+int32_t iocp_connect_start(rio_port *, rio_socket, const void *, uint32_t length, uint64_t key);
+int32_t iocp_connect_stop(rio_port *, rio_socket);
+/* Asks for the end of everything; what is left ends by its packets. */
+void iocp_connections_end(iocp_port *);
+
+/* ------------------------------------------------------------------------------------- afd.c */
+
+int32_t iocp_watch_change(rio_port *, rio_socket, uint32_t mask, uint64_t key);
+/* Hands over the polls of all watches that have none. */
+void iocp_watches_arm(iocp_port *);
+void iocp_watches_end(iocp_port *);
+
+#endif

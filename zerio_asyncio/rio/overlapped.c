@@ -1,0 +1,347 @@
+/* overlapped.c: the provider for any socket of Windows: RIO's queues over WSARecv and WSASend.
+ *
+ * Registered I/O needs sockets that were made for it (WSA_FLAG_REGISTERED_IO), and a transport that
+ * offers it. Users' own sockets, sockets of other processes and some layered transports are not
+ * that; for them the same table stands on overlapped operations, which every socket has.
+ *
+ * A request queue has at most one operation in each direction, because two overlapped receives may
+ * end in either order. A send takes all waiting requests of a stream, up to RIO_GATHER_MAX pieces.
+ * Requests that are made meanwhile wait in their lane and go when the operation ends.
+ *
+ * What can go wrong.
+ *   - Memory of a request belongs to the system until the packet is here. retire cancels and then
+ *     handles packets until the socket is free, for a moment; later packets find the queue by its
+ *     operation, which lives as long as a result is outstanding.
+ *   - A cancelled send may have been sent in part. Nobody sends on after a retire.
+ *   - Datagrams to where nobody listens make later receives of the same socket fail; asked to, the
+ *     system keeps that to itself (SIO_UDP_CONNRESET) on sockets that are not connected, as RIO
+ *     does.
+ *
+ * Links:
+ *   https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecv
+ *   https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsasend
+ *   https://learn.microsoft.com/windows/win32/api/winsock2/nf-winsock2-wsarecvfrom
+ */
+#include "iocp.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define RETIRE_TURNS 50 /* of 1 ms: then the results come with a later wait */
+
+/* The driver's part of a request queue. */
+typedef struct overlapped_side {
+    rio_rq *rq;
+    iocp_operation operations[2]; /* by enum rio_direction */
+    SOCKADDR_STORAGE address;     /* of the datagram that is being received */
+    INT address_length;
+    DWORD flags;
+} overlapped_side;
+
+extern const rio_driver overlapped_driver;
+
+static inline overlapped_side *overlapped__side(rio_rq *rq)
+{
+    return (overlapped_side *)rq->driver;
+}
+
+/* ------------------------------------------------------------------------------------ requests */
+
+/* Each returns 0 if a packet will come, else the code that the head request failed with. */
+
+static int32_t overlapped__receive(rio_rq *rq)
+{
+    overlapped_side *side = overlapped__side(rq);
+    rio_request *request = rio_lane_request(&rq->lanes[RIO_RECEIVES], 0);
+    iocp_operation *operation = &side->operations[RIO_RECEIVES];
+    uint32_t rest = request->length - request->done;
+    WSABUF piece = { rest < RIO_TRANSFER_MAX ? rest : RIO_TRANSFER_MAX,
+                     request->memory != NULL ? request->memory + request->done : NULL };
+    OVERLAPPED *overlapped = iocp_fresh(operation, (HANDLE)rq->socket);
+    int result;
+
+    side->flags = 0;
+    rq->core->counts.system_calls++;
+    if (rq->stream) {
+        result = WSARecv((SOCKET)rq->socket, &piece, 1, NULL, &side->flags, overlapped, NULL);
+    } else {
+        side->address_length = sizeof side->address;
+        result = WSARecvFrom((SOCKET)rq->socket, &piece, 1, NULL, &side->flags,
+                             (struct sockaddr *)&side->address, &side->address_length, overlapped,
+                             NULL);
+    }
+    if (result == 0 || WSAGetLastError() == WSA_IO_PENDING)
+        return 0;
+    return iocp_code((DWORD)WSAGetLastError());
+}
+
+static int32_t overlapped__send(rio_rq *rq)
+{
+    rio_lane *lane = &rq->lanes[RIO_SENDS];
+    OVERLAPPED *overlapped =
+        iocp_fresh(&overlapped__side(rq)->operations[RIO_SENDS], (HANDLE)rq->socket);
+    WSABUF pieces[RIO_GATHER_MAX];
+    uint32_t count = rq->stream ? rio_lane_waiting(lane) : 1, total = 0, used = 0;
+    int result;
+
+    for (; used < count && used < RIO_GATHER_MAX && total < RIO_TRANSFER_MAX; used++) {
+        rio_request *request = rio_lane_request(lane, used);
+        uint32_t rest = request->length - request->done;
+        if (rest > RIO_TRANSFER_MAX - total)
+            rest = RIO_TRANSFER_MAX - total;
+        pieces[used] = (WSABUF){ rest, request->memory != NULL ? request->memory + request->done
+                                                               : NULL };
+        total += rest;
+    }
+    rq->core->counts.system_calls++;
+    if (rq->stream) {
+        result = WSASend((SOCKET)rq->socket, pieces, used, NULL, 0, overlapped, NULL);
+    } else {
+        const struct sockaddr *remote = (struct sockaddr *)rio_lane_envelope(lane, 0)->remote;
+        int length = remote == NULL                 ? 0
+                     : remote->sa_family == AF_INET ? (int)sizeof(struct sockaddr_in)
+                                                    : (int)sizeof(struct sockaddr_in6);
+        result = WSASendTo((SOCKET)rq->socket, pieces, 1, NULL, 0, remote, length, overlapped,
+                           NULL);
+    }
+    if (result != 0 && WSAGetLastError() != WSA_IO_PENDING)
+        return iocp_code((DWORD)WSAGetLastError());
+    rq->core->counts.gathered += used - 1;
+    lane->flight = used;
+    return 0;
+}
+
+static void overlapped__start(rio_core *core, rio_rq *rq, enum rio_direction direction)
+{
+    rio_lane *lane = &rq->lanes[direction];
+
+    while (lane->flight == 0 && rio_lane_waiting(lane) != 0 && !rq->retired) {
+        int32_t code = direction == RIO_RECEIVES ? overlapped__receive(rq) : overlapped__send(rq);
+        if (code == 0) {
+            if (lane->flight == 0)
+                lane->flight = 1;
+            iocp_began((iocp_port *)core);
+            return;
+        }
+        rio_failed(rq, direction, code);
+    }
+}
+
+/* ------------------------------------------------------------------------------------- results */
+
+/* The direction is free again: its queue may end, or go on. */
+static void overlapped__next(rio_rq *rq, enum rio_direction direction)
+{
+    if (rq->retired == 2)
+        rio_rq_settle(rq);
+    else if (!rq->retired)
+        overlapped__start(rq->core, rq, direction);
+}
+
+static void overlapped__received(iocp_port *port, iocp_operation *operation, int32_t code,
+                                 uint32_t bytes)
+{
+    overlapped_side *side = CONTAINING_RECORD(operation, overlapped_side, operations[RIO_RECEIVES]);
+    rio_rq *rq = side->rq;
+    rio_lane *lane = &rq->lanes[RIO_RECEIVES];
+
+    (void)port;
+    lane->flight = 0;
+    if (!rq->stream && (code == 0 || code == RIO_EMSGSIZE)) {
+        rio_request *request = rio_lane_request(lane, 0);
+        rio_datagram_received(rq, bytes < request->length ? bytes : request->length, &side->address,
+                              (uint32_t)side->address_length, side->flags, code != 0);
+    } else if (code != 0) {
+        rio_failed(rq, RIO_RECEIVES, code);
+    } else if (rio_probes(rio_lane_request(lane, 0))) {
+        rio_complete(rq, RIO_RECEIVES, 0);
+    } else {
+        rio_received(rq, bytes);
+    }
+    overlapped__next(rq, RIO_RECEIVES);
+}
+
+static void overlapped__sent(iocp_port *port, iocp_operation *operation, int32_t code,
+                             uint32_t bytes)
+{
+    overlapped_side *side = CONTAINING_RECORD(operation, overlapped_side, operations[RIO_SENDS]);
+    rio_rq *rq = side->rq;
+
+    (void)port;
+    rq->lanes[RIO_SENDS].flight = 0;
+    if (code != 0)
+        rio_failed(rq, RIO_SENDS, code);
+    else if (rq->stream)
+        rio_sent(rq, bytes);
+    else
+        rio_datagram_sent(rq, bytes);
+    overlapped__next(rq, RIO_SENDS);
+}
+
+/* ---------------------------------------------------------------------------------- attachment */
+
+static int32_t overlapped__attach(rio_core *core, rio_rq *rq)
+{
+    overlapped_side *side = overlapped__side(rq);
+    int family;
+    int32_t code = iocp_socket_kind(rq->socket, &rq->stream, &family);
+
+    if (code == 0)
+        code = iocp_join((iocp_port *)core, (SOCKET)rq->socket);
+    if (code != 0)
+        return code;
+    side->rq = rq;
+    side->operations[RIO_RECEIVES].done = overlapped__received;
+    side->operations[RIO_SENDS].done = overlapped__sent;
+    SOCKADDR_STORAGE peer;
+    int length = sizeof peer;
+    if (!rq->stream && getpeername((SOCKET)rq->socket, (struct sockaddr *)&peer, &length) != 0) {
+        BOOL report = FALSE;
+        DWORD unused;
+        (void)WSAIoctl((SOCKET)rq->socket, SIO_UDP_CONNRESET, &report, sizeof report, NULL, 0,
+                       &unused, NULL, NULL);
+    }
+    return 0;
+}
+
+static void overlapped__detach(rio_core *core, rio_rq *rq)
+{
+    overlapped_side *side = overlapped__side(rq);
+
+    for (int i = 0; i < 2; i++)
+        if (rq->lanes[i].flight != 0)
+            iocp_cancel(&side->operations[i]);
+    for (int turn = 0; turn < RETIRE_TURNS; turn++) {
+        if (rq->lanes[RIO_RECEIVES].flight == 0 && rq->lanes[RIO_SENDS].flight == 0)
+            return;
+        (void)iocp_turn((iocp_port *)core, turn == 0 ? 0 : 1);
+    }
+}
+
+/* ---------------------------------------------------------------------------------- the tables */
+
+static int32_t overlapped__wait(rio_port *handle, rio_port_event *events, uint32_t size,
+                                int64_t timeout_ns)
+{
+    int32_t code = 0;
+    iocp_port *port = iocp_port_of(handle, &overlapped_driver, &code);
+    return port != NULL ? iocp_wait(port, events, size, timeout_ns) : -code;
+}
+
+static void overlapped__progress(rio_core *core)
+{
+    (void)iocp_turn((iocp_port *)core, 0);
+}
+
+static rio_core *overlapped__open(const rio_port_options *options)
+{
+    return iocp_open(&overlapped_driver, options);
+}
+
+static rio_port *overlapped__create(const rio_port_options *options)
+{
+    return iocp_create(overlapped__open(options));
+}
+
+static void overlapped__close(rio_port *handle)
+{
+    rio_core *core = rio_handle_object(handle, RIO_KIND_PORT);
+    if (core != NULL && core->driver == &overlapped_driver)
+        iocp_shut(core);
+}
+
+static int32_t overlapped__probe(char *reason, uint32_t size)
+{
+    rio_core *core = overlapped__open(NULL);
+    if (core != NULL) {
+        iocp_shut(core);
+        return 0;
+    }
+    if (reason != NULL && size != 0)
+        snprintf(reason, size, "No I/O completion port can be made (Winsock error %d).",
+                 (int)rio_last_error());
+    return rio_errno(rio_last_error());
+}
+
+static int64_t overlapped__not_now(RIO_RQ handle)
+{
+    return -(int64_t)(rio_handle_find(handle, RIO_KIND_RQ) != NULL ? RIO_EOPNOTSUPP : RIO_EINVAL);
+}
+
+static int64_t overlapped__send_now(RIO_RQ handle, const void *memory, uint32_t length)
+{
+    (void)memory, (void)length;
+    return overlapped__not_now(handle);
+}
+
+static int64_t overlapped__receive_now(RIO_RQ handle, void *memory, uint32_t length)
+{
+    (void)memory, (void)length;
+    return overlapped__not_now(handle);
+}
+
+static int64_t overlapped__send_datagrams_now(RIO_RQ handle, const rio_datagram *datagrams,
+                                              uint32_t count)
+{
+    (void)datagrams, (void)count;
+    return overlapped__not_now(handle);
+}
+
+/* Sockets here cannot be asked for one call that does not block. */
+static int64_t overlapped__socket_send(rio_socket socket, const void *memory, uint32_t length)
+{
+    (void)socket, (void)memory, (void)length;
+    return -(int64_t)RIO_EOPNOTSUPP;
+}
+
+static int64_t overlapped__socket_receive(rio_socket socket, void *memory, uint32_t length)
+{
+    (void)socket, (void)memory, (void)length;
+    return -(int64_t)RIO_EOPNOTSUPP;
+}
+
+RIO_EMULATION_CREATORS(overlapped_, &overlapped_driver)
+
+const rio_driver overlapped_driver = {
+    .rq_bytes = sizeof(overlapped_side),
+    .open = overlapped__open,
+    .shut = iocp_shut,
+    .attach = overlapped__attach,
+    .detach = overlapped__detach,
+    .start = overlapped__start,
+    .progress = overlapped__progress,
+};
+
+const rio_provider rio_provider_overlapped = {
+    .size = sizeof(rio_provider),
+    .capabilities = RIO_CAP_SEND_MEMORY | RIO_CAP_RECEIVE_MEMORY | RIO_CAP_DATAGRAM,
+    .name = "overlapped",
+    .probe = overlapped__probe,
+    .rio = RIO_EMULATION_TABLE(overlapped__create_completion_queue,
+                               overlapped__create_request_queue),
+    .port = {
+        .size = sizeof(rio_port_table),
+        .create = overlapped__create,
+        .close = overlapped__close,
+        .wait = overlapped__wait,
+        .pending = iocp_pending,
+        .post = iocp_post,
+        .watch = iocp_watch_change,
+        .accept = iocp_accept,
+        .accept_stop = iocp_accept_stop,
+        .connect = iocp_connect_start,
+        .connect_stop = iocp_connect_stop,
+        .retire = iocp_retire,
+        .park = iocp_park,
+        .statistics = iocp_statistics,
+        .join = iocp_join_foreign,
+        .native = iocp_native,
+    },
+    .send_memory = rio_emulation_send_memory,
+    .receive_memory = rio_emulation_receive_memory,
+    .send_now = overlapped__send_now,
+    .receive_now = overlapped__receive_now,
+    .send_datagrams_now = overlapped__send_datagrams_now,
+    .socket_send = overlapped__socket_send,
+    .socket_receive = overlapped__socket_receive,
+};
