@@ -9,6 +9,7 @@ import pytest
 from tests.cpython.__main__ import main
 from tests.cpython.exclusions import EXCLUSIONS, Exclusion
 from tests.cpython.judge import Settings, judge, modules_of
+from tests.cpython.table import table
 
 PACKAGE = "tests.cpython.specimens"
 
@@ -148,3 +149,21 @@ def test_a_python_without_the_package():
     with pytest.raises(LookupError, match="no package"):
         modules_of("absent.package")
     assert main(["--package", "absent.package"]) == 2
+
+
+def test_the_table_is_in_the_order_of_versions_and_loops():
+    counted = dict.fromkeys(("failed", "baseline", "excluded", "skipped"), 0)
+
+    def run(python, loop, provider=None):
+        counts = {**counted, "passed": 7, "on_its_loop": 5}
+        told = {"python": python, "loop": loop, "provider": provider, "version": "1.0"}
+        return {**told, "counts": counts}
+
+    lines = table(
+        [run("3.11.7", "uvloop"), run("3.9.1", "asyncio"), run("3.11.7", "zerio", "uring")]
+    )
+    assert lines.splitlines()[2:] == [
+        "| 3.9.1 | asyncio | 7 (5) | 0 | 0 | 0 | 0 |",
+        "| 3.11.7 | zerio, uring | 7 (5) | 0 | 0 | 0 | 0 |",
+        "| 3.11.7 | uvloop 1.0 | 7 (5) | 0 | 0 | 0 | 0 |",
+    ]
