@@ -157,7 +157,9 @@ def test_shutdown_waits_for_what_runs(new_loop):
     loop.run_until_complete(loop.shutdown_default_executor())  # harmless when done
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="the time-out is new in 3.12")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12, 2), reason="new in 3.12, of which the first two wait without limit"
+)
 def test_shutdown_has_a_limit(new_loop):
     loop = new_loop()
     release = threading.Event()
