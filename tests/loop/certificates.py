@@ -22,10 +22,15 @@ class Authority:
         self._issued = 0
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(name)
-        builder = _builder(self._name, self._name, self._key).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        # From 3.13 on Python wants all that the standard does: whose key it is, and what for.
+        self._identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        self._certificate = (
+            _builder(self._name, self._name, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(self._identifier, critical=False)
+            .add_extension(_signs_certificates(), critical=True)
+            .sign(self._key, hashes.SHA256())
         )
-        self._certificate = builder.sign(self._key, hashes.SHA256())
         self.path = folder / f"{name}.pem"
         self.path.write_bytes(_pem(self._certificate))
 
@@ -38,13 +43,27 @@ class Authority:
         names: list[x509.GeneralName] = [x509.DNSName(name)]
         if name == "localhost":
             names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-        builder = _builder(_named(name), self._name, key, days).add_extension(
-            x509.SubjectAlternativeName(names), critical=False
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier)
+        builder = (
+            _builder(_named(name), self._name, key, days)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(issuer, critical=False)
         )
         self._issued += 1
         path = self._folder / f"{self._issued}-{name}.pem"
         path.write_bytes(_pem(key) + _pem(builder.sign(self._key, hashes.SHA256())))
         return path
+
+
+def _signs_certificates() -> x509.KeyUsage:
+    uses = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    never = ("encipher_only", "decipher_only")
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=True,
+        crl_sign=True,
+        **dict.fromkeys(uses + never, False),
+    )
 
 
 def _named(name: str) -> x509.Name:
