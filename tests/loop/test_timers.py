@@ -115,11 +115,11 @@ async def test_short_delays_are_not_rounded_up(loop):
 @pytest.mark.ours
 @pytest.mark.parametrize("delay", [0.0001, 0.0005, 0.002])
 async def test_a_delay_costs_one_sleep(loop, delay):
-    """Not woken before its time, to sleep the rest or to spin."""
+    """Not woken before its time, to sleep the rest or to spin; a glance at the port may follow."""
     before = loop.rio_stats().waits
     for _ in range(50):
         await asyncio.sleep(delay)
-    assert loop.rio_stats().waits - before <= 60
+    assert loop.rio_stats().waits - before <= 2 * 50 + 10
 
 
 async def test_a_cancelled_timer_does_not_run(loop):
