@@ -46,6 +46,23 @@ async def test_the_order_of_calls_in_a_whole_life(loop, make):
     ]
 
 
+def test_what_is_ready_runs_before_the_protocol_hears_of_data(loop, make):
+    transport, recorder, peer = loop.run_until_complete(make())
+    loop.run_until_complete(spin())
+    order, note = [], recorder.note
+
+    def watch(call):
+        order.append(call)
+        note(call)
+
+    recorder.note = watch
+    peer.sock.sendall(b"x")  # it is there before the loop runs
+    loop.call_soon(order.append, "callback")
+    loop.run_until_complete(recorder.got(1))
+    assert order == ["callback", "data_received"]
+    loop.run_until_complete(shut(transport, recorder, peer))
+
+
 async def test_data_before_the_end_is_delivered_before_the_end(loop, make):
     transport, recorder, peer = await make()
     await peer.send(b"x" * 300_000)

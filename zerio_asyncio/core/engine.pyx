@@ -6,7 +6,8 @@ One tick (``Engine.tick``):
               ready and the port has nothing to do
     dispatch  results of the completion queue in batches -> endpoints (transports);
               readiness, accepted connections -> the loop's Python methods
-    run       due timers, then the callbacks that were ready at that moment
+    run       due timers, then the callbacks that were ready at that moment; before the results,
+              if some were ready when the tick began
     flush     endpoints with unsent bytes hand them to the provider
 
 Hazards, and what is done about them:
@@ -519,19 +520,25 @@ cdef class Engine(TimerOwner):
 
     cdef int tick(self) except -1:
         cdef int64_t timeout
+        cdef bint late
         if self.dirty:
             self._flush()
+        # As asyncio: what is ready by now runs before protocols hear of what arrives meanwhile.
+        late = self.ready_count > 0
         timeout = self._timeout()
         if timeout != 0 or self._must_poll():
             self._wait(timeout)
         PyErr_CheckSignals()
         if self.event_next < self.event_count:
             self._dispatch_events()
-        self._dispatch_results()
+        if not late:
+            self._dispatch_results()
         if self.timer_count:
             self._fire_timers()
         # The only place where callbacks are called.
         self._run_ready()
+        if late:
+            self._dispatch_results()
         return 0
 
     cdef bint _must_poll(self) noexcept:
