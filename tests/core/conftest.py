@@ -8,12 +8,13 @@ import os
 import pytest
 
 import zerio_asyncio
+from tests.loop.support import PROVIDERS
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "provider" in metafunc.fixturenames:
         wanted = os.environ.get("ZERIO_PROVIDER")
-        metafunc.parametrize("provider", [wanted] if wanted else ["uring", "epoll"])
+        metafunc.parametrize("provider", [wanted] if wanted else PROVIDERS)
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 The standard loop is the oracle: what a test demands, it must show first. A test that takes
 ``kind`` (or anything built on it, such as ``loop``) is run once for each loop, named in its id:
-``std``, ``uring``, ``epoll``. The mark ``ours`` leaves the standard loop out, for what only we
-have. ``ZERIO_PROVIDER`` in the environment narrows our loops to that one provider.
+``std``, ``uring``, ``epoll``, on Windows ``std``, ``overlapped``. The mark ``ours`` leaves the
+standard loop out, for what only we have. ``ZERIO_PROVIDER`` in the environment narrows our loops
+to that one provider. What a system lacks has its mark in marks.py.
 
 An ``async def`` test runs on the fixture ``loop``, bounded by ``LIMIT``. After each test no
 descriptor may be left open and no exception may have reached the exception handler unclaimed.
@@ -21,7 +22,17 @@ from typing import Any
 
 import pytest
 
-from .support import PROTOCOLS, Caught, Peer, descriptors, listener, make_loop, provider_refusal
+from .support import (
+    PROTOCOLS,
+    PROVIDERS,
+    WINDOWS,
+    Caught,
+    Peer,
+    descriptors,
+    listener,
+    make_loop,
+    provider_refusal,
+)
 
 LIMIT = 30.0
 """Seconds for one asynchronous test; the slowest needs about five on two cores."""
@@ -29,14 +40,16 @@ LIMIT = 30.0
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ours: runs on zerio's loops alone")
+    config.addinivalue_line("markers", "beyond_proactor: on Windows the standard loop lacks it")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kind" not in metafunc.fixturenames:
         return
     wanted = os.environ.get("ZERIO_PROVIDER")
-    kinds = [wanted] if wanted else ["uring", "epoll"]
-    if metafunc.definition.get_closest_marker("ours") is None:
+    kinds = [wanted] if wanted else list(PROVIDERS)
+    alone = "ours", *(["beyond_proactor"] if WINDOWS else [])
+    if not any(metafunc.definition.get_closest_marker(name) for name in alone):
         kinds.insert(0, "std")
     if "protocol" in metafunc.fixturenames:
         # RegisteredProtocol is ours: the standard loop has nothing to compare it with.
@@ -70,7 +83,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 @pytest.fixture(scope="session", autouse=True)
 def warm() -> None:
     """Whatever a first loop opens for the whole process is open before descriptors are counted."""
-    for kind in ("std", "uring", "epoll"):
+    for kind in ("std", *PROVIDERS):
         try:
             loop = make_loop(kind)
         except Exception:

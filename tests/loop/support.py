@@ -7,8 +7,14 @@ import functools
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any
+
+WINDOWS = sys.platform == "win32"
+
+PROVIDERS = ("overlapped",) if WINDOWS else ("uring", "epoll")
+"""What our loop runs on here; the best comes first."""
 
 SECONDS = 10.0
 """The longest that a plain peer waits for its socket."""
@@ -17,7 +23,7 @@ SECONDS = 10.0
 def make_loop(kind: str, **options: Any) -> Any:
     if kind == "std":
         assert not options, "the standard loop has no options"
-        return asyncio.SelectorEventLoop()
+        return asyncio.ProactorEventLoop() if WINDOWS else asyncio.SelectorEventLoop()
     import zerio_asyncio
 
     return zerio_asyncio.new_event_loop(zerio_asyncio.LoopOptions(provider=kind, **options))
@@ -34,13 +40,33 @@ def provider_refusal(kind: str) -> str:
 
 
 def descriptors() -> dict[int, str]:
-    """Open descriptors of this process and what each is."""
+    """Open descriptors of this process and what each is; on Windows its sockets."""
+    if WINDOWS:
+        return sockets()
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
         except OSError:
             pass  # the descriptor of the listing itself
+    return found
+
+
+def sockets() -> dict[int, str]:
+    """Every handle of this process that Winsock knows as a socket, and of which type."""
+    import ctypes
+
+    kernel, winsock = ctypes.WinDLL("kernel32"), ctypes.WinDLL("ws2_32")  # type: ignore[attr-defined]
+    count = ctypes.c_uint32()
+    kernel.GetProcessHandleCount(ctypes.c_void_p(-1), ctypes.byref(count))
+    kind, size = ctypes.c_int(), ctypes.c_int(4)
+    found = {}
+    # Handles are multiples of four, and freed numbers are used again: twice the count has them all.
+    for number in range(4, 8 * count.value + 256, 4):
+        size.value = 4
+        arguments = socket.SOL_SOCKET, socket.SO_TYPE, ctypes.byref(kind), ctypes.byref(size)
+        if not winsock.getsockopt(ctypes.c_void_p(number), *arguments):
+            found[number] = f"socket of type {kind.value}"
     return found
 
 
@@ -95,7 +121,8 @@ class Peer:
 
 
 def set_reset_on_close(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    linger = struct.pack("hh" if WINDOWS else "ii", 1, 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
 def receive_exactly(sock: socket.socket, size: int) -> bytes:

@@ -7,17 +7,17 @@ connection sends answers to the wrong client; the last test looks for exactly th
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import socket
 
 import pytest
 
-from .support import SECONDS, Recorder, connect, listener, shut
+from .marks import with_unix_sockets
+from .support import SECONDS, Recorder, connect, descriptors, listener, shut
 
 
 def count_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(descriptors())
 
 
 async def cancel_after(turns, coroutine):
@@ -98,6 +98,7 @@ async def test_cancelled_create_server(loop, turns):
         await server.wait_closed()
 
 
+@with_unix_sockets
 @pytest.mark.parametrize("turns", range(8))
 async def test_cancelled_unix_connections(loop, tmp_path, turns):
     path = str(tmp_path / "socket")

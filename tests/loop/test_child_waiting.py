@@ -16,13 +16,14 @@ import warnings
 import pytest
 
 from .children import is_gone, no_children_left, program
+from .marks import with_posix_children
 from .support import SECONDS, descriptors
 
 __all__ = ["no_children_left"]
 
 PIPE = asyncio.subprocess.PIPE
 
-pytestmark = [pytest.mark.ours, pytest.mark.usefixtures("no_children_left")]
+pytestmark = [with_posix_children, pytest.mark.ours, pytest.mark.usefixtures("no_children_left")]
 
 SLEEPING = "import time; time.sleep(60)"
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from .marks import with_unix_sockets
 from .support import Peer, Recorder, connect, listener, recorder_of, shut
 
 
@@ -119,13 +120,20 @@ async def test_host_and_sock_together(loop):
         await loop.create_connection(Recorder, "127.0.0.1", 1, sock=sock)
 
 
+FAMILIES = [
+    socket.AF_INET,
+    socket.AF_INET6,
+    pytest.param("unix", marks=with_unix_sockets),
+]
+
+
 class Subclass(socket.socket):
     """A user's own kind of socket."""
 
 
 def connected(family=socket.AF_INET, make=socket.socket, blocking=False, bound=False):
     """A connected socket in the given state, and its other end."""
-    if family == socket.AF_UNIX:
+    if family == "unix":
         ours, theirs = socket.socketpair()
         client = make(fileno=ours.detach())
     else:
@@ -141,7 +149,7 @@ def connected(family=socket.AF_INET, make=socket.socket, blocking=False, bound=F
 
 @pytest.mark.parametrize("blocking", [False, True], ids=["non-blocking", "blocking"])
 @pytest.mark.parametrize("make", [socket.socket, Subclass])
-@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX])
+@pytest.mark.parametrize("family", FAMILIES)
 async def test_a_connected_socket_of_the_users(loop, family, make, blocking):
     ours, theirs = connected(family, make, blocking)
     number = ours.fileno()

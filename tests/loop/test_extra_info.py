@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from .marks import with_unix_sockets
 from .support import Recorder, connect, connect_unix, shut
 
 
@@ -46,6 +47,7 @@ async def test_the_socket_can_be_asked_and_set_but_not_used(loop):
     await shut(transport, recorder, peer)
 
 
+@with_unix_sockets
 async def test_unix_connections_have_names_too(loop):
     transport, recorder, peer = await connect_unix(Recorder)
     assert transport.get_extra_info("sockname") == ""

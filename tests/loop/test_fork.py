@@ -13,9 +13,10 @@ import traceback
 
 import pytest
 
+from .marks import with_fork
 from .support import SECONDS, Recorder, connect, make_loop, shut
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+pytestmark = [with_fork, pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")]
 
 
 def in_child(work) -> str:

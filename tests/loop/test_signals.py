@@ -15,9 +15,32 @@ import weakref
 
 import pytest
 
-from .support import SECONDS, spin
+from .marks import beyond_proactor, with_posix_signals, with_spare_wakeup
+from .support import SECONDS, WINDOWS, spin
 
-USR1, USR2 = signal.SIGUSR1, signal.SIGUSR2
+pytestmark = beyond_proactor
+
+if WINDOWS:
+    USR1, USR2, HUP = signal.SIGBREAK, signal.SIGTERM, signal.SIGABRT
+    WATCHED = (signal.SIGINT, USR1, USR2, HUP)
+else:
+    USR1, USR2, HUP = signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP
+    WATCHED = (signal.SIGINT, signal.SIGTERM, HUP, USR1, USR2, signal.SIGCHLD)
+
+
+def send_from_outside(number):
+    """To the process, from another thread; on Windows handlers are called in such a one, too."""
+    if WINDOWS:
+        signal.raise_signal(number)
+    else:
+        os.kill(os.getpid(), number)
+
+
+def send_to_main_thread(number):
+    if WINDOWS:
+        signal.raise_signal(number)
+    else:
+        signal.pthread_kill(threading.main_thread().ident, number)
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +50,7 @@ def as_before():
     def state():
         descriptor = signal.set_wakeup_fd(-1)
         signal.set_wakeup_fd(descriptor)
-        watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, USR1, USR2, signal.SIGCHLD)
-        return descriptor, [signal.getsignal(number) for number in watched]
+        return descriptor, [signal.getsignal(number) for number in WATCHED]
 
     before = state()
     yield
@@ -56,8 +78,8 @@ async def test_each_signal_has_its_handler_and_the_last_one_given_counts(loop):
     loop.add_signal_handler(USR1, seen.append, "replaced")
     loop.add_signal_handler(USR1, seen.append, "usr1")
     loop.add_signal_handler(USR2, seen.append, "usr2")
-    loop.add_signal_handler(signal.SIGHUP, seen.append, "hup")
-    for number in (USR1, signal.SIGHUP, USR2):
+    loop.add_signal_handler(HUP, seen.append, "hup")
+    for number in (USR1, HUP, USR2):
         signal.raise_signal(number)
     await until(lambda: len(seen) == 3)
     assert seen == ["usr1", "hup", "usr2"]
@@ -65,20 +87,21 @@ async def test_each_signal_has_its_handler_and_the_last_one_given_counts(loop):
     signal.raise_signal(USR2)
     await until(lambda: len(seen) == 4)
     assert signal.getsignal(USR1) == signal.SIG_DFL
-    for number in (USR2, signal.SIGHUP):
+    for number in (USR2, HUP):
         assert loop.remove_signal_handler(number)
 
 
 def test_a_signal_wakes_a_sleeping_loop(loop):
     """Sent from outside, to a loop that has nothing else to wake for."""
     loop.add_signal_handler(USR1, loop.stop)
-    sender = threading.Timer(0.05, os.kill, (os.getpid(), USR1))
+    sender = threading.Timer(0.05, send_from_outside, (USR1,))
     sender.start()
     loop.run_forever()
     sender.join()
     loop.remove_signal_handler(USR1)
 
 
+@with_posix_signals
 def test_a_signal_that_another_thread_takes_wakes_the_loop(loop):
     """The system may deliver to any thread; the handler runs on the main thread's loop."""
     loop.add_signal_handler(USR1, loop.stop)
@@ -200,7 +223,7 @@ async def test_what_cannot_be_handled(loop):
         loop.add_signal_handler("SIGUSR1", print)
     with pytest.raises(ValueError):
         loop.remove_signal_handler(signal.NSIG + 1000)
-    for number in (signal.SIGKILL, signal.SIGSTOP):
+    for number in () if WINDOWS else (signal.SIGKILL, signal.SIGSTOP):
         with pytest.raises((RuntimeError, OSError)):
             loop.add_signal_handler(number, print)
 
@@ -246,6 +269,7 @@ def test_a_handler_keeps_no_loop_alive(new_loop, kind):
     signal.set_wakeup_fd(-1)
 
 
+@with_spare_wakeup
 def test_a_wake_up_descriptor_of_somebody_else(loop):
     """Without signal handlers of its own the loop leaves it alone."""
     ours, theirs = socket.socketpair()
@@ -268,7 +292,7 @@ def test_a_wake_up_descriptor_of_somebody_else(loop):
 
 
 def interrupt_soon():
-    timer = threading.Timer(0.05, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    timer = threading.Timer(0.05, send_to_main_thread, (signal.SIGINT,))
     timer.start()
     return timer
 
@@ -298,7 +322,7 @@ def test_interrupts_leave_a_loop_that_is_busy(loop):
 def test_a_plain_python_handler_runs_while_the_loop_sleeps(loop):
     seen = []
     before = signal.signal(USR1, lambda *_: (seen.append(1), loop.call_soon_threadsafe(loop.stop)))
-    timer = threading.Timer(0.05, signal.pthread_kill, (threading.get_ident(), USR1))
+    timer = threading.Timer(0.05, send_to_main_thread, (USR1,))
     timer.start()
     try:
         loop.run_forever()

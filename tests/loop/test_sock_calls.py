@@ -7,6 +7,7 @@ import ssl
 
 import pytest
 
+from .marks import with_unix_sockets
 from .support import Peer, fill, listener, spin
 
 pytestmark = pytest.mark.timeout(60)
@@ -333,6 +334,7 @@ async def test_connect_by_ipv6(loop):
         server.accept()[0].close()
 
 
+@with_unix_sockets
 async def test_connect_to_a_unix_socket(loop, tmp_path):
     path = str(tmp_path / "socket")
     with socket.socket(socket.AF_UNIX) as server, client_of(socket.AF_UNIX) as client:

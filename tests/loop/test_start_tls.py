@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from .support import SECONDS, Recorder, connect, connect_unix, listener, receive_exactly, shut
+from .marks import MAKERS
+from .support import SECONDS, Recorder, connect, listener, receive_exactly, shut
 from .tls import close, echo, end_properly, forgetful, serving
 
 tls_over_tls = pytest.mark.skipif(sys.version_info < (3, 11), reason="TLS over TLS is new in 3.11")
@@ -70,7 +71,7 @@ async def test_both_sides_on_one_loop(loop, contexts):
 
 
 @pytest.mark.parametrize("server_side", [True, False])
-@pytest.mark.parametrize("make", [connect, connect_unix])
+@pytest.mark.parametrize("make", MAKERS)
 async def test_with_a_plain_peer(loop, contexts, server_side, make):
     """A blocking TLS socket in a thread is the other side, client or server."""
     transport, recorder, peer = await make(Recorder)

@@ -10,22 +10,20 @@ import socket
 
 import pytest
 
+from .marks import MAKERS
 from .support import (
     Recorder,
     connect,
-    connect_unix,
     recorder_of,
     shut,
     spin,
 )
 
-MAKERS = {"tcp": connect, "unix": connect_unix}
 
-
-@pytest.fixture(params=sorted(MAKERS))
+@pytest.fixture(params=MAKERS)
 def make(request, protocol):
     """Connects a recording protocol of the kind under test over TCP or a Unix socket."""
-    return lambda: MAKERS[request.param](lambda: recorder_of(protocol))
+    return lambda: request.param(lambda: recorder_of(protocol))
 
 
 async def test_the_order_of_calls_in_a_whole_life(loop, make):

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
+from .marks import MAKERS
 from .support import (
     BufferedRecorder,
     Recorder,
     connect,
-    connect_unix,
     recorder_of,
     shut,
     spin,
@@ -154,7 +154,7 @@ async def test_messages_of_every_size_arrive_whole(loop, protocol, size):
     await shut(transport, recorder, peer)
 
 
-@pytest.mark.parametrize("make", [connect, connect_unix], ids=["tcp", "unix"])
+@pytest.mark.parametrize("make", MAKERS)
 async def test_fifty_megabytes_arrive_unharmed(loop, protocol, make):
     transport, recorder, peer = await make(lambda: recorder_of(protocol))
     block = bytes(range(256)) * 4096

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from .marks import MAKERS, with_unix_sockets
 from .support import Recorder, connect, connect_unix, shut
 
 SIZES = [1, 100, 16384, 16385, 100_000, 3_000_000]
@@ -112,7 +113,7 @@ async def test_writelines_of_large_and_small_parts(loop):
     await shut(transport, recorder, peer)
 
 
-@pytest.mark.parametrize("make", [connect, connect_unix], ids=["tcp", "unix"])
+@pytest.mark.parametrize("make", MAKERS)
 async def test_fifty_megabytes_in_one_write(loop, make):
     transport, recorder, peer = await make(Recorder)
     data = bytes(range(250)) * 200_000
@@ -230,6 +231,7 @@ async def test_a_reset_after_data_keeps_the_data_or_reports_the_reset(loop):
     assert isinstance(await recorder.lost(), ConnectionResetError)
 
 
+@with_unix_sockets
 async def test_a_peer_that_left_is_noticed_by_writing(loop):
     transport, recorder, peer = await connect_unix(Recorder)
     recorder.keep_open = True

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from .support import SECONDS, spin
+from .support import SECONDS, set_reset_on_close, spin
 
 
 class Echo:
@@ -162,11 +162,7 @@ async def test_iterating_over_lines(loop):
 async def test_reset_by_the_server(loop):
     async def abort(reader, writer):
         await reader.read(1)
-        sock = writer.get_extra_info("socket")
-        import socket
-        import struct
-
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        set_reset_on_close(writer.get_extra_info("socket"))
         writer.transport.abort()
 
     server = await start(abort)

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from .marks import with_unix_sockets
 from .support import (
     SECONDS,
     Recorder,
@@ -84,6 +85,7 @@ async def test_many_clients_at_once(loop, contexts):
         await asyncio.gather(*(client(number) for number in range(20)))
 
 
+@with_unix_sockets
 async def test_over_a_unix_socket(loop, contexts, tmp_path):
     async with serving(echo, contexts[0], str(tmp_path / "socket")) as path:
         reader, writer = await asyncio.open_unix_connection(
@@ -482,6 +484,7 @@ async def test_a_registered_protocol_over_tls(loop, contexts):
     await server.wait_closed()
 
 
+@with_unix_sockets
 async def test_a_pair_of_unix_sockets(loop, contexts):
     """socketpair: no address, no name; both sides on this loop."""
     plain, recorder, peer = await connect_unix(Recorder)

@@ -10,7 +10,10 @@ import socket
 import pytest
 
 from .datagrams import Answering, Letters, open_endpoint, receive, shut
+from .marks import with_unix_sockets
 from .support import SECONDS, spin
+
+pytestmark = with_unix_sockets
 
 
 @pytest.fixture

@@ -9,7 +9,10 @@ import sys
 
 import pytest
 
+from .marks import with_unix_sockets
 from .support import Recorder, connect_unix, shut
+
+pytestmark = with_unix_sockets
 
 
 async def echo(reader, writer):

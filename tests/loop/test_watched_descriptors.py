@@ -9,7 +9,10 @@ import threading
 
 import pytest
 
-from .support import SECONDS, listener, spin
+from .marks import beyond_proactor, with_watched_pipes
+from .support import SECONDS, WINDOWS, listener, spin
+
+pytestmark = beyond_proactor
 
 
 @pytest.fixture
@@ -79,7 +82,8 @@ async def test_a_hang_up_makes_a_descriptor_readable(loop, two):
 
 
 async def test_descriptors_that_cannot_be_watched(loop, tmp_path):
-    with open(tmp_path / "file", "w") as file, pytest.raises(PermissionError):
+    refusal = OSError if WINDOWS else PermissionError
+    with open(tmp_path / "file", "w") as file, pytest.raises(refusal):
         loop.add_reader(file.fileno(), print)
     with pytest.raises((ValueError, OSError)):
         loop.add_reader(-1, print)
@@ -112,6 +116,7 @@ async def test_a_writer_is_told_again_while_there_is_room(loop, two):
     loop.remove_writer(ours)
 
 
+@with_watched_pipes
 async def test_removed_by_a_callback_of_the_same_turn(loop):
     """Two descriptors become ready at once; the first to run removes the other."""
     pipes = [os.pipe() for _ in range(2)]
@@ -134,6 +139,7 @@ async def test_removed_by_a_callback_of_the_same_turn(loop):
             os.close(end)
 
 
+@with_watched_pipes
 async def test_a_number_that_is_used_again_at_once(loop):
     """Removed, closed, and the number is another's: nothing of the old one may be told."""
     for _ in range(50):
@@ -161,6 +167,7 @@ async def test_a_number_that_is_used_again_at_once(loop):
         os.close(other)
 
 
+@with_watched_pipes
 async def test_other_kinds_of_descriptors(loop):
     read_end, write_end = os.pipe()
     seen = []
@@ -177,6 +184,7 @@ async def test_other_kinds_of_descriptors(loop):
     os.close(write_end)
 
 
+@with_watched_pipes
 async def test_the_loop_of_another_process_wide_library_as_a_descriptor(loop):
     """An epoll descriptor in ours: how loops of other libraries are embedded."""
     import select
@@ -237,24 +245,24 @@ async def test_removed_after_it_was_closed(loop, two):
 
 async def test_many_descriptors(loop):
     """More than one wait reports at once."""
-    pipes = [os.pipe() for _ in range(300)]
+    pairs = [socket.socketpair() for _ in range(300)]
     seen = set()
     done = loop.create_future()
 
     def ready(read_end):
         loop.remove_reader(read_end)
-        assert os.read(read_end, 1) == b"x"
+        assert read_end.recv(1) == b"x"
         seen.add(read_end)
-        if len(seen) == len(pipes):
+        if len(seen) == len(pairs):
             done.set_result(None)
 
-    for read_end, write_end in pipes:
+    for read_end, write_end in pairs:
         loop.add_reader(read_end, ready, read_end)
-        os.write(write_end, b"x")
+        write_end.send(b"x")
     await asyncio.wait_for(done, SECONDS)
-    for ends in pipes:
+    for ends in pairs:
         for end in ends:
-            os.close(end)
+            end.close()
 
 
 def test_readiness_wakes_a_sleeping_loop(loop, two):

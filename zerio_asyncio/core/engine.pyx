@@ -151,11 +151,11 @@ cdef class Engine(TimerOwner):
             return
         for endpoint in list(self.endpoints):
             endpoint.let_go()
-        self._drop_accepted()
+        self._drop_events()
         while self._outstanding() and clock_seconds() < limit:
             if not self._ask(pause):
                 break  # the port is the parent's: nothing will come to this child
-            self._drop_accepted()
+            self._drop_events()
             self._dispatch_results()
             pause = 10_000_000
         self.provider.rio.RIOCloseCompletionQueue(self.queue)
@@ -173,14 +173,17 @@ cdef class Engine(TimerOwner):
             count += endpoint.outstanding
         return count
 
-    def _drop_accepted(self):
-        """Close what was accepted and never handed on."""
+    def _drop_events(self):
+        """Close what was accepted and never handed on; tell of operations that have ended."""
         cdef rio_port_event *event
         while self.event_next < self.event_count:
             event = &self.events[self.event_next]
             self.event_next += 1
             if event.kind == RIO_PORT_ACCEPT and event.status == 0:
                 self._port_accepted(0, 0, event.value)
+            elif event.kind == RIO_PORT_PACKET:
+                self._port_packet(event.status, event.value, event.key,
+                                  <size_t>event.overlapped)
 
     def _forget_callbacks(self):
         while self.ready_count:

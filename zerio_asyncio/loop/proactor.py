@@ -4,7 +4,7 @@ It starts overlapped operations (pipes, processes, ``sock_*``, files) and keeps 
 of its OVERLAPPED. Their packets come to our port, which hands on what is not its own.
 
 Private parts of ``IocpProactor`` that this rests on, checked against CPython 3.13: _iocp, _cache,
-_results, _registered, _unregistered, _stopped_serving, _register_with_iocp, _poll.
+_results, _registered, _unregistered, _stopped_serving, _register_with_iocp, _unregister, _poll.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from typing import Any
 
 assert sys.platform == "win32"  # a type checker of another platform reads no further
 
+import _overlapped  # type: ignore[import-not-found]
 from asyncio import IocpProactor
 
 from zerio_asyncio.rio.ports import CompletionPort, Kind
+
+FORGET = 1
+"""Key of the packet that follows the last one that an operation can have."""
 
 PATIENCE = 5.0
 """Seconds that closing waits for operations it has cancelled; the system ends them at once."""
@@ -44,6 +48,10 @@ class PortProactor(IocpProactor):
 
     def packet(self, status: int, count: int, key: int, address: int) -> None:  # noqa: ARG002
         """One operation has ended; whoever waits for it gets its value or its error."""
+        if key == FORGET:
+            self._cache.pop(address, None)
+            self._unregistered = [each for each in self._unregistered if each.address != address]
+            return
         future, overlapped, obj, finish = self._cache.pop(address, (None, None, None, None))
         if future is not None:
             if obj in self._stopped_serving:
@@ -55,9 +63,15 @@ class PortProactor(IocpProactor):
                     future.set_exception(error)
                 else:
                     future.set_result(value)
-        for forgotten in self._unregistered:
-            self._cache.pop(forgotten.address, None)
-        self._unregistered.clear()
+
+    def _unregister(self, ov: Any) -> None:
+        """Forget a cancelled operation, once all packets that are on their way have come.
+
+        The address would be another operation's before that, if its memory were let go.
+        """
+        self._check_closed()  # type: ignore[attr-defined]
+        self._unregistered.append(ov)
+        _overlapped.PostQueuedCompletionStatus(self._iocp, 0, FORGET, ov.address)
 
     def _poll(self, timeout: float | None = None) -> None:
         """Wait by ourselves: only when the loop does not run any more."""

@@ -12,6 +12,7 @@ _sendfile_native, _proactor, _transports.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import signal
 import sys
 import threading
@@ -156,7 +157,7 @@ class RioEventLoop(BaseLoop, asyncio.ProactorEventLoop):  # type: ignore[misc]
         The system has no others to send. ``ValueError`` for a number that is no signal,
         ``RuntimeError`` from another thread than the main one.
         """
-        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+        if inspect.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         self._check_signal(sig)
         self._check_closed()
@@ -165,7 +166,7 @@ class RioEventLoop(BaseLoop, asyncio.ProactorEventLoop):  # type: ignore[misc]
         before = self._signal_handlers.get(sig, (None, signal.getsignal(sig)))[1]
         handle = asyncio.Handle(callback, args, self, None)
         self._signal_handlers[sig] = (handle, before)
-        signal.signal(sig, self._signalled)
+        signal.signal(sig, _caller_of(weakref.WeakMethod(self._signalled)))
 
     def remove_signal_handler(self, sig: int) -> bool:
         """Put back what was there before; whether there was a handler of the loop's."""
@@ -177,7 +178,7 @@ class RioEventLoop(BaseLoop, asyncio.ProactorEventLoop):  # type: ignore[misc]
             signal.signal(sig, entry[1])
         return True
 
-    def _signalled(self, number: int, _: Any) -> None:
+    def _signalled(self, number: int) -> None:
         entry = self._signal_handlers.get(number)
         if entry is not None and not entry[0].cancelled():
             self._add_callback_signalsafe(entry[0])
@@ -201,3 +202,14 @@ class RioEventLoop(BaseLoop, asyncio.ProactorEventLoop):  # type: ignore[misc]
             transp._reset_empty_waiter()
             if reading:
                 transp.resume_reading()
+
+
+def _caller_of(method: weakref.WeakMethod[Callable[[int], None]]) -> Callable[[int, Any], None]:
+    """Make a signal's handler: the process keeps it, and shall not keep the loop."""
+
+    def call(number: int, _: Any) -> None:
+        handler = method()
+        if handler is not None:
+            handler(number)
+
+    return call

@@ -193,6 +193,7 @@ int32_t iocp_watch_change(rio_port *handle, rio_socket socket, uint32_t mask, ui
     iocp_port *port = iocp_port_of(handle, NULL, &code);
     DWORD bytes;
     SOCKET base;
+    int type, length = sizeof type;
 
     if (port == NULL)
         return code;
@@ -207,7 +208,9 @@ int32_t iocp_watch_change(rio_port *handle, rio_socket socket, uint32_t mask, ui
         rio_inbox_withdraw(&port->inbox, socket, RIO_PORT_READY);
         return 0;
     }
-    if (WSAIoctl((SOCKET)socket, SIO_BASE_HANDLE, NULL, 0, &base, sizeof base, &bytes, NULL,
+    /* Wine tells the base handle of a plain file, too. */
+    if (getsockopt((SOCKET)socket, SOL_SOCKET, SO_TYPE, (char *)&type, &length) != 0 ||
+        WSAIoctl((SOCKET)socket, SIO_BASE_HANDLE, NULL, 0, &base, sizeof base, &bytes, NULL,
                  NULL) != 0)
         return iocp_code((DWORD)WSAGetLastError());
     if ((code = afd__open(port)) != 0)

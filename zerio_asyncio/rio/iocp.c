@@ -37,8 +37,9 @@
 #define END_TURN_MS 10
 #define JOINED_MIN 64
 
-/* The key of every file. The bell's packet has no operation. */
-#define KEY ((ULONG_PTR)0)
+/* The key of every file; other keys are of packets that somebody posted, with addresses that need
+ * not be of memory any more. The bell's packet has no operation. */
+#define KEY ((ULONG_PTR)0x52494F)
 
 #define STATUS_IS_CANCELLED ((ULONG_PTR)0xC0000120u)
 
@@ -180,7 +181,9 @@ static int32_t iocp__outcome(const iocp_operation *operation)
 static void iocp__foreign(iocp_port *port, const OVERLAPPED_ENTRY *packet)
 {
     rio_port_event event = { .kind = RIO_PORT_PACKET,
-                             .status = (int32_t)packet->lpOverlapped->Internal,
+                             .status = packet->lpCompletionKey == KEY
+                                           ? (int32_t)packet->lpOverlapped->Internal
+                                           : 0,
                              .key = packet->lpCompletionKey,
                              .overlapped = packet->lpOverlapped,
                              .value = packet->dwNumberOfBytesTransferred };
@@ -199,7 +202,8 @@ uint32_t iocp_turn(iocp_port *port, DWORD ms)
         OVERLAPPED *overlapped = packets[i].lpOverlapped;
         if (overlapped == NULL)
             continue; /* the bell */
-        if (overlapped->Offset != IOCP_OURS || overlapped->OffsetHigh != IOCP_OURS) {
+        if (packets[i].lpCompletionKey != KEY || overlapped->Offset != IOCP_OURS ||
+            overlapped->OffsetHigh != IOCP_OURS) {
             iocp__foreign(port, &packets[i]);
             continue;
         }

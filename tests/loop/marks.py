@@ -1,0 +1,37 @@
+"""What a system may lack; a test that needs just that says so by its mark."""
+
+import os
+import signal
+
+import pytest
+
+from .support import WINDOWS, connect, connect_unix
+
+with_unix_sockets = pytest.mark.skipif(
+    WINDOWS, reason="Python has no AF_UNIX on Windows, its loops no Unix connections"
+)
+with_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+with_posix_signals = pytest.mark.skipif(
+    not hasattr(signal, "pthread_kill"), reason="no signal can be sent to a thread here"
+)
+with_watched_pipes = pytest.mark.skipif(
+    WINDOWS, reason="readiness is of sockets alone, as select() on Windows"
+)
+with_spare_wakeup = pytest.mark.skipif(
+    WINDOWS, reason="the proactor's loop takes the wake-up descriptor when it is made"
+)
+with_posix_children = pytest.mark.skipif(
+    WINDOWS, reason="a child's signals, descriptors and status word are POSIX's"
+)
+with_resource_limits = pytest.mark.skipif(
+    WINDOWS, reason="no limit of descriptors can be set on Windows"
+)
+
+beyond_proactor = pytest.mark.beyond_proactor
+"""For what the standard loop has on POSIX alone, and ours everywhere; see conftest.py."""
+
+MAKERS = [
+    pytest.param(connect, id="tcp"),
+    pytest.param(connect_unix, id="unix", marks=with_unix_sockets),
+]
+"""How a transport and its plain peer are made, for tests that run on both kinds of socket."""
