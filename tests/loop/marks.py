@@ -17,6 +17,9 @@ with_posix_signals = pytest.mark.skipif(
 with_watched_pipes = pytest.mark.skipif(
     WINDOWS, reason="readiness is of sockets alone, as select() on Windows"
 )
+with_fine_waits = pytest.mark.skipif(
+    WINDOWS, reason="waiting at a completion port is of whole milliseconds"
+)
 with_spare_wakeup = pytest.mark.skipif(
     WINDOWS, reason="the proactor's loop takes the wake-up descriptor when it is made"
 )

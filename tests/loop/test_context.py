@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from .marks import beyond_proactor
 from .support import Remembering, connect, recorder_of
 
 mark = contextvars.ContextVar("mark", default="unset")
@@ -130,6 +131,7 @@ async def test_the_callbacks_of_a_connection_share_one_context_with_its_maker(lo
     await recorder.lost()
 
 
+@beyond_proactor
 async def test_add_reader_and_signal_callbacks_capture_the_context(loop):
     import socket
 

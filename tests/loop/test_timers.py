@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from .marks import with_fine_waits
+
 CENTURY = 100 * 365 * 24 * 3600.0
 
 
@@ -87,6 +89,7 @@ async def test_timers_never_run_early(loop, delay):
 
 
 @pytest.mark.ours  # the standard loop asks the system for whole milliseconds
+@with_fine_waits
 async def test_short_delays_are_not_rounded_up(loop):
     """A hundred delays of a tenth of a millisecond, one after another, are over before one of
     eighty: rounded up each, they would take a hundred. A busy machine gets several attempts."""

@@ -157,7 +157,7 @@ class RioEventLoop(BaseLoop, asyncio.ProactorEventLoop):  # type: ignore[misc]
         The system has no others to send. ``ValueError`` for a number that is no signal,
         ``RuntimeError`` from another thread than the main one.
         """
-        if inspect.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
+        if inspect.iscoroutinefunction(callback) or inspect.iscoroutine(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         self._check_signal(sig)
         self._check_closed()
