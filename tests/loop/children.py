@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -13,7 +14,12 @@ from typing import Any
 
 import pytest
 
+from .support import WINDOWS
+
 PYTHON = sys.executable
+
+KILLED = 1 if WINDOWS else -signal.SIGKILL
+"""The status of a child that was killed: on Windows it is what TerminateProcess was told."""
 
 
 async def program(code: str, *arguments: str, **options: Any) -> asyncio.subprocess.Process:
@@ -37,7 +43,9 @@ def is_gone(pid: int) -> bool:
 
 
 def children() -> set[int]:
-    """Processes whose parent we are, zombies too."""
+    """Processes whose parent we are, zombies too; Windows knows neither."""
+    if WINDOWS:
+        return set()
     found = set()
     for task in os.listdir("/proc/self/task"):
         with contextlib.suppress(FileNotFoundError):  # a thread that has just ended

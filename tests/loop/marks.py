@@ -26,8 +26,8 @@ with_spare_wakeup = pytest.mark.skipif(
 with_posix_children = pytest.mark.skipif(
     WINDOWS, reason="a child's signals, descriptors and status word are POSIX's"
 )
-with_resource_limits = pytest.mark.skipif(
-    WINDOWS, reason="no limit of descriptors can be set on Windows"
+with_plain_pipes = pytest.mark.skipif(
+    WINDOWS, reason="os.pipe() knows no overlapped operations; children's pipes do on Windows"
 )
 
 beyond_proactor = pytest.mark.beyond_proactor

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import socket
 
 import pytest
 
 from .support import SECONDS, Recorder
+
+resource = pytest.importorskip("resource", reason="no limit of descriptors can be set here")
 
 
 @pytest.fixture(autouse=True)

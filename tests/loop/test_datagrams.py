@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from .datagrams import HOSTS, Answering, Letters, open_endpoint, peer, receive, shut
-from .support import Changes, spin
+from .support import WINDOWS, Changes, spin
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
 
@@ -32,7 +32,8 @@ async def test_every_peer_has_its_own_address(loop):
     """More of them than an endpoint remembers, and with every kind of number in their names."""
     transport, protocol, _ = await open_endpoint(Answering, local_addr=("0.0.0.0", 0))
     port = transport.get_extra_info("sockname")[1]
-    numbers = [1, 9, 10, 99, 100, 101, 200, 254]
+    # A socket a name: Wine needs too long for a thousand of them.
+    numbers = [1, 10, 99, 254] if WINDOWS else [1, 9, 10, 99, 100, 101, 200, 254]
     hosts = [f"127.{a}.{b}.{c}" for a in numbers for b in numbers for c in numbers]
     for number, host in enumerate(hosts * 2):
         with peer(host=host) as sock:

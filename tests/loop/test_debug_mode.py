@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from .marks import beyond_proactor
 from .support import connect, recorder_of, shut, spin
 
 
@@ -40,6 +41,7 @@ async def test_slow_callbacks_are_logged(loop, caplog):
     assert any("slow()" in text and "took" in text for text in messages), messages
 
 
+@beyond_proactor
 async def test_slow_reader_callbacks_are_logged(loop, caplog):
     loop.set_debug(True)
     loop.slow_callback_duration = 0.005

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pty
 import socket
-import tty
 
 import pytest
 
+from .marks import with_plain_pipes
 from .support import SECONDS, Recorder, descriptors, spin
+
+pytestmark = with_plain_pipes
 
 
 @pytest.fixture
@@ -206,6 +207,7 @@ async def test_a_pair_of_sockets_as_pipes(loop):
 
 async def test_a_terminal(loop):
     """A character device: reads and writes at once; its hang-up is an ordinary end."""
+    pty, tty = pytest.importorskip("pty"), pytest.importorskip("tty")
     master, slave = pty.openpty()
     tty.setraw(slave)
     _, reader = await read_from(os.fdopen(os.dup(master), "rb", 0))

@@ -10,7 +10,8 @@ import threading
 
 import pytest
 
-from .children import PYTHON, is_gone, no_children_left, program, watched
+from .children import KILLED, PYTHON, is_gone, no_children_left, program, watched
+from .marks import with_posix_children
 from .support import SECONDS, descriptors
 
 __all__ = ["no_children_left", "watched"]
@@ -48,14 +49,17 @@ async def test_exit_statuses(loop, status):
     assert await process.wait() == status  # as often as one likes
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1])
-async def test_a_process_that_a_signal_ends(loop, number):
+@with_posix_children
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGUSR1"])
+async def test_a_process_that_a_signal_ends(loop, name):
+    number = signal.Signals[name]
     process = await program("import time; print(flush=True); time.sleep(60)", stdout=PIPE)
     await process.stdout.readline()
     process.send_signal(number)
     assert await process.wait() == -number
 
 
+@with_posix_children
 async def test_terminate_can_be_caught_and_kill_cannot(loop):
     stubborn = """
         import os, signal, time
@@ -69,7 +73,7 @@ async def test_terminate_can_be_caught_and_kill_cannot(loop):
     assert await process.stdout.readline() == b"no\n"
     assert process.returncode is None
     process.kill()
-    assert await process.wait() == -signal.SIGKILL
+    assert await process.wait() == KILLED
 
 
 async def test_signals_to_a_process_that_has_ended(loop):
@@ -80,9 +84,10 @@ async def test_signals_to_a_process_that_has_ended(loop):
     with pytest.raises(ProcessLookupError):
         process.terminate()
     with pytest.raises(ProcessLookupError):
-        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
 
 
+@with_posix_children
 @pytest.mark.ours  # the standard loop's thread may lose the status to Popen.poll until 3.13.1
 async def test_a_signal_to_a_child_that_is_dead_and_not_yet_waited_for(loop):
     """The loop has not heard of the end; the child's status must survive the attempt."""
@@ -92,6 +97,7 @@ async def test_a_signal_to_a_child_that_is_dead_and_not_yet_waited_for(loop):
     assert await process.wait() == 3
 
 
+@with_posix_children
 @pytest.mark.ours  # CPython before 3.12.8 and 3.13.1 loses the status and says 255
 async def test_polling_does_not_take_the_status(loop):
     """``Popen.poll``, which kill() called until 3.12, waits for the child before the loop does."""
@@ -101,6 +107,7 @@ async def test_polling_does_not_take_the_status(loop):
     assert await process.wait() == 3
 
 
+@with_posix_children
 @pytest.mark.ours  # before 3.12 a thread of the standard loop's takes it first
 async def test_a_status_that_somebody_else_took(loop, caplog):
     process = await program("raise SystemExit(3)")
@@ -109,6 +116,7 @@ async def test_a_status_that_somebody_else_took(loop, caplog):
     assert "will report returncode 255" in caplog.text
 
 
+@with_posix_children
 async def test_a_shell(loop):
     process = await asyncio.create_subprocess_shell(
         'read line; echo "$line" | tr a-z A-Z; echo oops >&2; exit 9',
@@ -120,10 +128,11 @@ async def test_a_shell(loop):
     assert process.returncode == 9
 
 
+@with_posix_children
 async def test_a_shell_that_is_killed(loop):
     process = await asyncio.create_subprocess_shell("exec sleep 60")
     process.kill()
-    assert await process.wait() == -signal.SIGKILL
+    assert await process.wait() == KILLED
 
 
 async def test_a_command_that_does_not_exist(loop, tmp_path):
@@ -240,6 +249,7 @@ async def test_a_child_that_closes_its_output_early(loop):
     assert await process.wait() == 4
 
 
+@with_posix_children
 async def test_a_grandchild_that_keeps_the_output_open(loop):
     """The end of the child and the end of its output are two things."""
     process = await asyncio.create_subprocess_shell(
@@ -258,6 +268,7 @@ async def test_a_grandchild_that_keeps_the_output_open(loop):
 # ------------------------------------------------------------------ options
 
 
+@with_posix_children
 async def test_the_surroundings_of_a_child(loop, tmp_path):
     code = "import os; print(os.getcwd(), os.environ.get('WORD'), os.getsid(0) == os.getpid())"
     output, _ = await run(
@@ -266,11 +277,13 @@ async def test_the_surroundings_of_a_child(loop, tmp_path):
     assert output.decode().split() == [str(tmp_path.resolve()), "given", "True"]
 
 
+@with_posix_children
 async def test_a_function_before_the_program(loop):
     code = "import os; print(os.umask(0) == 0o027)"
     assert await run(code, preexec_fn=lambda: os.umask(0o027)) == (b"True\n", 0)
 
 
+@with_posix_children
 async def test_a_function_before_the_program_that_fails(loop):
     def fail():
         raise ValueError("no")
@@ -281,6 +294,7 @@ async def test_a_function_before_the_program_that_fails(loop):
         await run("pass", preexec_fn=fail)
 
 
+@with_posix_children
 async def test_descriptors_that_a_child_gets(loop):
     ours, theirs = os.pipe()
     code = "import os, sys; os.write(int(sys.argv[1]), b'through')"
@@ -290,6 +304,7 @@ async def test_descriptors_that_a_child_gets(loop):
     os.close(ours)
 
 
+@with_posix_children
 async def test_a_child_gets_no_descriptor_of_the_loop(loop):
     """Neither rings nor ports nor self-pipes: it may outlive us, and must hold nothing of ours."""
     code = "import os; print(sorted(map(int, os.listdir('/proc/self/fd')))[:-1])"
@@ -331,6 +346,7 @@ async def test_many_at_once(loop):
     assert len(descriptors()) == before
 
 
+@with_posix_children
 async def test_no_zombie_stays(loop):
     processes = [await program("pass") for _ in range(5)]
     await asyncio.gather(*(process.wait() for process in processes))
@@ -373,7 +389,7 @@ async def test_communicating_for_too_long(loop):
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(process.communicate(), 0.05)
     process.kill()
-    assert await process.wait() == -signal.SIGKILL
+    assert await process.wait() == KILLED
 
 
 async def test_the_lower_interface(loop):
@@ -417,7 +433,7 @@ async def test_closing_the_transport_kills_the_child(loop):
     )
     transport.close()
     assert transport.is_closing()
-    assert await transport._wait() == -signal.SIGKILL
+    assert await transport._wait() == KILLED
 
 
 # ------------------------------------------------------------- loops and threads
