@@ -20,6 +20,9 @@ with_watched_pipes = pytest.mark.skipif(
 with_fine_waits = pytest.mark.skipif(
     WINDOWS, reason="waiting at a completion port is of whole milliseconds"
 )
+with_sending_now = pytest.mark.skipif(
+    WINDOWS, reason="the proactor sends by overlapped operations, and tells of one at a time"
+)
 with_spare_wakeup = pytest.mark.skipif(
     WINDOWS, reason="the proactor's loop takes the wake-up descriptor when it is made"
 )

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from .datagrams import HOSTS, Answering, Letters, open_endpoint, peer, receive, shut
+from .marks import with_sending_now
 from .support import WINDOWS, Changes, spin
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
@@ -138,6 +139,7 @@ async def test_only_buffers_are_data(loop, data):
     assert protocol.lost_with is None
 
 
+@with_sending_now
 async def test_sending_is_over_when_sendto_returns(loop):
     """Nothing waits for the loop: a program may send and then block."""
     transport, _, _ = await open_endpoint()
@@ -172,6 +174,7 @@ async def test_sending_from_connection_made(loop):
     await shut(transport)
 
 
+@with_sending_now
 async def test_answers_amid_a_burst_are_counted_and_leave_in_order(loop):
     """What is asked of the transport amid a burst must not show how it sends."""
     sizes = []
