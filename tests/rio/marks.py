@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 
 import pytest
 
@@ -18,4 +19,16 @@ with_watched_pipes = pytest.mark.skipif(
 )
 with_descriptor_limit = pytest.mark.skipif(
     os.name == "nt", reason="no limit of descriptors can be set here"
+)
+with_seccomp = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="system calls can be forbidden on Linux alone"
+)
+with_descriptor_numbers = pytest.mark.skipif(
+    os.name == "nt", reason="a socket's number is no C descriptor: os.dup() does not know it"
+)
+with_lowest_numbers = pytest.mark.skipif(
+    os.name == "nt", reason="a new socket has any number, not the lowest one that is free"
+)
+with_sent_signals = pytest.mark.skipif(
+    os.name == "nt", reason="no SIGINT or SIGTERM can be sent to another process here"
 )

@@ -80,6 +80,7 @@ def test_a_burst_fills_the_posted_receives_in_order(bare):
     assert [ours.recv(10) for _ in range(3)] == [b"%d" % (DEEP + n) for n in range(3)]
 
 
+@pytest.mark.usefixtures("_now")
 def test_a_burst_of_receives_costs_few_system_calls(bare):
     ours, peer = bound(bare)
     queue = bare.queue(DEEP)

@@ -1,6 +1,7 @@
 """Winsock codes as OSError, and addresses."""
 
 import errno
+import os
 import pickle
 import socket
 
@@ -9,16 +10,19 @@ import pytest
 from tests.rio.marks import with_unix_sockets
 from zerio_asyncio.rio import RioError, addresses, code_name, winsock_error
 from zerio_asyncio.rio._rio import lib
+from zerio_asyncio.rio.errors import os_error
+
+WINDOWS = os.name == "nt"
 
 EXPECTED = {
-    995: (errno.ECANCELED, OSError),
+    995: (errno.EINVAL if WINDOWS else errno.ECANCELED, OSError),  # to Python on Windows
     10004: (errno.EINTR, InterruptedError),
     10009: (errno.EBADF, OSError),
     10013: (errno.EACCES, PermissionError),
     10014: (errno.EFAULT, OSError),
     10022: (errno.EINVAL, OSError),
     10024: (errno.EMFILE, OSError),
-    10035: (errno.EAGAIN, BlockingIOError),
+    10035: (errno.EWOULDBLOCK, BlockingIOError),
     10037: (errno.EALREADY, BlockingIOError),
     10038: (errno.ENOTSOCK, OSError),
     10040: (errno.EMSGSIZE, OSError),
@@ -50,6 +54,31 @@ def test_each_code_is_the_right_kind_of_error(code):
         assert type(error) is RioError
 
 
+@pytest.mark.parametrize("code", EXPECTED)
+def test_the_plain_error_is_what_the_socket_module_raises(code):
+    number, kind = EXPECTED[code]
+    error = os_error(code)
+    assert type(error) is kind
+    assert error.errno == number
+    assert error.strerror
+    assert "unknown" not in error.strerror.lower()
+    if WINDOWS:
+        assert error.winerror == code
+
+
+@pytest.mark.skipif(not WINDOWS, reason="only Windows' own calls give its codes")
+def test_the_socket_module_agrees():
+    with socket.socket() as sock, pytest.raises(OSError, match="10057") as caught:
+        sock.getpeername()
+    ours, theirs = os_error(10057), caught.value
+    assert type(ours) is type(theirs)
+    assert (ours.errno, ours.winerror, ours.strerror) == (
+        theirs.errno,
+        theirs.winerror,
+        theirs.strerror,
+    )
+
+
 def test_every_code_of_the_header_has_a_name_and_an_errno():
     names = [n for n in dir(lib) if n.startswith("RIO_E") and getattr(lib, n) > 10000]
     assert len(names) > 30
@@ -60,6 +89,7 @@ def test_every_code_of_the_header_has_a_name_and_an_errno():
 
 
 def test_the_map_and_its_inverse_agree():
+    assert lib.rio_errno(995) == errno.ECANCELED
     for code in EXPECTED:
         assert lib.rio_code_of_errno(lib.rio_errno(code)) == code
 
@@ -80,7 +110,7 @@ def test_errnos_without_a_code_of_their_own_have_a_near_one(number, code):
 @pytest.mark.parametrize("code", [1, 9999, 20000, -5, 2**31 - 1])
 def test_unknown_codes_are_input_output_errors(code):
     error = winsock_error(code)
-    assert error.errno == errno.EIO
+    assert error.errno == (errno.EINVAL if WINDOWS else errno.EIO)
     assert error.winsock == code
     assert str(code) in str(error)
 

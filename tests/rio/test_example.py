@@ -11,6 +11,9 @@ import pytest
 
 from tests.rio.bare import pattern, read_all, reset
 from tests.rio.isolated import ROOT
+from tests.rio.marks import with_sent_signals
+
+pytestmark = with_sent_signals
 
 
 @pytest.fixture

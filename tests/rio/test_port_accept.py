@@ -50,7 +50,7 @@ class TestAccept:
         assert bare.table.accept(bare.port, listener.fileno(), 1) == 0
         with socket.create_connection(listener.getsockname()):
             (server,) = accepted(bare, 1)
-            assert not os.get_inheritable(server.fileno())
+            assert not server.get_inheritable()
             with pytest.raises(BlockingIOError):
                 server.recv(1)
 

@@ -8,11 +8,15 @@ import time
 import pytest
 
 from tests.rio.bare import SECONDS, reset
-from tests.rio.marks import with_watched_pipes
-from zerio_asyncio.rio import Kind, Watch
+from tests.rio.marks import with_descriptor_numbers, with_lowest_numbers, with_watched_pipes
+from zerio_asyncio.rio import Kind, Watch, code_name
 from zerio_asyncio.rio._rio import lib
 
 READ, WRITE = lib.RIO_WATCH_READ, lib.RIO_WATCH_WRITE
+
+# Winsock has one answer to a closed socket's number and to that of another file.
+NOT_OPEN = lib.RIO_ENOTSOCK if os.name == "nt" else lib.RIO_EBADF
+NO_SOCKET = {lib.RIO_EOPNOTSUPP, lib.RIO_ENOTSOCK}
 
 
 def watch(bare, number, mask, key=1):
@@ -157,18 +161,18 @@ def test_the_writing_end_of_a_pipe_sees_its_reader_go(bare):
 
 def test_a_plain_file_is_refused(bare):
     with tempfile.TemporaryFile() as plain:
-        assert watch(bare, plain.fileno(), READ) == lib.RIO_EOPNOTSUPP
-        assert watch(bare, plain.fileno(), READ) == lib.RIO_EOPNOTSUPP
+        assert watch(bare, plain.fileno(), READ) in NO_SOCKET
+        assert watch(bare, plain.fileno(), READ) in NO_SOCKET
     bare.quiet(0.01)
 
 
 def test_what_is_no_descriptor(bare, pair):
     number = pair[0].fileno()
     pair[0].close()
-    assert watch(bare, number, READ) == lib.RIO_EBADF
-    assert watch(bare, 987_654, READ) == lib.RIO_EBADF
-    assert watch(bare, lib.RIO_INVALID_SOCKET, READ) == lib.RIO_EBADF
-    assert watch(bare, 987_654, 0) in {0, lib.RIO_EBADF}
+    assert watch(bare, number, READ) == NOT_OPEN
+    assert watch(bare, 987_654, READ) == NOT_OPEN
+    assert watch(bare, lib.RIO_INVALID_SOCKET, READ) == NOT_OPEN
+    assert watch(bare, 987_654, 0) in {0, NOT_OPEN}
     bare.quiet(0.01)
 
 
@@ -177,6 +181,7 @@ def test_unknown_masks_are_invalid(bare, pair, mask):
     assert watch(bare, pair[0].fileno(), mask) == lib.RIO_EINVAL
 
 
+@with_lowest_numbers
 def test_closing_without_stopping_does_no_harm(bare):
     """Not to the one that gets the number next, watched or not."""
     for turn in range(20):
@@ -209,6 +214,7 @@ def drain(bare):
         assert time.monotonic() < end, "a closed descriptor is reported for ever"
 
 
+@with_descriptor_numbers
 def test_a_duplicate_keeps_a_closed_one_alive_no_longer_than_it_lives(bare):
     """epoll remembers the open file, not the number: the classic trap."""
     ours, peer = socket.socketpair()
@@ -251,5 +257,5 @@ def test_the_class_takes_sockets_and_numbers(port):
         port.watch(ours, Watch.READ)
     with pytest.raises(TypeError, match="neither a descriptor nor a socket"):
         port.watch("socket", Watch.READ)
-    with pytest.raises(OSError, match="WSAEBADF"):
+    with pytest.raises(OSError, match=code_name(NOT_OPEN)):
         port.watch(987_654, Watch.READ)

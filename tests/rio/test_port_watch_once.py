@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from tests.rio.bare import NULL
+from tests.rio.marks import with_descriptor_numbers
 from zerio_asyncio.rio import Watch
 from zerio_asyncio.rio._rio import ffi, lib
 
@@ -87,6 +88,7 @@ def test_stopping_before_and_after_the_event(bare, pair):
         ours.recv(10)
 
 
+@with_descriptor_numbers
 @pytest.mark.parametrize("spent", [True, False])
 def test_a_number_that_is_another_file_by_now(bare, spent):
     for turn in range(10):
@@ -105,6 +107,7 @@ def test_a_number_that_is_another_file_by_now(bare, spent):
                 assert bare.until(lib.RIO_PORT_READY)[2:] == (100 + turn, READ)
 
 
+@with_descriptor_numbers
 def test_a_copy_of_a_closed_one_wakes_nobody_for_ever(bare):
     """A child that has inherited the file keeps it open, and the system its watch."""
     ours, peer = socket.socketpair()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.rio.bare import NULL, SECONDS, Bare
 from tests.rio.isolated import isolated
-from tests.rio.marks import with_descriptor_limit
+from tests.rio.marks import with_descriptor_limit, with_seccomp
 from tests.rio.seccomp import forbid
 from zerio_asyncio.rio import by_name
 from zerio_asyncio.rio._rio import ffi, lib
@@ -216,6 +216,7 @@ def no_descriptors(name):
     bare.close()
 
 
+@with_seccomp
 def test_an_old_kernel_without_epoll_pwait2(provider):
     """Linux before 5.11, or a filter that does not know the call: timeouts still work."""
     isolated(old_kernel, provider.name)

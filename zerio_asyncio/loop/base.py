@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 import socket
 from asyncio import sslproto
 from typing import Any, cast
@@ -30,6 +29,7 @@ from zerio_asyncio.core.stream import StreamTransport
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.serving import Listener, Listeners
 from zerio_asyncio.rio._rio import lib
+from zerio_asyncio.rio.errors import os_error
 from zerio_asyncio.rio.ports import open_port
 
 
@@ -59,12 +59,6 @@ class RioStatistics:
     """Transports that have a request queue or requests outstanding."""
 
 
-def error_of(code: int) -> OSError:
-    """The exception that asyncio's users expect for a Winsock code."""
-    error = lib.rio_errno(code)
-    return OSError(error, os.strerror(error))
-
-
 def _is_udp(sock: socket.socket) -> bool:
     return (
         sock.family in {socket.AF_INET, socket.AF_INET6}
@@ -92,7 +86,7 @@ class BaseLoop(Engine):
                 SlicePool(options.slice_size, options.slab_size),
                 options.completion_queue_size,
                 options.send_depth,
-                error_of,
+                os_error,
                 lib.rio_last_error,
             )
         except BaseException:
@@ -283,4 +277,4 @@ class BaseLoop(Engine):
         self._process_events(self._selector.ready(events))
 
     def _port_accepted(self, key: int, status: int, descriptor: int) -> None:
-        self._listeners.accepted(key, error_of(status) if status else None, descriptor)
+        self._listeners.accepted(key, os_error(status) if status else None, descriptor)

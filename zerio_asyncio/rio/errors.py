@@ -1,9 +1,9 @@
 """Winsock codes as Python's ``OSError``.
 
 Every provider speaks Winsock codes (provider rule 9 in rio.h); the one map from a code to the
-``errno`` that Python programs test is C's ``rio_errno``. `winsock_error` adds what Python wants on
-top: the subclass that belongs to the errno (``ConnectionResetError`` and its like), the code's own
-name in the message, and the code itself in ``winsock``.
+``errno`` that Python programs test is C's ``rio_errno``. `os_error` is what Python's own calls of
+the system raise: the subclass that belongs to the code (``ConnectionResetError`` and its like), and
+on Windows the code in ``winerror``. `winsock_error` adds the code's name and the call's.
 
 Codes: https://learn.microsoft.com/windows/win32/winsock/windows-sockets-error-codes-2
 """
@@ -11,9 +11,10 @@ Codes: https://learn.microsoft.com/windows/win32/winsock/windows-sockets-error-c
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any, cast
 
-from zerio_asyncio.rio._rio import lib
+from zerio_asyncio.rio._rio import ffi, lib
 
 _WINSOCK_BASE = 10000  # WSABASEERR: all but the two overlapped codes lie above it
 
@@ -51,9 +52,27 @@ class RioError(OSError):
 _classes: dict[type[OSError], type[RioError]] = {OSError: RioError}
 
 
-def _class_for(error: int) -> type[RioError]:
-    """RioError joined with what Python itself raises for this errno."""
-    base = type(OSError(error, ""))
+if sys.platform == "win32":
+
+    def _text(code: int) -> str:
+        return ffi.getwinerror(code)[1].rstrip()
+
+    def _arguments(code: int, text: str) -> tuple[Any, ...]:
+        """OSError's; it takes errno from the last one."""
+        return 0, text, None, code
+
+else:
+
+    def _text(code: int) -> str:
+        return os.strerror(lib.rio_errno(code))
+
+    def _arguments(code: int, text: str) -> tuple[Any, ...]:
+        """OSError's."""
+        return lib.rio_errno(code), text
+
+
+def _class_for(base: type[OSError]) -> type[RioError]:
+    """RioError joined with what Python itself raises."""
     found = _classes.get(base)
     if found is None:
         members = {"__doc__": f"{base.__name__} with a Winsock code.", "__module__": __name__}
@@ -67,11 +86,17 @@ def code_name(code: int) -> str:
     return _NAMES.get(code, str(code))
 
 
+def os_error(code: int) -> OSError:
+    """Make (not raise) what Python's own calls of the system raise for a Winsock code."""
+    return OSError(*_arguments(code, _text(code)))
+
+
 def winsock_error(code: int, doing: str = "") -> RioError:
     """Make (not raise) the exception for a Winsock code; ``doing`` names the call that got it."""
-    error = lib.rio_errno(code)
+    base = os_error(code)
     place = f"{doing}: " if doing else ""
-    made = _class_for(error)(error, f"{place}{os.strerror(error)} ({code_name(code)})")
+    text = f"{place}{base.strerror} ({code_name(code)})"
+    made = _class_for(type(base))(*_arguments(code, text))
     made.winsock = code
     made.doing = doing
     return made

@@ -263,10 +263,11 @@ int32_t iocp_wait(iocp_port *port, rio_port_event *events, uint32_t size, int64_
         (void)iocp_turn(port, 0);
     atomic_store_explicit(&port->sleeping, 0, memory_order_relaxed);
     uint32_t count = rio_core_packets(&port->core, events, size);
-    count += rio_inbox_take(&port->inbox, events + count, size - count);
+    /* Before the inbox, which watches of what stays ready can fill every time. */
     if (count < size && atomic_exchange(&port->rung, 0) != 0)
         events[count++] = (rio_port_event){ .kind = RIO_PORT_POST,
                                             .key = atomic_load(&port->rung_key) };
+    count += rio_inbox_take(&port->inbox, events + count, size - count);
     return (int32_t)count;
 }
 

@@ -1,8 +1,9 @@
 /* registry.c: the providers of this platform, and the two maps between Winsock codes and errno.
  *
  * Status values are Winsock's on every provider (rule 9), because callers are written against one
- * interface. Python wants errno. One table serves both directions: the first row of a code is its
- * errno, the first row of an errno is its code. What has no row becomes EIO, or WSAEINVAL.
+ * interface. Python wants the values of its errno module. One table serves both directions: the
+ * first row of a code is its errno, the first row of an errno is its code. What has no row becomes
+ * EIO, or WSAEINVAL.
  *
  * Links: https://learn.microsoft.com/windows/win32/winsock/windows-sockets-error-codes-2
  */
@@ -20,6 +21,13 @@ typedef struct rio_code {
 #define ERROR_FILE_NOT_FOUND 2
 #endif
 
+/* In Python's errno module on Windows these names have their Winsock values, not C's. */
+#ifdef _WIN32
+#define SOCKET_ERRNO(name) RIO_##name
+#else
+#define SOCKET_ERRNO(name) name
+#endif
+
 static const rio_code rio__codes[] = {
     { RIO_OPERATION_ABORTED, ECANCELED },
     { RIO_EINTR, EINTR },
@@ -30,43 +38,38 @@ static const rio_code rio__codes[] = {
     { RIO_EINVAL, EINVAL },
     { RIO_EMFILE, EMFILE },
     { RIO_EMFILE, ENFILE },
+    { RIO_EWOULDBLOCK, SOCKET_ERRNO(EWOULDBLOCK) },
     { RIO_EWOULDBLOCK, EAGAIN },
-    { RIO_EINPROGRESS, EINPROGRESS },
-    { RIO_IO_PENDING, EINPROGRESS },
-    { RIO_EALREADY, EALREADY },
-    { RIO_ENOTSOCK, ENOTSOCK },
-    { RIO_EDESTADDRREQ, EDESTADDRREQ },
-    { RIO_EMSGSIZE, EMSGSIZE },
-    { RIO_EPROTOTYPE, EPROTOTYPE },
-    { RIO_ENOPROTOOPT, ENOPROTOOPT },
-    { RIO_EPROTONOSUPPORT, EPROTONOSUPPORT },
-    { RIO_EOPNOTSUPP, EOPNOTSUPP },
+    { RIO_EINPROGRESS, SOCKET_ERRNO(EINPROGRESS) },
+    { RIO_IO_PENDING, SOCKET_ERRNO(EINPROGRESS) },
+    { RIO_EALREADY, SOCKET_ERRNO(EALREADY) },
+    { RIO_ENOTSOCK, SOCKET_ERRNO(ENOTSOCK) },
+    { RIO_EDESTADDRREQ, SOCKET_ERRNO(EDESTADDRREQ) },
+    { RIO_EMSGSIZE, SOCKET_ERRNO(EMSGSIZE) },
+    { RIO_EPROTOTYPE, SOCKET_ERRNO(EPROTOTYPE) },
+    { RIO_ENOPROTOOPT, SOCKET_ERRNO(ENOPROTOOPT) },
+    { RIO_EPROTONOSUPPORT, SOCKET_ERRNO(EPROTONOSUPPORT) },
+    { RIO_EOPNOTSUPP, SOCKET_ERRNO(EOPNOTSUPP) },
     { RIO_EOPNOTSUPP, ENOSYS },
-    { RIO_EAFNOSUPPORT, EAFNOSUPPORT },
-    { RIO_EADDRINUSE, EADDRINUSE },
-    { RIO_EADDRNOTAVAIL, EADDRNOTAVAIL },
-    { RIO_ENETDOWN, ENETDOWN },
-    { RIO_ENETUNREACH, ENETUNREACH },
-    { RIO_ENETRESET, ENETRESET },
-    { RIO_ECONNABORTED, ECONNABORTED },
-    { RIO_ECONNRESET, ECONNRESET },
-    { RIO_ENOBUFS, ENOBUFS },
+    { RIO_EAFNOSUPPORT, SOCKET_ERRNO(EAFNOSUPPORT) },
+    { RIO_EADDRINUSE, SOCKET_ERRNO(EADDRINUSE) },
+    { RIO_EADDRNOTAVAIL, SOCKET_ERRNO(EADDRNOTAVAIL) },
+    { RIO_ENETDOWN, SOCKET_ERRNO(ENETDOWN) },
+    { RIO_ENETUNREACH, SOCKET_ERRNO(ENETUNREACH) },
+    { RIO_ENETRESET, SOCKET_ERRNO(ENETRESET) },
+    { RIO_ECONNABORTED, SOCKET_ERRNO(ECONNABORTED) },
+    { RIO_ECONNRESET, SOCKET_ERRNO(ECONNRESET) },
+    { RIO_ENOBUFS, SOCKET_ERRNO(ENOBUFS) },
     { RIO_ENOBUFS, ENOMEM },
-    { RIO_EISCONN, EISCONN },
-    { RIO_ENOTCONN, ENOTCONN },
-#ifdef ESHUTDOWN
-    { RIO_ESHUTDOWN, ESHUTDOWN },
-#endif
+    { RIO_EISCONN, SOCKET_ERRNO(EISCONN) },
+    { RIO_ENOTCONN, SOCKET_ERRNO(ENOTCONN) },
+    { RIO_ESHUTDOWN, SOCKET_ERRNO(ESHUTDOWN) },
     { RIO_ESHUTDOWN, EPIPE },
-#ifdef ETOOMANYREFS
-    { RIO_ETOOMANYREFS, ETOOMANYREFS },
-#endif
-    { RIO_ETIMEDOUT, ETIMEDOUT },
-    { RIO_ECONNREFUSED, ECONNREFUSED },
-#ifdef EHOSTDOWN
-    { RIO_EHOSTDOWN, EHOSTDOWN },
-#endif
-    { RIO_EHOSTUNREACH, EHOSTUNREACH },
+    { RIO_ETOOMANYREFS, SOCKET_ERRNO(ETOOMANYREFS) },
+    { RIO_ETIMEDOUT, SOCKET_ERRNO(ETIMEDOUT) },
+    { RIO_ECONNREFUSED, SOCKET_ERRNO(ECONNREFUSED) },
+    { RIO_EHOSTDOWN, SOCKET_ERRNO(EHOSTDOWN) },
+    { RIO_EHOSTUNREACH, SOCKET_ERRNO(EHOSTUNREACH) },
     { ERROR_FILE_NOT_FOUND, ENOENT },
 };
 
