@@ -1,0 +1,1 @@
+"""The test-suite with Windows CPython under Wine; see README.md."""

@@ -1,0 +1,53 @@
+"""``python -m tests.wine setup|build|test``: the suite with Windows CPython under Wine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .places import Places, RigError, default_cache
+
+
+def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Read the command line; options that are not ours are pytest's."""
+    parser = argparse.ArgumentParser(prog="python -m tests.wine", description=__doc__)
+    parser.add_argument(
+        "--cache", type=Path, default=default_cache(), help="(%(default)s, or ZERIO_WINE_CACHE)"
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("setup", help="Windows CPython, wheels and Wine's files, into the cache")
+    commands.add_parser("build", help="cross-build this tree and install it into the cache")
+    commands.add_parser("test", help="run files of tests, by default those of green.txt")
+    return parser.parse_known_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do one command; the exit status."""
+    chosen, rest = parse(arguments)
+    places = Places(chosen.cache.absolute())
+    try:
+        if chosen.command == "test":
+            from . import suite
+
+            options = [one for one in rest if one.startswith("-")]
+            named = [one for one in rest if not one.startswith("-")]
+            return 0 if suite.run_all(places, named, options) else 1
+        if rest:
+            raise RigError(f"{chosen.command} takes no {rest[0]}")
+        if chosen.command == "setup":
+            from . import windows_python
+
+            windows_python.set_up(places)
+        else:
+            from . import building
+
+            building.build(places)
+    except RigError as error:
+        print(f"tests.wine: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

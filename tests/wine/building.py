@@ -1,0 +1,95 @@
+"""Cross-build the extension modules of the working tree and install it into the site folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cffi import FFI
+from Cython.Build import cythonize
+from setuptools import Extension
+
+from zerio_asyncio.rio import build as rio
+
+from .places import COMPILER, TREE, Places, RigError, program
+
+FLAGS = [
+    "-shared", "-O2", "-std=gnu11", "-DMS_WIN64", "-D_WIN32_WINNT=0x0602", "-static-libgcc",
+]  # fmt: skip
+RIO = TREE / "zerio_asyncio" / "rio"
+CORE = TREE / "zerio_asyncio" / "core"
+LEFT_OUT = shutil.ignore_patterns("*.so", "*.pyd", "*.c", "__pycache__")
+
+
+def _compile(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RigError(f"{' '.join(command)}\n{done.stderr[-4000:]}")
+
+
+def _compiler(places: Places) -> list[str]:
+    return [program(COMPILER), *FLAGS, f"-I{RIO}", f"-I{places.python / 'include'}"]
+
+
+def _rio_module(places: Places) -> list[str]:
+    """The compiler's command line for the cffi module, whose C file is written here."""
+    ffi = FFI()
+    ffi.cdef(rio.declarations((RIO / "rio.h").read_text(encoding="utf-8"), "__stdcall"))
+    ffi.set_source("zerio_asyncio.rio._rio", '#include "rio.h"')
+    source = places.objects / "_rio.c"
+    ffi.emit_c_code(str(source))
+    target = places.site / "zerio_asyncio" / "rio" / "_rio.pyd"
+    return [
+        *_compiler(places), "-Wall", "-Wextra", "-DPy_LIMITED_API=0x030a0000",
+        str(source), *[str(RIO / name) for name in rio.SOURCES["win32"]],
+        "-o", str(target), str(places.python / "python3.dll"),
+        *[f"-l{name}" for name in rio.LIBRARIES["win32"]],
+    ]  # fmt: skip
+
+
+def _core_modules(places: Places) -> list[list[str]]:
+    """A command line for each Cython module."""
+    modules = [
+        Extension(f"zerio_asyncio.core.{source.stem}", [str(source.relative_to(TREE))])
+        for source in sorted(CORE.glob("*.pyx"))
+    ]
+    before = Path.cwd()
+    os.chdir(TREE)
+    try:
+        made = cythonize(
+            modules,
+            include_path=["."],
+            build_dir=str(places.objects.absolute()),
+            compiler_directives={"language_level": "3"},
+            quiet=True,
+        )
+    finally:
+        os.chdir(before)
+    commands = []
+    for module in made:
+        (source,) = module.sources
+        name = module.name.rpartition(".")[2]
+        target = places.site / "zerio_asyncio" / "core" / f"{name}.pyd"
+        commands.append([
+            *_compiler(places), "-w", str(TREE / source), "-o", str(target),
+            str(places.python / "python313.dll"),
+        ])  # fmt: skip
+    return commands
+
+
+def build(places: Places) -> None:
+    """Make the site folder anew."""
+    if not places.python.exists():
+        raise RigError(f"there is no Python in {places.cache}: run python -m tests.wine setup")
+    shutil.rmtree(places.site, ignore_errors=True)
+    places.objects.mkdir(parents=True, exist_ok=True)
+    for name in ("zerio_asyncio", "tests", "examples"):
+        shutil.copytree(TREE / name, places.site / name, ignore=LEFT_OUT)
+    shutil.copy(TREE / "pyproject.toml", places.site)
+    commands = [_rio_module(places), *_core_modules(places)]
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        list(workers.map(_compile, commands))
+    print(f"{len(commands)} modules in {places.site}")
