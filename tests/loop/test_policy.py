@@ -10,6 +10,8 @@ import pytest
 
 import zerio_asyncio
 
+from .support import WINDOWS
+
 
 async def current():
     await asyncio.sleep(0)
@@ -80,7 +82,7 @@ def test_run_raises_what_main_raises():
 def test_new_event_loop_is_an_asyncio_loop():
     loop = zerio_asyncio.new_event_loop()
     assert isinstance(loop, asyncio.AbstractEventLoop)
-    assert isinstance(loop, asyncio.SelectorEventLoop)
+    assert isinstance(loop, asyncio.ProactorEventLoop if WINDOWS else asyncio.SelectorEventLoop)
     assert type(loop) is zerio_asyncio.Loop is zerio_asyncio.RioEventLoop
     assert "RioEventLoop" in repr(loop)
     loop.close()

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from .marks import beyond_proactor
 from .support import SECONDS, set_reset_on_close, spin
 
 
@@ -159,6 +160,7 @@ async def test_iterating_over_lines(loop):
     await server.stop()
 
 
+@beyond_proactor  # that one shuts down what it aborts, and so says a regular end
 async def test_reset_by_the_server(loop):
     async def abort(reader, writer):
         await reader.read(1)
