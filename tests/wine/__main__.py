@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
         if chosen.command == "test":
             from . import suite
 
-            options = [one for one in rest if one.startswith("-")]
-            named = [one for one in rest if not one.startswith("-")]
+            options = list(itertools.dropwhile(lambda one: not one.startswith("-"), rest))
+            named = rest[: len(rest) - len(options)]
             return 0 if suite.run_all(places, named, options) else 1
         if rest:
             raise RigError(f"{chosen.command} takes no {rest[0]}")

@@ -47,6 +47,13 @@ static inline overlapped_side *overlapped__side(rio_rq *rq)
 
 /* ------------------------------------------------------------------------------------ requests */
 
+/* Whether a call that failed at once has its packet all the same: one is queued for every status
+ * that is no error, and a warning is none. A datagram that is too long can be one. */
+static inline int overlapped__warned(const OVERLAPPED *overlapped)
+{
+    return (uint32_t)overlapped->Internal >> 30 == 2;
+}
+
 /* Each returns 0 if a packet will come, else the code that the head request failed with. */
 
 static int32_t overlapped__receive(rio_rq *rq)
@@ -70,7 +77,7 @@ static int32_t overlapped__receive(rio_rq *rq)
                              (struct sockaddr *)&side->address, &side->address_length, overlapped,
                              NULL);
     }
-    if (result == 0 || WSAGetLastError() == WSA_IO_PENDING)
+    if (result == 0 || WSAGetLastError() == WSA_IO_PENDING || overlapped__warned(overlapped))
         return 0;
     return iocp_code((DWORD)WSAGetLastError());
 }
@@ -104,7 +111,7 @@ static int32_t overlapped__send(rio_rq *rq)
         result = WSASendTo((SOCKET)rq->socket, pieces, 1, NULL, 0, remote, length, overlapped,
                            NULL);
     }
-    if (result != 0 && WSAGetLastError() != WSA_IO_PENDING)
+    if (result != 0 && WSAGetLastError() != WSA_IO_PENDING && !overlapped__warned(overlapped))
         return iocp_code((DWORD)WSAGetLastError());
     rq->core->counts.gathered += used - 1;
     lane->flight = used;
