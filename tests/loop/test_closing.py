@@ -11,6 +11,7 @@ import socket
 
 import pytest
 
+from .marks import beyond_proactor
 from .support import SECONDS, Recorder, connect, listener, recorder_of, shut, spin
 
 # A loop that is closed over open connections leaves transports that nobody closed; the warning
@@ -73,6 +74,7 @@ def test_with_sends_in_flight(loop):
     gc.collect()
 
 
+@beyond_proactor  # there closing a server fails once its loop is closed
 def test_with_a_server_that_listens(loop):
     server = loop.run_until_complete(loop.create_server(Recorder, "127.0.0.1", 0))
     address = server.sockets[0].getsockname()
@@ -84,6 +86,7 @@ def test_with_a_server_that_listens(loop):
     gc.collect()
 
 
+@beyond_proactor
 def test_with_watched_descriptors_timers_and_callbacks(loop):
     ours, theirs = socket.socketpair()
     loop.add_reader(ours, print)

@@ -147,6 +147,13 @@ class RioEventLoop(BaseLoop, asyncio.ProactorEventLoop):  # type: ignore[misc]
                     context["transport"] = transport
                 self.call_exception_handler(context)
 
+    def _stop_serving(self, sock: socket.socket) -> None:
+        if self._proactor is not None:
+            super()._stop_serving(sock)
+        else:  # a server may be closed later than its loop
+            self._listeners.stop(sock)
+            sock.close()
+
     # ------------------------------------------------------------------ signals
 
     def add_signal_handler(  # type: ignore[override]  # no TypeVarTuple before 3.11
