@@ -12,7 +12,7 @@ import pytest
 
 from .children import KILLED, PYTHON, is_gone, no_children_left, program, watched
 from .marks import with_posix_children
-from .support import SECONDS, descriptors
+from .support import SECONDS, WINDOWS, descriptors
 
 __all__ = ["no_children_left", "watched"]
 
@@ -22,6 +22,7 @@ STDOUT = asyncio.subprocess.STDOUT
 
 pytestmark = pytest.mark.usefixtures("watched", "no_children_left")
 
+LINE_END = os.linesep.encode()
 UPPER = "import sys; sys.stdout.write(sys.stdin.read().upper()); sys.exit(7)"
 
 
@@ -143,7 +144,7 @@ async def test_a_command_that_does_not_exist(loop, tmp_path):
                 str(tmp_path / "nothing"), stdin=PIPE, stdout=PIPE, stderr=PIPE
             )
     (tmp_path / "plain").write_text("no program")
-    with pytest.raises(PermissionError):
+    with pytest.raises(OSError if WINDOWS else PermissionError):
         await asyncio.create_subprocess_exec(str(tmp_path / "plain"))
     assert descriptors() == before
     process = await asyncio.create_subprocess_shell("exit 127")
@@ -423,7 +424,7 @@ async def test_the_lower_interface(loop):
     assert calls[0] == "made"
     assert calls[-1] == "lost"
     assert {"exited", ("closed", 1, None), ("closed", 2, None)} <= set(calls)
-    assert data == {1: b"WORD\n", 2: b"e\n"}
+    assert data == {1: b"WORD" + LINE_END, 2: b"e" + LINE_END}
     transport.close()
 
 
@@ -482,6 +483,7 @@ def test_two_loops_with_children_at_once(new_loop):
     assert statuses == [4] * 12
 
 
+@with_posix_children
 def test_a_child_across_two_runs_of_the_loop(loop):
     """It ends while the loop does not run."""
     process = loop.run_until_complete(program("raise SystemExit(8)", stdin=PIPE))
