@@ -139,6 +139,9 @@ class Soak:
                     self._fault(f"lap {number} left {count - before[name]} {name}")
                     if name == "descriptors":
                         self._fault(f"descriptors after closing: {open_descriptors()}")
+        instances = max(state.instances for state in report.laps)
+        if instances > report.before.instances + 1:
+            self._fault(f"{instances} epoll instances, {report.before.instances} before")
         warm = report.laps[WARM_LAPS:]
         half = len(warm) // 2
         if not half:
