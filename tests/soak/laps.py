@@ -51,16 +51,26 @@ class Report:
 
 
 class Soak:
-    """Runs laps on one loop. ``seed`` makes the loads' choices, ``lap_s`` is a lap's length."""
+    """Runs laps on one loop: for so many seconds, and at least so many laps.
+
+    ``seed`` makes the loads' choices, ``lap_s`` is a lap's length.
+    """
 
     def __init__(
-        self, loop: Any, loads: Sequence[Load], seconds: float, lap_s: float, seed: int
+        self,
+        loop: Any,
+        loads: Sequence[Load],
+        seconds: float,
+        lap_s: float,
+        seed: int,
+        least_laps: int = 1,
     ) -> None:
         self._loop = loop
         self._loads = loads
         self._seconds = seconds
         self._lap_s = lap_s
         self._seed = seed
+        self._least_laps = least_laps
         self.report = Report(getattr(loop, "provider", "asyncio"))
 
     def run(self, tell: Callable[[str], None] = lambda _: None) -> Report:
@@ -85,8 +95,10 @@ class Soak:
         tls = Tls(folder)
         self.report.before = self._settled(None)
         end = time.monotonic() + self._seconds
-        while not self.report.laps or (not self.report.faults and time.monotonic() < end):
+        while not self.report.faults:
             lap = len(self.report.laps)
+            if lap >= self._least_laps and time.monotonic() >= end:
+                break
             ground = Ground(self._seed + lap, self._lap_s, folder, tls)
             self._loop.run_until_complete(self._lap(ground))
             self.report.counts += ground.counts

@@ -41,8 +41,8 @@ def tidied() -> Any:
     kept.clear()
 
 
-def soak(loop: Any, *loads: Any, seconds: float = 0.1) -> Report:
-    return Soak(loop, loads, seconds, 0.05, 1).run()
+def soak(loop: Any, *loads: Any, least_laps: int = 2) -> Report:
+    return Soak(loop, loads, 0.1, 0.05, 1, least_laps).run()
 
 
 @pytest.mark.parametrize("load", LOADS, ids=lambda load: load.__name__)
@@ -132,5 +132,5 @@ def test_growing_memory_is_found(loop: Any) -> None:
     async def grow(_: Ground) -> None:
         kept.append([object() for _ in range(10_000)])
 
-    report = soak(loop, grow, seconds=2.0)
+    report = soak(loop, grow, least_laps=8)
     assert any("blocks grew" in fault for fault in report.faults), report.faults
