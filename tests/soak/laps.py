@@ -95,7 +95,7 @@ class Soak:
         tls = Tls(folder)
         self.report.before = self._settled(None)
         end = time.monotonic() + self._seconds
-        while not self.report.faults:
+        while not self.report.laps or not self.report.faults:
             lap = len(self.report.laps)
             if lap >= self._least_laps and time.monotonic() >= end:
                 break

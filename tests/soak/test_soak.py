@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import subprocess
@@ -39,6 +40,7 @@ def tidied() -> Any:
         if isinstance(thing, int):
             os.close(thing)
     kept.clear()
+    gc.collect()  # what was planted here must not be found by the next test
 
 
 def soak(loop: Any, *loads: Any, least_laps: int = 2) -> Report:
