@@ -34,7 +34,6 @@ def test_two_cpus_are_some_nanoseconds_apart() -> None:
     assert lib.distance_ns(mine[0], mine[1], found) == 0
     assert 1 < found[0] < 1_000_000
     assert os.sched_getaffinity(0) == before
-    assert Cpus(mine[0], mine[1]).wait() in (True, False)
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (-1, 0), (0, -1), (0, 1 << 20)])
