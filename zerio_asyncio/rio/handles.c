@@ -41,28 +41,26 @@
 
 _Static_assert(RIO_HANDLE_KIND_BITS + RIO_HANDLE_INDEX_BITS < 32, "room for a generation");
 
-_Atomic(rio_handle *) rio_handle_chunks[CHUNKS];
+rio_atomic_word rio_handle_chunks[CHUNKS];
 
-static atomic_flag rio__lock = ATOMIC_FLAG_INIT;
+static rio_atomic32 rio__lock;
 static uint32_t rio__first_free = NONE;
 static uint32_t rio__chunk_count = 0;
 
 static void rio__lock_take(void)
 {
-    while (atomic_flag_test_and_set_explicit(&rio__lock, memory_order_acquire)) {
+    while (rio_exchange32(&rio__lock, 1) != 0) {
     }
 }
 
 static void rio__lock_give(void)
 {
-    atomic_flag_clear_explicit(&rio__lock, memory_order_release);
+    rio_store32_release(&rio__lock, 0);
 }
 
 static rio_handle *rio__slot(uint32_t index)
 {
-    rio_handle *chunk = atomic_load_explicit(&rio_handle_chunks[index / SLOTS],
-                                             memory_order_relaxed);
-    return chunk + index % SLOTS;
+    return (rio_handle *)rio_load_word_acquire(&rio_handle_chunks[index / SLOTS]) + index % SLOTS;
 }
 
 /* One chunk more; the caller has the lock and the free list is empty. */
@@ -75,10 +73,10 @@ static int rio__grow(void)
         return 0;
     uint32_t first = rio__chunk_count * SLOTS;
     for (uint32_t i = 0; i < SLOTS; i++) {
-        atomic_init(&chunk[i].value, (uintptr_t)(first + i) << RIO_HANDLE_KIND_BITS);
+        rio_store_word_release(&chunk[i].value, (uintptr_t)(first + i) << RIO_HANDLE_KIND_BITS);
         chunk[i].next_free = i + 1 < SLOTS ? first + i + 1 : NONE;
     }
-    atomic_store_explicit(&rio_handle_chunks[rio__chunk_count], chunk, memory_order_release);
+    rio_store_word_release(&rio_handle_chunks[rio__chunk_count], (uintptr_t)chunk);
     rio__chunk_count++;
     rio__first_free = first;
     return 1;
@@ -94,13 +92,13 @@ void *rio_handle_open(enum rio_handle_kind kind, void *object, uint32_t extent)
     rio_handle *slot = rio__slot(rio__first_free);
     rio__first_free = slot->next_free;
     rio__lock_give();
-    uintptr_t value = atomic_load_explicit(&slot->value, memory_order_relaxed);
+    uintptr_t value = rio_load_word_acquire(&slot->value);
     assert((value & KIND_MASK) == 0);
     value += (uintptr_t)1 << GENERATION_SHIFT;
     value |= (uintptr_t)kind;
     slot->object = object;
     slot->extent = extent;
-    atomic_store_explicit(&slot->value, value, memory_order_release);
+    rio_store_word_release(&slot->value, value);
     return (void *)value;
 }
 
@@ -111,8 +109,8 @@ void rio_handle_close(void *handle)
     assert(slot != NULL);
     if (slot == NULL)
         return;
-    atomic_store(&slot->value, value & ~KIND_MASK);
-    while (atomic_load(&slot->pins) != 0) {
+    rio_store_word(&slot->value, value & ~KIND_MASK);
+    while (rio_load32(&slot->pins) != 0) {
     }
     slot->object = NULL;
     slot->extent = 0;
@@ -128,16 +126,16 @@ rio_handle *rio_handle_pin(const void *handle, enum rio_handle_kind kind)
     rio_handle *slot = rio_handle_find(handle, kind);
     if (slot == NULL)
         return NULL;
-    atomic_fetch_add(&slot->pins, 1);
-    if (atomic_load(&slot->value) == (uintptr_t)handle)
+    (void)rio_add32(&slot->pins, 1);
+    if (rio_load_word(&slot->value) == (uintptr_t)handle)
         return slot;
-    atomic_fetch_sub(&slot->pins, 1);
+    (void)rio_add32(&slot->pins, UINT32_MAX); /* one fewer */
     return NULL;
 }
 
 void rio_handle_unpin(rio_handle *slot)
 {
-    atomic_fetch_sub(&slot->pins, 1);
+    (void)rio_add32(&slot->pins, UINT32_MAX); /* one fewer */
 }
 
 void rio_handles_forked(void)

@@ -3,12 +3,10 @@
 #ifndef ZERIO_HANDLES_H
 #define ZERIO_HANDLES_H
 
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define RIO_LIKELY(condition) __builtin_expect(!!(condition), 1)
-#define RIO_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#include "compiler.h"
 
 /* The lowest three bits of a handle. 0 is a free slot; 7 is never used, so that no handle is
  * 0xFFFFFFFF (RIO_INVALID_BUFFERID), and none is 0. */
@@ -25,15 +23,15 @@ enum rio_handle_kind {
 #define RIO_HANDLE_INDEX_BITS (RIO_HANDLE_CHUNK_BITS + RIO_HANDLE_TABLE_BITS)
 
 typedef struct rio_handle {
-    _Atomic(uintptr_t) value; /* generation, index, kind; a free slot has kind 0 */
-    void *object;             /* what the handle stands for; the memory of a buffer */
-    uint32_t extent;          /* bytes of a buffer */
-    _Atomic(uint32_t) pins;   /* threads that use the object beside its own (rio_handle_pin) */
+    rio_atomic_word value; /* generation, index, kind; a free slot has kind 0 */
+    void *object;          /* what the handle stands for; the memory of a buffer */
+    uint32_t extent;       /* bytes of a buffer */
+    rio_atomic32 pins;     /* threads that use the object beside its own (rio_handle_pin) */
     uint32_t next_free;
     uint32_t filler;
 } rio_handle;
 
-extern _Atomic(rio_handle *) rio_handle_chunks[1u << RIO_HANDLE_TABLE_BITS];
+extern rio_atomic_word rio_handle_chunks[1u << RIO_HANDLE_TABLE_BITS]; /* rio_handle * */
 
 /* A new handle, or null when memory or the table is exhausted. */
 void *rio_handle_open(enum rio_handle_kind kind, void *object, uint32_t extent);
@@ -54,14 +52,13 @@ static inline rio_handle *rio_handle_find(const void *handle, enum rio_handle_ki
 {
     uintptr_t value = (uintptr_t)handle;
     uintptr_t index = value >> RIO_HANDLE_KIND_BITS;
-    rio_handle *chunk = atomic_load_explicit(
-        &rio_handle_chunks[(index >> RIO_HANDLE_CHUNK_BITS) & ((1u << RIO_HANDLE_TABLE_BITS) - 1)],
-        memory_order_acquire);
+    rio_handle *chunk = (rio_handle *)rio_load_word_acquire(
+        &rio_handle_chunks[(index >> RIO_HANDLE_CHUNK_BITS) & ((1u << RIO_HANDLE_TABLE_BITS) - 1)]);
     if (RIO_UNLIKELY(chunk == NULL))
         return NULL;
     rio_handle *slot = chunk + (index & ((1u << RIO_HANDLE_CHUNK_BITS) - 1));
     if (RIO_UNLIKELY((value & ((1u << RIO_HANDLE_KIND_BITS) - 1)) != (uintptr_t)kind ||
-                     atomic_load_explicit(&slot->value, memory_order_acquire) != value))
+                     rio_load_word_acquire(&slot->value) != value))
         return NULL;
     return slot;
 }

@@ -220,7 +220,7 @@ uint32_t iocp_turn(iocp_port *port, DWORD ms)
 static uint32_t iocp__ready(const iocp_port *port)
 {
     return port->core.first_packet != NULL || port->inbox.head != port->inbox.tail ||
-           atomic_load_explicit(&port->rung, memory_order_relaxed) != 0;
+           rio_load32_relaxed(&port->rung) != 0;
 }
 
 static uint64_t iocp__clock_ms(void)
@@ -256,17 +256,17 @@ int32_t iocp_wait(iocp_port *port, rio_port_event *events, uint32_t size, int64_
         return -(events == NULL ? RIO_EFAULT : RIO_EINVAL);
     port->core.counts.waits++;
     iocp_watches_arm(port);
-    atomic_store(&port->sleeping, 1);
-    if (timeout_ns != 0 && !iocp__ready(port) && atomic_load(&port->rung) == 0)
+    rio_store32(&port->sleeping, 1);
+    if (timeout_ns != 0 && !iocp__ready(port) && rio_load32(&port->rung) == 0)
         iocp__sleep(port, timeout_ns);
     else
         (void)iocp_turn(port, 0);
-    atomic_store_explicit(&port->sleeping, 0, memory_order_relaxed);
+    rio_store32_release(&port->sleeping, 0);
     uint32_t count = rio_core_packets(&port->core, events, size);
     /* Before the inbox, which watches of what stays ready can fill every time. */
-    if (count < size && atomic_exchange(&port->rung, 0) != 0)
+    if (count < size && rio_exchange32(&port->rung, 0) != 0)
         events[count++] = (rio_port_event){ .kind = RIO_PORT_POST,
-                                            .key = atomic_load(&port->rung_key) };
+                                            .key = rio_load64(&port->rung_key) };
     count += rio_inbox_take(&port->inbox, events + count, size - count);
     return (int32_t)count;
 }
@@ -285,8 +285,8 @@ int32_t iocp_post(rio_port *handle, uint64_t key)
     if (slot == NULL)
         return RIO_EINVAL;
     iocp_port *port = slot->object;
-    atomic_store(&port->rung_key, key);
-    if (atomic_exchange(&port->rung, 1) == 0 && atomic_load(&port->sleeping) != 0)
+    rio_store64(&port->rung_key, key);
+    if (rio_exchange32(&port->rung, 1) == 0 && rio_load32(&port->sleeping) != 0)
         (void)PostQueuedCompletionStatus(port->completions, 0, KEY, NULL);
     rio_handle_unpin(slot);
     return 0;

@@ -3,15 +3,9 @@
 #ifndef ZERIO_IOCP_H
 #define ZERIO_IOCP_H
 
-#ifndef WIN32_LEAN_AND_MEAN
-#define WIN32_LEAN_AND_MEAN
-#endif
-#include <winsock2.h>
-#include <ws2tcpip.h>
-#include <mswsock.h>
-#include <windows.h>
+#include "sdk.h"
 
-#include <stdatomic.h>
+#include <string.h>
 
 #include "emulation.h"
 #include "inbox.h"
@@ -42,9 +36,9 @@ struct iocp_port {
     HANDLE completions;
     rio_port *handle; /* null: a private port */
     rio_inbox inbox;
-    _Atomic(uint32_t) rung;     /* posted and not yet seen */
-    _Atomic(uint32_t) sleeping; /* the port's thread is in the kernel, or about to be */
-    _Atomic(uint64_t) rung_key;
+    rio_atomic32 rung;     /* posted and not yet seen */
+    rio_atomic32 sleeping; /* the port's thread is in the kernel, or about to be */
+    rio_atomic64 rung_key;
     SOCKET *joined; /* sockets that were associated with the port, by number, open addressing */
     uint32_t joined_length, joined_count;
     iocp_accepts *accepts;

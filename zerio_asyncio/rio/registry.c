@@ -95,7 +95,7 @@ int32_t rio_code_of_errno(int32_t error)
     return RIO_EINVAL;
 }
 
-static _Thread_local int32_t rio__refusal;
+static RIO_THREAD_LOCAL int32_t rio__refusal;
 
 int32_t rio_refuse(int32_t code)
 {
