@@ -12,6 +12,7 @@ from cffi import FFI
 from Cython.Build import cythonize
 from setuptools import Extension
 
+from tests.rio import abi
 from zerio_asyncio.rio import build as rio
 
 from .places import COMPILER, TREE, Places, RigError, program
@@ -89,7 +90,12 @@ def build(places: Places) -> None:
     for name in ("zerio_asyncio", "tests", "examples"):
         shutil.copytree(TREE / name, places.site / name, ignore=LEFT_OUT)
     shutil.copy(TREE / "pyproject.toml", places.site)
-    commands = [_rio_module(places), *_core_modules(places)]
+    checks = places.site / "tests" / "rio" / "abi" / abi.PROGRAM.name
+    commands = [
+        _rio_module(places),
+        *_core_modules(places),
+        abi.command(program(COMPILER), target=checks),
+    ]
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         list(workers.map(_compile, commands))
-    print(f"{len(commands)} modules in {places.site}")
+    print(f"{len(commands) - 1} modules and the program of tests/rio/abi in {places.site}")
