@@ -9,6 +9,14 @@ from zerio_asyncio.loop.base import RioStatistics
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.policy import install, new_event_loop, run
 
+# Behind the names above: it takes them from here.
+from zerio_asyncio.messaging import (
+    ZerioClient,
+    ZerioClientConfiguration,
+    ZerioServer,
+    ZerioServerConfiguration,
+)
+
 if TYPE_CHECKING:
     from asyncio import DefaultEventLoopPolicy as EventLoopPolicy
 
@@ -23,6 +31,10 @@ __all__ = [
     "RegisteredProtocol",
     "RioEventLoop",
     "RioStatistics",
+    "ZerioClient",
+    "ZerioClientConfiguration",
+    "ZerioServer",
+    "ZerioServerConfiguration",
     "install",
     "new_event_loop",
     "run",

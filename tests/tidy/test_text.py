@@ -116,7 +116,9 @@ def test_every_cython_module_has_its_map_and_its_stub(path):
     ast.parse(stub.read_text())
 
 
-@pytest.mark.parametrize("package", ["zerio_asyncio", "zerio_asyncio.rio"])
+@pytest.mark.parametrize(
+    "package", ["zerio_asyncio", "zerio_asyncio.messaging", "zerio_asyncio.rio"]
+)
 def test_every_public_name_is_documented(package):
     module = importlib.import_module(package)
     pages = "".join(path.read_text(encoding="utf-8") for path in with_suffix(".md"))

@@ -1,4 +1,4 @@
-"""The protocol class that reads registered memory in place."""
+"""What Python code shares with the core: the protocol of registered memory, an error."""
 
 from __future__ import annotations
 
@@ -33,3 +33,7 @@ class RegisteredProtocol(asyncio.BaseProtocol):
     def eof_received(self) -> bool | None:
         """The peer will send no more; return true to keep the sending half open."""
         return None
+
+
+class FramingError(ValueError):
+    """What a peer sent is no message of Zerio's: its length is negative, or over the limit."""

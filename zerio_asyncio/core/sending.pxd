@@ -21,6 +21,15 @@ cdef struct Chunk:
     Slice slice
     char *memory
     uint32_t length
+    uint32_t messages    # framed ones that were gathered in the slice
+
+
+# The length in front of a message on Zerio's wire: 4 bytes, little-endian.
+cdef inline void store_length(char *place, uint32_t length) noexcept:
+    place[0] = <char>(length & 0xFF)
+    place[1] = <char>(length >> 8 & 0xFF)
+    place[2] = <char>(length >> 16 & 0xFF)
+    place[3] = <char>(length >> 24)
 
 
 cdef class SendingTransport(Transport):
@@ -45,6 +54,10 @@ cdef class SendingTransport(Transport):
     cdef int _add_copy(self, const char *memory, size_t length) except -1
     cdef int _gather_last(self, const char *memory, size_t length) except -1
     cdef Chunk *_new_chunk(self) except NULL
+    # messages: see framing.pyx
+    cdef int _write_framed(self, object owner, const char *memory, size_t length,
+                           uint32_t conflated_max) except -1
+    cdef Chunk *_open_chunk(self, size_t length, uint32_t conflated_max) except NULL
     # requests and results
     cdef int _flush_now(self) except -1
     cdef void _pop_chunk(self) noexcept

@@ -36,6 +36,7 @@ cdef enum:
     # A write of this size is worth a system call of its own.
     NOW_MIN = 16384
     CHUNKS_ROOM = 8
+    FRAME_HEADER = 4
 
 cdef unsigned int WARN_AFTER = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 
@@ -228,8 +229,65 @@ cdef class SendingTransport(Transport):
             self.chunk_mask = room - 1
             self.head = 0
         chunks = &self.chunks[(self.head + self.count) & self.chunk_mask]
+        chunks.messages = 0
         self.count += 1
         return chunks
+
+    # ------------------------------------------------------------- messages
+
+    cdef int _write_framed(self, object owner, const char *memory, size_t length,
+                           uint32_t conflated_max) except -1:
+        """Send ``length``, and that many bytes: of the bytes object ``owner``, or copied if None.
+
+        Those of one tick share a slice, at most ``conflated_max`` of them if it is not 0.
+        """
+        cdef Chunk *chunk
+        cdef size_t framed = FRAME_HEADER + length
+        self._check_writable("write")
+        if self.dropped:
+            return self._drop_write()
+        if framed <= self.pool.slice_size:
+            chunk = self._open_chunk(framed, conflated_max)
+            store_length(chunk.memory + chunk.length, <uint32_t>length)
+            memcpy(chunk.memory + chunk.length + FRAME_HEADER, memory, length)
+            chunk.length += <uint32_t>framed
+            self.unsent += framed
+        else:
+            chunk = self._open_chunk(FRAME_HEADER, conflated_max)
+            store_length(chunk.memory + chunk.length, <uint32_t>length)
+            chunk.length += FRAME_HEADER
+            self.unsent += FRAME_HEADER
+            try:
+                if owner is not None:
+                    self._add_bytes(owner, memory, length)
+                else:
+                    self._add_copy(memory, length)
+            except BaseException:
+                # A length without its message would put the peer out of step for ever.
+                self._lose(None, None)
+                raise
+        return self._written()
+
+    cdef Chunk *_open_chunk(self, size_t length, uint32_t conflated_max) except NULL:
+        """The slice that the next message goes to: the last one, if it has room, or a new one."""
+        cdef Chunk *chunk
+        cdef Slice slice
+        if self.count > self.issued:
+            chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
+            if (chunk.owner is NULL and chunk.memory is chunk.slice.memory
+                    and chunk.length + length <= self.pool.slice_size
+                    and (conflated_max == 0 or chunk.messages < conflated_max)):
+                chunk.messages += 1
+                self.engine.gathered += 1
+                return chunk
+        self.pool.take(&slice)
+        chunk = self._new_chunk()
+        chunk.slice = slice
+        chunk.owner = NULL
+        chunk.memory = slice.memory
+        chunk.length = 0
+        chunk.messages = 1
+        return chunk
 
     cdef int flush(self, bint now) except -1:
         cdef uint32_t depth = self.engine.send_depth

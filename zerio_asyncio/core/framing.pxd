@@ -1,0 +1,60 @@
+# Messages of Zerio's wire format: cut out of what is received, put in front of what is sent.
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from zerio_asyncio.core.sending cimport SendingTransport
+
+# Memory in which a message is put together; read-only to the views that a handler may keep.
+cdef class Assembly:
+    cdef char *memory
+    cdef Py_ssize_t room
+    cdef Py_ssize_t length     # of the message that is shown
+    cdef int exports
+    cdef Py_ssize_t shape[1]
+
+
+cdef class MessageFramer:
+    # --- who is given the messages: handler(first, view), or handler(view) if first is None
+    cdef object handler
+    cdef object first
+    cdef readonly uint32_t length_max
+    cdef readonly uint64_t messages
+    cdef readonly bint stopped
+    cdef bint feeding
+
+    # --- a message that straddles: 0 <= header_have <= 4; the rest counts once it is 4
+    cdef unsigned char header[4]
+    cdef Py_ssize_t header_have
+    cdef Py_ssize_t need
+    cdef Py_ssize_t have
+    cdef Assembly assembly
+
+    # --- what a handler that left by KeyboardInterrupt has not seen
+    cdef bytes rest
+
+    cdef void _forget(self) noexcept
+    cdef int _feed(self, object view) except -1
+    cdef int _walk(self, object view, const char **place, const char *end) except -1
+    cdef int _begin(self, const unsigned char *header) except -1
+    cdef Py_ssize_t _assemble(self, const char *memory, Py_ssize_t left) except -1
+    cdef int _reserve(self, Py_ssize_t room) except -1
+    cdef int _deliver_assembled(self) except -1
+    cdef int _call(self, object view) except -1
+
+
+cdef class MessageWriter:
+    cdef object transport
+    cdef SendingTransport direct   # the same, where messages go straight into its send slice
+    cdef object overflow           # called when the unsent bytes would pass unsent_max
+    cdef readonly size_t length_max
+    cdef readonly size_t unsent_max
+    cdef uint32_t conflated_max
+    cdef readonly size_t waiting   # bytes in the ring of other threads' messages
+    cdef readonly uint64_t messages
+
+    cdef int _write(self, object owner, const char *memory, size_t length) except -1
+    cdef int _check_length(self, size_t length) except -1
+    cdef bint _has_room(self, size_t length) except -1
+    cdef int _write_waited(self, const char *memory, size_t length) except -1
+    cdef int _hand_over(self, object owner, const char *memory, size_t length) except -1
+    cdef size_t _unsent(self) except? 0

@@ -1,0 +1,39 @@
+from collections.abc import Callable
+
+from _typeshed import ReadableBuffer
+
+from zerio_asyncio.core.protocols import FramingError as FramingError
+
+class MessageFramer:
+    length_max: int
+    messages: int
+    stopped: bool
+    def __init__(
+        self, handler: Callable[..., object], length_max: int, first: object = None
+    ) -> None: ...
+    def set_handler(
+        self, handler: Callable[..., object], length_max: int, first: object = None
+    ) -> None: ...
+    def stop(self) -> None: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def left_over(self) -> bool: ...
+    def feed(self, view: memoryview) -> None: ...
+
+class MessageWriter:
+    length_max: int
+    unsent_max: int
+    waiting: int
+    messages: int
+    def __init__(
+        self,
+        transport: object,
+        overflow: Callable[[int], object],
+        length_max: int,
+        unsent_max: int,
+        conflated_max: int = 0,
+    ) -> None: ...
+    @property
+    def unsent(self) -> int: ...
+    def send(self, message: ReadableBuffer) -> None: ...

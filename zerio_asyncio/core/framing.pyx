@@ -1,0 +1,405 @@
+"""Framing: messages of Zerio's wire format, received and sent.
+
+On the wire a message is its length, 4 bytes, little-endian, signed, and that many bytes.
+
+Receiving. A message that lies whole in what was received is shown where it is. One that straddles
+two receives is put together in memory that is kept for that purpose. The handler gets a read-only
+memoryview that is good during its call, as RegisteredProtocol's is.
+
+    received chunk   [..rest of A][len B........][len C........][len D...
+                          │            │  shown in place  │          │
+                          └──▶ assembly, shown there                  └──▶ assembly, later
+
+One memoryview serves all messages of a chunk: when the call returns and nobody else refers to it,
+it is moved on to the next message. If somebody does, it is released, so that a kept view raises
+ValueError, and the next message gets a new one. A part of a view that was kept (``view[4:]``)
+holds the memory beneath: the transport's slice (stream.pyx) or the assembly, which is then given
+up.
+
+Hazards, and what is done about them:
+
+* The length is the peer's word. It is checked before anything is done with it, and memory grows
+  with what has arrived, not with what was announced.
+* The handler may close the connection, pause it, change the handler, raise. ``stop`` is looked at
+  after every call, and the handler is read anew for every message.
+* KeyboardInterrupt and SystemExit leave the loop, which may be run again: what the chunk still
+  held is kept in ``rest``, for nobody else has it.
+"""
+
+from cpython.buffer cimport (
+    PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.memoryview cimport (
+    PyMemoryView_Check, PyMemoryView_FromObject, PyMemoryView_GET_BUFFER)
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t
+from libc.string cimport memcpy
+
+from zerio_asyncio.core.sending cimport store_length
+
+from zerio_asyncio.core.protocols import FramingError
+
+cdef extern from *:
+    """
+    /* A view that only we refer to, moved to other memory of the same exporter. */
+    static void zerio_move_view(PyObject *view, const char *memory, Py_ssize_t length)
+    {
+        PyMemoryViewObject *object = (PyMemoryViewObject *)view;
+        object->view.buf = (void *)memory;
+        object->view.len = length;
+        object->view.shape[0] = length;
+        object->hash = -1; /* of the bytes, kept by the view once it was asked for */
+    }
+
+    static int zerio_view_is_ours(PyObject *view)
+    {
+        PyMemoryViewObject *object = (PyMemoryViewObject *)view;
+        return Py_REFCNT(view) == 1 && object->exports == 0 && object->weakreflist == NULL;
+    }
+
+    static int32_t zerio_load_length(const unsigned char *p)
+    {
+        return (int32_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16
+                         | (uint32_t)p[3] << 24);
+    }
+    """
+    void zerio_move_view(PyObject *view, const char *memory, Py_ssize_t length) noexcept
+    bint zerio_view_is_ours(PyObject *view) noexcept
+    int32_t zerio_load_length(const unsigned char *memory) noexcept
+    PyObject *PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *) noexcept
+    size_t PY_VECTORCALL_ARGUMENTS_OFFSET
+    void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
+
+cdef enum:
+    HEADER = 4
+    # What is put together at first: small messages cut by the end of a slice fit.
+    ASSEMBLY_MIN = 4096
+    LENGTH_LIMIT = 0x7FFFFFFF
+
+
+cdef class Assembly:
+    """Exports the message that was put together, read-only."""
+
+    def __cinit__(self, Py_ssize_t room):
+        self.memory = <char *>PyMem_RawMalloc(room)
+        if self.memory is NULL:
+            raise MemoryError(f"no memory for a message of {room} bytes")
+        self.room = room
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.memory)
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("a received message is read-only")
+        self.shape[0] = self.length
+        buffer.buf = self.memory
+        buffer.obj = self
+        buffer.len = self.length
+        buffer.itemsize = 1
+        buffer.readonly = 1
+        buffer.ndim = 1
+        buffer.format = "B"
+        buffer.shape = self.shape
+        buffer.strides = NULL
+        buffer.suboffsets = NULL
+        buffer.internal = NULL
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        self.exports -= 1
+
+
+cdef class MessageFramer:
+    """Cuts messages out of received chunks and calls ``handler`` with a view of each.
+
+    ``handler(view)``, or ``handler(first, view)`` where ``first`` is not None. A message longer
+    than ``length_max`` bytes, or of negative length, raises ``FramingError`` from ``feed``.
+    """
+
+    def __init__(self, handler, uint32_t length_max, first=None):
+        self.set_handler(handler, length_max, first)
+
+    def set_handler(self, handler, uint32_t length_max, first=None):
+        """Hand the next message and those after it to ``handler``."""
+        if length_max > LENGTH_LIMIT:
+            raise ValueError(f"length_max must be at most {LENGTH_LIMIT}, not {length_max}")
+        self.handler = handler
+        self.first = first
+        self.length_max = length_max
+
+    def stop(self):
+        """Hand over no more; what is fed from now on is ignored."""
+        self.stopped = True
+        if not self.feeding:
+            self._forget()
+
+    cdef void _forget(self) noexcept:
+        self.rest = None
+        self.assembly = None
+
+    @property
+    def pending(self):
+        """Bytes of a message that has begun to arrive, its length included."""
+        return self.header_have + (self.have if self.header_have == HEADER else 0)
+
+    @property
+    def left_over(self):
+        """Whether a handler left by KeyboardInterrupt or SystemExit with messages to come."""
+        return self.rest is not None
+
+    def feed(self, view not None):
+        """Hand over every message that ``view``, a memoryview of bytes in one piece, completes.
+
+        What the handler raises comes out, and messages behind that one are dropped; but after
+        ``KeyboardInterrupt`` and ``SystemExit`` they are kept for the next ``feed``.
+        """
+        cdef bytes rest
+        if not PyMemoryView_Check(view):
+            raise TypeError(f"a memoryview is needed, not {type(view).__name__!r}")
+        if self.feeding:
+            raise RuntimeError("feed() was called from inside a handler")
+        self.feeding = True
+        try:
+            if self.rest is not None:
+                rest, self.rest = self.rest, None
+                try:
+                    with memoryview(rest) as kept:
+                        self._feed(kept)
+                except (SystemExit, KeyboardInterrupt):
+                    self.rest = (self.rest or b"") + bytes(view)
+                    raise
+            self._feed(view)
+        finally:
+            self.feeding = False
+            if self.stopped:
+                self._forget()
+
+    cdef int _feed(self, object view) except -1:
+        cdef Py_buffer *buffer = PyMemoryView_GET_BUFFER(view)
+        cdef const char *place = <const char *>buffer.buf
+        cdef const char *end = place + buffer.len
+        if buffer.ndim != 1 or buffer.itemsize != 1 or (
+                buffer.strides is not NULL and buffer.strides[0] != 1):
+            raise BufferError("the view must be of bytes in one piece")
+        try:
+            while place < end and not self.stopped:
+                if self.header_have:
+                    place += self._assemble(place, end - place)
+                    if self.header_have == HEADER and self.have == self.need:
+                        self._deliver_assembled()
+                else:
+                    self._walk(view, &place, end)
+        except (SystemExit, KeyboardInterrupt):
+            if place < end and not self.stopped:
+                self.rest = PyBytes_FromStringAndSize(place, end - place)
+            raise
+        return 0
+
+    cdef int _walk(self, object view, const char **place, const char *end) except -1:
+        """Show the messages that lie whole before ``end``; the start of one more is kept."""
+        cdef object piece = None
+        cdef int32_t length
+        cdef const char *message
+        try:
+            while end - place[0] >= HEADER:
+                length = zerio_load_length(<const unsigned char *>place[0])
+                if length < 0 or <uint32_t>length > self.length_max:
+                    self._begin(<const unsigned char *>place[0])
+                message = place[0] + HEADER
+                if end - message < length:
+                    break
+                if piece is None:
+                    piece = PyMemoryView_FromObject(view)
+                zerio_move_view(<PyObject *>piece, message, length)
+                place[0] = message + length
+                self._call(piece)
+                if self.stopped:
+                    return 0
+                if not zerio_view_is_ours(<PyObject *>piece):
+                    _release(piece)
+                    piece = None
+        finally:
+            if piece is not None:
+                _release(piece)
+        if place[0] < end:
+            place[0] += self._assemble(place[0], end - place[0])
+        return 0
+
+    cdef int _begin(self, const unsigned char *header) except -1:
+        """Take a length; FramingError if it is none."""
+        cdef int32_t length = zerio_load_length(header)
+        if length < 0:
+            raise FramingError(f"a message of negative length: {length}")
+        if <uint32_t>length > self.length_max:
+            raise FramingError(
+                f"a message of {length} bytes: the limit is {self.length_max}")
+        self.need = length
+        self.have = 0
+        return 0
+
+    cdef Py_ssize_t _assemble(self, const char *memory, Py_ssize_t left) except -1:
+        """Keep what belongs to the message that has begun; how many bytes that were."""
+        cdef Py_ssize_t used = 0
+        cdef Py_ssize_t count
+        while self.header_have < HEADER:
+            if used == left:
+                return used
+            self.header[self.header_have] = <unsigned char>memory[used]
+            self.header_have += 1
+            used += 1
+            if self.header_have == HEADER:
+                self._begin(self.header)
+        count = min(left - used, self.need - self.have)
+        if count:
+            self._reserve(self.have + count)
+            memcpy(self.assembly.memory + self.have, memory + used, count)
+            self.have += count
+        return used + count
+
+    cdef int _reserve(self, Py_ssize_t room) except -1:
+        cdef Assembly larger
+        cdef Py_ssize_t size = ASSEMBLY_MIN
+        if self.assembly is not None and self.assembly.room >= room:
+            return 0
+        while size < room:
+            size *= 2
+        larger = Assembly.__new__(Assembly, size)
+        if self.have:
+            memcpy(larger.memory, self.assembly.memory, self.have)
+        self.assembly = larger
+        return 0
+
+    cdef int _deliver_assembled(self) except -1:
+        cdef Assembly assembly
+        cdef object view
+        if self.assembly is None:
+            self._reserve(1)
+        assembly = self.assembly
+        assembly.length = self.need
+        # Before the call: the handler may raise, and the next message begins anew.
+        self.header_have = 0
+        view = PyMemoryView_FromObject(assembly)
+        try:
+            self._call(view)
+        finally:
+            _release(view)
+            if assembly.exports:
+                # Kept in part by the handler: theirs from now on.
+                self.assembly = None
+        return 0
+
+    cdef int _call(self, object view) except -1:
+        cdef PyObject *arguments[3]
+        cdef PyObject *result
+        cdef object handler = self.handler    # it may set another one
+        cdef object first = self.first
+        self.messages += 1
+        arguments[2] = <PyObject *>view
+        if first is None:
+            result = PyObject_Vectorcall(<PyObject *>handler, &arguments[2],
+                                         1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+        else:
+            arguments[1] = <PyObject *>first
+            result = PyObject_Vectorcall(<PyObject *>handler, &arguments[1],
+                                         2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+        if result is NULL:
+            return _fail()
+        Py_DECREF_(result)
+        return 0
+
+
+cdef class MessageWriter:
+    """Sends messages over ``transport``, each behind its length.
+
+    On a transport of ours they are copied straight into its open send slice, so those of one turn
+    of the loop leave as one request, at most ``conflated_max`` of them in one (0: as many as fit).
+    Any other transport, TLS for one, is given each with its length in front.
+
+    ``overflow(unsent)`` is called instead of sending when more than ``unsent_max`` bytes would
+    wait; what it raises comes out of ``send``.
+    """
+
+    def __init__(self, transport, overflow, size_t length_max, size_t unsent_max,
+                 uint32_t conflated_max=0):
+        self.transport = transport
+        self.direct = transport if isinstance(transport, SendingTransport) else None
+        self.overflow = overflow
+        self.length_max = length_max
+        self.unsent_max = unsent_max
+        self.conflated_max = conflated_max
+
+    @property
+    def unsent(self):
+        """Bytes that wait: in the transport, and in the ring of other threads' messages."""
+        return self._unsent() + self.waiting
+
+    cdef size_t _unsent(self) except? 0:
+        if self.direct is not None:
+            return self.direct.unsent
+        return self.transport.get_write_buffer_size()
+
+    def send(self, message not None):
+        """Send ``message``, bytes-like, behind what was sent before; ``ValueError`` if too long."""
+        cdef Py_buffer view
+        if type(message) is bytes:
+            self._write(message, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+            return
+        if isinstance(message, memoryview) and not message.c_contiguous:
+            message = message.tobytes()
+        PyObject_GetBuffer(message, &view, PyBUF_SIMPLE)
+        try:
+            self._write(None, <const char *>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef int _write(self, object owner, const char *memory, size_t length) except -1:
+        self._check_length(length)
+        if not self._has_room(length):
+            self.overflow(self._unsent() + self.waiting)
+            return 0
+        return self._hand_over(owner, memory, length)
+
+    cdef int _check_length(self, size_t length) except -1:
+        if length > self.length_max:
+            raise ValueError(
+                f"a message of {length} bytes: the limit is {self.length_max}")
+        return 0
+
+    cdef bint _has_room(self, size_t length) except -1:
+        return self._unsent() + self.waiting + HEADER + length <= self.unsent_max
+
+    cdef int _write_waited(self, const char *memory, size_t length) except -1:
+        """Send what waited in the ring, where it counted already."""
+        return self._hand_over(None, memory, length)
+
+    cdef int _hand_over(self, object owner, const char *memory, size_t length) except -1:
+        self.messages += 1
+        if self.direct is not None:
+            self.direct._write_framed(owner, memory, length, self.conflated_max)
+        else:
+            self.transport.write(_framed(memory, length))
+        return 0
+
+
+cdef bytes _framed(const char *memory, size_t length):
+    cdef bytes data = PyBytes_FromStringAndSize(NULL, HEADER + length)
+    cdef char *place = PyBytes_AS_STRING(data)
+    store_length(place, <uint32_t>length)
+    memcpy(place + HEADER, memory, length)
+    return data
+
+
+cdef int _fail() except -1:
+    # The caller has seen a C call fail: the exception that it set goes on from here.
+    return -1
+
+
+cdef int _release(object view) except -1:
+    try:
+        view.release()
+    except BufferError:
+        # An object made from the view still exports it, and holds the memory by it.
+        pass
+    return 0

@@ -1,0 +1,28 @@
+# Messages of other threads, on their way to the loop's.
+
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+
+from zerio_asyncio.core.framing cimport MessageWriter
+
+# What stands in front of a message in the ring.
+cdef struct Record:
+    PyObject *writer       # a reference of the ring's; null: the slots up to the end are left out
+    size_t length          # bytes of the message
+    uint32_t slots         # that the record takes
+
+
+cdef class SendingRing:
+    # --- slots [head .. head + used) are taken, modulo count; a record never wraps
+    cdef char *memory
+    cdef readonly uint32_t count
+    cdef readonly uint32_t slot_length
+    cdef uint32_t head
+    cdef uint32_t used
+    cdef readonly uint64_t messages
+    cdef bint sending      # the first record is being sent, and still takes its slots
+
+    cdef bint _send(self, size_t messages_max) except -1
+    cdef Record *_at(self, uint32_t slot) noexcept
+    cdef int _claim(self, uint32_t slots) noexcept
+    cdef void _free(self, uint32_t slots) noexcept

@@ -1,0 +1,20 @@
+from _typeshed import ReadableBuffer
+
+from zerio_asyncio.core.framing import MessageWriter
+
+TAKEN: int
+FULL: int
+OVER: int
+
+class SendingRing:
+    count: int
+    slot_length: int
+    messages: int
+    def __init__(self, count: int, slot_length: int) -> None: ...
+    @property
+    def length_max(self) -> int: ...
+    @property
+    def empty(self) -> bool: ...
+    def put(self, writer: MessageWriter, message: ReadableBuffer) -> int: ...
+    def send(self, messages_max: int) -> bool: ...
+    def clear(self) -> None: ...

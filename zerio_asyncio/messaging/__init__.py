@@ -1,0 +1,33 @@
+"""Zerio messaging: framed messages between peers by their ids; see docs/messaging.md."""
+
+from zerio_asyncio.messaging.client import ZerioClient
+from zerio_asyncio.messaging.configuration import (
+    ZerioClientConfiguration,
+    ZerioServerConfiguration,
+)
+from zerio_asyncio.messaging.reasons import (
+    DisconnectCause,
+    DisconnectReason,
+    HandshakeError,
+    NotConnectedError,
+    SendingBuffersFullError,
+    SendingRingFullError,
+    UnknownPeerError,
+    ZerioError,
+)
+from zerio_asyncio.messaging.server import ZerioServer
+
+__all__ = [
+    "DisconnectCause",
+    "DisconnectReason",
+    "HandshakeError",
+    "NotConnectedError",
+    "SendingBuffersFullError",
+    "SendingRingFullError",
+    "UnknownPeerError",
+    "ZerioClient",
+    "ZerioClientConfiguration",
+    "ZerioError",
+    "ZerioServer",
+    "ZerioServerConfiguration",
+]

@@ -1,0 +1,247 @@
+"""ZerioClient: a peer of one server."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+from zerio_asyncio.messaging.configuration import ZerioClientConfiguration
+from zerio_asyncio.messaging.node import STOP_SECONDS, Node
+from zerio_asyncio.messaging.reasons import (
+    DisconnectCause,
+    DisconnectReason,
+    HandshakeError,
+    NotConnectedError,
+)
+from zerio_asyncio.messaging.session import Session, check_peer_id
+
+if TYPE_CHECKING:
+    import ssl as tls
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+
+    from _typeshed import ReadableBuffer
+    from typing_extensions import Self
+
+
+class ZerioClient(Node):
+    """Exchanges messages with the ``ZerioServer`` at ``server_address``, a pair of host and port.
+
+    Events are methods to override, or callables to give here under the same names:
+    ``connected()``, ``disconnected(reason)``, ``message_received(message)``. Without
+    ``message_received``, ``messages()`` has them.
+
+    ``ssl`` is the client's context, for TLS; ``server_hostname`` is the name that the server's
+    certificate must be for, if it is not the host.
+    """
+
+    def __init__(
+        self,
+        server_address: tuple[str, int],
+        config: ZerioClientConfiguration | None = None,
+        *,
+        ssl: tls.SSLContext | None = None,
+        server_hostname: str | None = None,
+        connected: Callable[[], object] | None = None,
+        disconnected: Callable[[DisconnectReason], object] | None = None,
+        message_received: Callable[[memoryview], object] | None = None,
+    ) -> None:
+        if config is None:
+            config = ZerioClientConfiguration()
+        elif not isinstance(config, ZerioClientConfiguration):
+            raise TypeError(f"config must be a ZerioClientConfiguration, not {config!r}")
+        self.config = config
+        self.peer_id: str | None = None
+        self._address = server_address
+        self._server_hostname = server_hostname
+        self._session: Session | None = None
+        self._answered: asyncio.Future[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        handlers = {
+            "connected": connected,
+            "disconnected": disconnected,
+            "message_received": message_received,
+        }
+        super().__init__(config, ssl, handlers)
+
+    # -------------------------------------------------------------------------- events
+
+    def connected(self) -> None:
+        """The server has answered, and messages can be sent to it."""
+
+    def disconnected(self, reason: DisconnectReason) -> None:
+        """The connection has ended; with ``config.reconnect`` there may be another."""
+
+    def message_received(self, message: memoryview) -> None:
+        """The server sent ``message``: read-only, and valid during this call alone.
+
+        It lies on the registered memory that received it; using it later raises ``ValueError``.
+        What this raises goes to the loop's exception handler and ends the connection.
+        """
+
+    # ------------------------------------------------------------------- start and stop
+
+    async def start(self, peer_id: str) -> None:
+        """Connect, give ``peer_id``, and wait for the answer.
+
+        ``OSError`` if there is no connection to be had, ``HandshakeError`` if the server does not
+        answer, or ends the connection: the peer id may be taken. ``RuntimeError`` on any other
+        loop than zerio_asyncio's.
+        """
+        check_peer_id(peer_id)
+        self._set_up(self.config, ZerioClient.message_received)
+        self.peer_id = peer_id
+        try:
+            await self._connect()
+        except BaseException:
+            self._tear_down()
+            raise
+
+    async def stop(self, patience: float = STOP_SECONDS) -> None:
+        """Close the connection when what was sent has left, after ``patience`` seconds at last."""
+        if self._loop is None:
+            return
+        try:
+            if self._connecting is not None:
+                self._connecting.cancel()
+                await asyncio.wait([self._connecting])
+            if self._session is not None:
+                await self._close_sessions((self._session,), patience)
+        finally:
+            self._tear_down()
+
+    async def __aenter__(self) -> Self:
+        """Give the client, which ``start`` has connected, or will."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        await self.stop()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether messages can be sent now."""
+        session = self._session
+        return session is not None and session.peer_id is not None and not session.closing
+
+    async def _connect(self) -> None:
+        host, port = self._address
+        self._answered = self._loop.create_future()
+        options = {} if self._ssl is None else {"server_hostname": self._server_hostname or host}
+        try:
+            await self._loop.create_connection(
+                lambda: Session(self, self._loop), host, port, ssl=self._ssl, **options
+            )
+            await self._answered
+        except BaseException:
+            if self._session is not None:
+                self._session.abort(DisconnectCause.LOCAL, "gave up connecting")
+            raise
+        finally:
+            self._answered = None
+
+    async def _connect_again(self) -> None:
+        delay = self.config.reconnect_delay_min
+        while True:
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
+            delay = min(2 * delay, self.config.reconnect_delay_max)
+            try:
+                await self._connect()
+            except OSError:
+                continue
+            return
+
+    # -------------------------------------------------------------------------- sending
+
+    def send(self, message: ReadableBuffer) -> None:
+        """Send ``message``, bytes-like, to the server; it may be changed once this returns.
+
+        ``NotConnectedError`` if there is no connection now; ``ValueError`` if the message is
+        longer than ``config.framing_buffer_length``; ``SendingBuffersFullError``, or the end of
+        the connection, by ``config.slow_peer``, if the server does not read.
+        """
+        self._connected_session().writer.send(message)
+
+    def send_threadsafe(self, message: ReadableBuffer, timeout: float | None = None) -> None:
+        """``send`` from any thread, in the order of that thread's calls; see ``ZerioServer``."""
+        session, outbox = self._connected_session(), self._outbox
+        if outbox is None:
+            raise NotConnectedError("stopped")
+        outbox.put(session, message, timeout)
+
+    async def drain(self) -> None:
+        """Wait until the server has read enough to be sent more, or raise as ``send``."""
+        await self._connected_session().drain()
+
+    def _connected_session(self) -> Session:
+        session = self._session
+        if session is None or session.peer_id is None:
+            raise NotConnectedError("the client is not connected")
+        return session
+
+    # ------------------------------------------------------------------------- receiving
+
+    def messages(self) -> AsyncIterator[bytes]:
+        """``async for message in client.messages()``: every message, as ``bytes``.
+
+        They wait here: while they take ``receiving_buffer_count * receiving_buffer_length`` bytes
+        nothing is read, until half of them are taken. Ends when the connection has and there is
+        to be no other. ``RuntimeError`` if there is a ``message_received``.
+        """
+        self._check_keeps()
+        return self._messages()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """``async for message in client``: the same as ``messages()``."""
+        return self.messages()
+
+    async def _messages(self) -> AsyncIterator[bytes]:
+        while (item := await self.inbox.get()) is not None:
+            yield item[1]
+
+    def pause_reading(self) -> None:
+        """Let the server wait; messages that have been received already still come."""
+        self._connected_session().pause_reading("program")
+
+    def resume_reading(self) -> None:
+        """Go on after ``pause_reading``."""
+        self._connected_session().resume_reading("program")
+
+    # ---------------------------------------------------------------- what sessions call
+
+    def session_opened(self, session: Session) -> None:
+        """The connection is made: give the peer id."""
+        self._session = session
+        session.writer.send((self.peer_id or "").encode("ascii"))
+
+    def session_introduced(self, session: Session, peer_id: str) -> None:
+        """The server has answered."""
+        if peer_id != self.peer_id:
+            text = f"the server answered {peer_id!r} to the peer id {self.peer_id!r}"
+            session.abort(DisconnectCause.HANDSHAKE, text)
+            return
+        handler: Any = None if self._keeps else self.message_received
+        session.establish(peer_id, handler, None)
+        self.connected()
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_result(None)
+
+    def session_closed(self, session: Session, reason: DisconnectReason) -> None:
+        """The connection has ended."""
+        self._session = None
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(HandshakeError(f"no connection: {reason}"))
+        if session.peer_id is None:
+            return
+        again = self.config.reconnect and reason.cause is not DisconnectCause.LOCAL
+        if again:
+            self._connecting = self._loop.create_task(self._connect_again())
+        else:
+            self.inbox.close()
+        self.disconnected(reason)

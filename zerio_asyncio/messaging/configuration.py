@@ -1,0 +1,180 @@
+"""What a user may choose about messaging, under Zerio's names."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+from zerio_asyncio import LoopOptions
+
+KIB = 1024
+MIB = 1024 * KIB
+
+LENGTH_LIMIT = 2**31 - 1
+"""The length on the wire is a signed integer of 32 bits."""
+
+RECORD_MAX = 64
+"""More than the ring of other threads' messages needs in front of one."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ZerioConfiguration:
+    """What server and client have in common. Lengths are bytes, times seconds.
+
+    ``ValueError`` tells which value is out of its range, ``TypeError`` which is of the wrong kind.
+
+    ``framing_buffer_length``: the longest message, sent or received. 1 to 2147483647.
+
+    ``sending_buffer_count`` buffers of ``sending_buffer_length`` bytes are what may wait to be sent
+    to one peer, the limit behind which ``slow_peer`` says what happens; and the ring in which
+    messages of other threads wait has as many slots of that length. Together they hold the longest
+    message and 64 bytes. 1 to 1048576 buffers, of 256 bytes to 1 MiB in steps of 8.
+
+    ``sending_high_water``, ``sending_low_water``: ``drain`` waits while more than the first wait
+    for a peer, until no more than the second do.
+
+    ``slow_peer``: what happens to a message for which a peer has no sending buffer left:
+    ``"disconnect"`` ends that connection, ``"raise"`` raises ``SendingBuffersFullError``.
+
+    ``max_send_batch_size``: requests of one connection that the system holds at once, 1 to 1024.
+    A choice of the loop's: see ``loop_options``.
+
+    ``max_conflated_send_request_count``: messages that leave in one request, 1 for none together,
+    0 (the default) for as many as its buffer holds. TLS has records of its own and knows no limit.
+
+    ``receiving_buffer_count`` buffers of ``receiving_buffer_length`` bytes are what ``messages()``
+    keeps of one peer before reading from it pauses; a message counts 64 bytes more than it has.
+    The length is also that of one receive, by ``loop_options``: whole pages of 4 KiB, to 1 MiB.
+
+    ``handshake_timeout``: how long the first message may take.
+    """
+
+    framing_buffer_length: int = 64 * KIB
+    sending_buffer_count: int = 1024
+    sending_buffer_length: int = 4 * KIB
+    sending_high_water: int = 256 * KIB
+    sending_low_water: int = 64 * KIB
+    slow_peer: Literal["disconnect", "raise"] = "disconnect"
+    max_send_batch_size: int = 8
+    max_conflated_send_request_count: int = 0
+    receiving_buffer_count: int = 64
+    receiving_buffer_length: int = 16 * KIB
+    handshake_timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        self._whole("framing_buffer_length", 1, LENGTH_LIMIT)
+        self._whole("sending_buffer_count", 1, 1 << 20)
+        self._whole("sending_buffer_length", 256, MIB, 8)
+        needed = self.framing_buffer_length + RECORD_MAX
+        if self.unsent_max < needed:
+            raise ValueError(
+                f"sending_buffer_count x sending_buffer_length is {self.unsent_max} bytes; a "
+                f"message of framing_buffer_length and what stands before it needs {needed}"
+            )
+        self._whole("sending_high_water", 0, self.unsent_max)
+        self._whole("sending_low_water", 0, self.sending_high_water)
+        self._one_of("slow_peer", "disconnect", "raise")
+        self._whole("max_send_batch_size", 1, 1024)
+        self._whole("max_conflated_send_request_count", 0, 1 << 30)
+        self._whole("receiving_buffer_count", 1, 1 << 20)
+        self._whole("receiving_buffer_length", 4 * KIB, MIB, 4 * KIB)
+        self._seconds("handshake_timeout")
+
+    @property
+    def unsent_max(self) -> int:
+        """Bytes that may wait to be sent to one peer."""
+        return self.sending_buffer_count * self.sending_buffer_length
+
+    @property
+    def inbox_max(self) -> int:
+        """Bytes that ``messages()`` keeps of one peer before reading from it pauses."""
+        return self.receiving_buffer_count * self.receiving_buffer_length
+
+    def loop_options(self, **others: Any) -> LoopOptions:
+        """The ``LoopOptions`` that fit, with ``others`` beside them or instead.
+
+        What a loop chooses for all its connections: the length of one receive and how many sends
+        of a connection are under way.
+        """
+        chosen = {
+            "slice_size": self.receiving_buffer_length,
+            "send_depth": self.max_send_batch_size,
+        }
+        return LoopOptions(**{**chosen, **others})
+
+    def _whole(self, name: str, least: int, most: int, multiple: int = 1) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an integer, not {value!r}")
+        if not least <= value <= most or value % multiple:
+            whole = f", a multiple of {multiple}" if multiple > 1 else ""
+            raise ValueError(f"{name} must be {least} to {most}{whole}, not {value}")
+
+    def _seconds(self, name: str, least: float = 0.0) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+        if not least < value < math.inf:
+            raise ValueError(f"{name} must be more than {least:g} seconds and finite, not {value}")
+
+    def _one_of(self, name: str, *choices: str) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+    def _truth(self, name: str) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be True or False, not {value!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ZerioServerConfiguration(ZerioConfiguration):
+    """Choices of a ``ZerioServer``; what a client chooses, too, is ``ZerioConfiguration``'s.
+
+    ``session_count``: connections at once, those that have not said their peer id among them; more
+    are closed at once. 1 to 1048576.
+
+    ``unknown_peer``: what ``send`` to a peer that is not connected does: ``"raise"``
+    (``UnknownPeerError``) or ``"drop"``, as C# does.
+
+    ``duplicate_peer``: what happens when a connection gives a peer id that another has:
+    ``"refuse"`` closes the new one, ``"replace"`` the old one.
+    """
+
+    session_count: int = 16384
+    unknown_peer: Literal["raise", "drop"] = "raise"
+    duplicate_peer: Literal["refuse", "replace"] = "refuse"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._whole("session_count", 1, 1 << 20)
+        self._one_of("unknown_peer", "raise", "drop")
+        self._one_of("duplicate_peer", "refuse", "replace")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ZerioClientConfiguration(ZerioConfiguration):
+    """Choices of a ``ZerioClient``; what a server chooses, too, is ``ZerioConfiguration``'s.
+
+    ``reconnect``: connect again by itself when the connection is lost: after
+    ``reconnect_delay_min`` seconds, and twice as long after each failure, up to
+    ``reconnect_delay_max``. Each delay is shortened by up to a half at random, so that the clients
+    of a server that comes back do not all come at once.
+    """
+
+    reconnect: bool = False
+    reconnect_delay_min: float = 0.1
+    reconnect_delay_max: float = 30.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._truth("reconnect")
+        self._seconds("reconnect_delay_min")
+        self._seconds("reconnect_delay_max")
+        if self.reconnect_delay_max < self.reconnect_delay_min:
+            raise ValueError(
+                f"reconnect_delay_max must be at least reconnect_delay_min, "
+                f"not {self.reconnect_delay_max} < {self.reconnect_delay_min}"
+            )

@@ -1,0 +1,81 @@
+"""Messages that were received and wait for ``async for``: bounded by pausing the peers."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zerio_asyncio.messaging.session import Session
+
+MESSAGE_COST = 64
+"""Bytes that a kept message counts besides its own: about what Python needs for the object and its
+place in the queue. Without it empty messages would wait for nothing, without a limit."""
+
+
+class Inbox:
+    """A queue of (session, message); each session's part is bounded by pausing its reading.
+
+    The bound is kept to within what one receive held, since that has left the kernel already.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._messages: collections.deque[tuple[Session, bytes]] = collections.deque()
+        self._waiters: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def put(self, session: Session, message: bytes) -> None:
+        """Append a message, and pause its session if that has enough here."""
+        self._messages.append((session, message))
+        session.inbox_bytes += len(message) + MESSAGE_COST
+        if session.inbox_bytes >= self._bytes_max:
+            session.pause_reading("inbox")
+        self._wake()
+
+    async def get(self) -> tuple[Session, bytes] | None:
+        """The next message; None when there is none and there will be none."""
+        while not self._messages:
+            if self._closed:
+                return None
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except BaseException:
+                # It may have been woken for a message that another can take.
+                self._wake()
+                raise
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+        session, message = self._messages.popleft()
+        session.inbox_bytes -= len(message) + MESSAGE_COST
+        if session.inbox_bytes <= self._bytes_max // 2:
+            session.resume_reading("inbox")
+        return session, message
+
+    def close(self) -> None:
+        """No more messages come; those that are here can still be taken."""
+        self._closed = True
+        while self._waiters:
+            self._wake_one()
+
+    def open(self) -> None:
+        """Messages may come again."""
+        self._closed = False
+
+    def _wake(self) -> None:
+        if self._messages and self._waiters:
+            self._wake_one()
+
+    def _wake_one(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return

@@ -1,0 +1,97 @@
+"""Node: what a server and a client have in common: the loop, handlers, the in- and the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from zerio_asyncio import RioEventLoop
+from zerio_asyncio.messaging.inbox import Inbox
+from zerio_asyncio.messaging.reasons import DisconnectCause
+from zerio_asyncio.messaging.threads import Outbox
+
+if TYPE_CHECKING:
+    import ssl as tls
+    from collections.abc import Callable, Iterable
+
+    from zerio_asyncio.messaging.configuration import ZerioConfiguration
+    from zerio_asyncio.messaging.session import Session
+
+STOP_SECONDS = 5.0
+"""How long ``stop`` lets peers read what was sent to them."""
+
+
+class Node:
+    """The base of ``ZerioServer`` and ``ZerioClient``."""
+
+    def __init__(
+        self,
+        config: ZerioConfiguration,
+        ssl: tls.SSLContext | None,
+        handlers: dict[str, Callable[..., object] | None],
+    ) -> None:
+        self.inbox = Inbox(config.inbox_max)
+        self._ssl = ssl
+        self._events = tuple(handlers)
+        self._loop: Any = None
+        self._outbox: Outbox | None = None
+        self._keeps = False
+        for name, handler in handlers.items():
+            if handler is not None:
+                if not callable(handler):
+                    raise TypeError(f"{name} must be callable, not {handler!r}")
+                setattr(self, name, handler)
+
+    def _set_up(self, config: ZerioConfiguration, default_handler: object) -> None:
+        """At the beginning of ``start``."""
+        name = type(self).__name__
+        if self._loop is not None:
+            raise RuntimeError(f"this {name} is started already")
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, RioEventLoop):
+            raise RuntimeError(  # noqa: TRY004  # nothing is of a wrong type but the surroundings
+                f"{name} needs the loop of zerio_asyncio, and this is {type(loop).__name__}: run "
+                f"the program by zerio_asyncio.run(main())"
+            )
+        for event in self._events:
+            if inspect.iscoroutinefunction(getattr(self, event)):
+                raise TypeError(
+                    f"{event} is called, not awaited, so it cannot be a coroutine function; who "
+                    f"wants to await takes messages by `async for`"
+                )
+        handler = self.message_received  # type: ignore[attr-defined]  # of the subclasses
+        self._keeps = getattr(handler, "__func__", None) is default_handler
+        self._loop = loop
+        self._outbox = Outbox(loop, config.sending_buffer_count, config.sending_buffer_length)
+        self.inbox.open()
+
+    def _check_keeps(self) -> None:
+        if self._loop is not None and not self._keeps:
+            raise RuntimeError("messages go to message_received, so none would come here")
+
+    async def _close_sessions(self, sessions: Iterable[Session], patience: float) -> None:
+        """End them when what they were given is sent, but after ``patience`` seconds at last."""
+        if self._outbox is not None:
+            self._outbox.flush()
+        ended = []
+        for session in sessions:
+            if not session.closing:
+                session.close(DisconnectCause.LOCAL, "stopped")
+            ended.append(session.ended)
+        if not ended:
+            return
+        try:
+            await asyncio.wait(ended, timeout=patience)
+        finally:
+            for session in sessions:
+                session.abort(DisconnectCause.LOCAL, "stopped")
+        await asyncio.wait(ended)
+
+    def _tear_down(self) -> None:
+        """At the end of ``stop``."""
+        if self._outbox is not None:
+            self._outbox.close()
+        self._outbox = None
+        self._loop = None
+        self.inbox.close()

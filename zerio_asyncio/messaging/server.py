@@ -1,0 +1,281 @@
+"""ZerioServer: sends messages to peers by their ids, and gets theirs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zerio_asyncio.messaging.configuration import ZerioServerConfiguration
+from zerio_asyncio.messaging.node import STOP_SECONDS, Node
+from zerio_asyncio.messaging.reasons import (
+    DisconnectCause,
+    DisconnectReason,
+    NotConnectedError,
+    SendingBuffersFullError,
+    UnknownPeerError,
+)
+from zerio_asyncio.messaging.session import Session, check_peer_id
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl as tls
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+
+    from _typeshed import ReadableBuffer
+    from typing_extensions import Self
+
+
+class ZerioServer(Node):
+    """Listens on ``(host, port)``, port 0 for any free one, for clients of Zerio's wire format.
+
+    Events are methods to override, or callables to give here under the same names:
+    ``client_connected(peer_id)``, ``client_disconnected(peer_id, reason)``,
+    ``message_received(peer_id, message)``. Without ``message_received``, ``messages()`` has them.
+
+    ``ssl`` is the server's context, for TLS. ``config`` has all other choices.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        host: str = "127.0.0.1",
+        config: ZerioServerConfiguration | None = None,
+        *,
+        ssl: tls.SSLContext | None = None,
+        client_connected: Callable[[str], object] | None = None,
+        client_disconnected: Callable[[str | None, DisconnectReason], object] | None = None,
+        message_received: Callable[[str, memoryview], object] | None = None,
+    ) -> None:
+        if config is None:
+            config = ZerioServerConfiguration()
+        elif not isinstance(config, ZerioServerConfiguration):
+            raise TypeError(f"config must be a ZerioServerConfiguration, not {config!r}")
+        self.config = config
+        self.peer_id: str | None = None
+        self._address = host, port
+        self._server: asyncio.Server | None = None
+        self._sessions: dict[str, Session] = {}
+        self._connections: set[Session] = set()
+        handlers = {
+            "client_connected": client_connected,
+            "client_disconnected": client_disconnected,
+            "message_received": message_received,
+        }
+        super().__init__(config, ssl, handlers)
+
+    # -------------------------------------------------------------------------- events
+
+    def client_connected(self, peer_id: str) -> None:
+        """A client has given its peer id, and messages can be sent to it."""
+
+    def client_disconnected(self, peer_id: str | None, reason: DisconnectReason) -> None:
+        """A connection has ended; ``peer_id`` is None if it was never reported as connected."""
+
+    def message_received(self, peer_id: str, message: memoryview) -> None:
+        """``peer_id`` sent ``message``: read-only, and valid during this call alone.
+
+        It lies on the registered memory that received it; using it later raises ``ValueError``.
+        What this raises goes to the loop's exception handler and ends this peer's connection.
+        """
+
+    # ------------------------------------------------------------------- start and stop
+
+    async def start(self, peer_id: str) -> None:
+        """Listen; ``peer_id`` is this server's own name, which the wire format does not carry.
+
+        ``RuntimeError`` on any other loop than zerio_asyncio's, ``OSError`` if the address is
+        not to be had.
+        """
+        check_peer_id(peer_id)
+        self._set_up(self.config, ZerioServer.message_received)
+        host, port = self._address
+        try:
+            self._server = await self._loop.create_server(
+                lambda: Session(self, self._loop), host, port, ssl=self._ssl
+            )
+        except BaseException:
+            self._tear_down()
+            raise
+        self.peer_id = peer_id
+
+    async def stop(self, patience: float = STOP_SECONDS) -> None:
+        """Close the connections when what was sent has left, after ``patience`` seconds at last.
+
+        Every client gets its ``client_disconnected`` before this returns, and ``messages()`` ends
+        behind those that have come.
+        """
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        try:
+            await self._close_sessions(tuple(self._connections), patience)
+        finally:
+            self._tear_down()
+        await server.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        """Start as ``"server"`` unless it was started."""
+        if self._server is None:
+            await self.start("server")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        await self.stop()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it listens."""
+        return self._server is not None
+
+    @property
+    def listening_port(self) -> int:
+        """The port, also when 0 was asked for; ``RuntimeError`` unless it listens."""
+        if self._server is None:
+            raise RuntimeError("the server does not listen")
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    # -------------------------------------------------------------------------- sending
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """The ids of the clients that are connected, the longest connected first."""
+        return tuple(self._sessions)
+
+    def send(self, peer_id: str, message: ReadableBuffer) -> None:
+        """Send ``message``, bytes-like, to ``peer_id``; it may be changed once this returns.
+
+        ``UnknownPeerError`` or nothing, by ``config.unknown_peer``; ``ValueError`` if the message
+        is longer than ``config.framing_buffer_length``; ``SendingBuffersFullError``, or the end
+        of the connection, by ``config.slow_peer``, for a peer that does not read.
+        """
+        session = self._sessions.get(peer_id) or self._missing(peer_id)
+        if session is not None:
+            session.writer.send(message)
+
+    def send_threadsafe(
+        self, peer_id: str, message: ReadableBuffer, timeout: float | None = None
+    ) -> None:
+        """``send`` from any thread, in the order of that thread's calls.
+
+        The message is copied to a ring, and sent by the loop's thread. While the ring is full this
+        waits, ``timeout`` seconds at most, then raises ``SendingRingFullError``; called on the
+        loop's thread it sends what the ring holds instead. A message to a peer that disconnects
+        meanwhile is forgotten, as any that is on its way. ``NotConnectedError`` after ``stop``.
+        """
+        outbox = self._outbox
+        if outbox is None:
+            raise NotConnectedError("the server is not running")
+        session = self._sessions.get(peer_id) or self._missing(peer_id)
+        if session is not None:
+            outbox.put(session, message, timeout)
+
+    def broadcast(self, message: ReadableBuffer) -> int:
+        """Send ``message`` to every peer; the number of peers.
+
+        ``SendingBuffersFullError`` tells which did not get it, when all others have.
+        """
+        slow: list[str] = []
+        sessions = tuple(self._sessions.values())
+        for session in sessions:
+            try:
+                session.writer.send(message)
+            except SendingBuffersFullError as full:  # noqa: PERF203  # each may be
+                slow += full.peer_ids
+        if slow:
+            raise SendingBuffersFullError(tuple(slow), f"peers do not read: {', '.join(slow)}")
+        return len(sessions)
+
+    async def drain(self, peer_id: str | None = None) -> None:
+        """Wait until ``peer_id`` has read enough to be sent more; None: until all have.
+
+        ``NotConnectedError`` if it disconnects, ``UnknownPeerError`` as of ``send``.
+        """
+        if peer_id is not None:
+            session = self._sessions.get(peer_id) or self._missing(peer_id)
+            if session is not None:
+                await session.drain()
+            return
+        for session in tuple(self._sessions.values()):
+            if not session.closing:
+                await session.drain()
+
+    def _missing(self, peer_id: str) -> Session | None:
+        if self.config.unknown_peer == "raise":
+            raise UnknownPeerError(peer_id)
+        return None
+
+    # ------------------------------------------------------------------------- receiving
+
+    def messages(self) -> AsyncIterator[tuple[str, bytes]]:
+        """``async for peer_id, message in server.messages()``: every message, as ``bytes``.
+
+        They wait here, bounded for each peer: one whose messages wait in
+        ``receiving_buffer_count * receiving_buffer_length`` bytes is not read from until half of
+        them are taken. Ends after ``stop``. ``RuntimeError`` if there is a ``message_received``.
+        """
+        self._check_keeps()
+        return self._messages()
+
+    async def _messages(self) -> AsyncIterator[tuple[str, bytes]]:
+        while (item := await self.inbox.get()) is not None:
+            session, message = item
+            yield session.peer_id or "", message
+
+    def pause_reading(self, peer_id: str) -> None:
+        """Let ``peer_id`` wait; messages that have been received already still come."""
+        session = self._sessions.get(peer_id) or self._missing(peer_id)
+        if session is not None:
+            session.pause_reading("program")
+
+    def resume_reading(self, peer_id: str) -> None:
+        """Go on after ``pause_reading``."""
+        session = self._sessions.get(peer_id) or self._missing(peer_id)
+        if session is not None:
+            session.resume_reading("program")
+
+    def disconnect(self, peer_id: str, text: str = "disconnected") -> None:
+        """Close the connection when what was sent has left; ``text`` becomes the reason's."""
+        session = self._sessions.get(peer_id) or self._missing(peer_id)
+        if session is not None:
+            session.close(DisconnectCause.LOCAL, text)
+
+    # ---------------------------------------------------------------- what sessions call
+
+    def session_opened(self, session: Session) -> None:
+        """A connection was accepted."""
+        self._connections.add(session)
+        if self._server is None:
+            session.abort(DisconnectCause.LOCAL, "stopped")
+        elif len(self._connections) > self.config.session_count:
+            count = self.config.session_count
+            session.abort(DisconnectCause.SESSIONS, f"{count} connections are open already")
+
+    def session_introduced(self, session: Session, peer_id: str) -> None:
+        """A client gave its peer id."""
+        other = self._sessions.get(peer_id)
+        if other is not None:
+            if not other.closing and self.config.duplicate_peer == "refuse":
+                session.abort(DisconnectCause.DUPLICATE, f"the peer id {peer_id!r} is taken")
+                return
+            text = "another connection has taken the peer id over"
+            other.finish(other.reason or DisconnectReason(DisconnectCause.DUPLICATE, text))
+        self._sessions[peer_id] = session
+        handler: Any = None if self._keeps else self.message_received
+        session.establish(peer_id, handler, peer_id)
+        session.writer.send(peer_id.encode("ascii"))
+        self.client_connected(peer_id)
+
+    def session_closed(self, session: Session, reason: DisconnectReason) -> None:
+        """A connection has ended."""
+        self._connections.discard(session)
+        if session.peer_id is not None:
+            self._sessions.pop(session.peer_id, None)
+        self.client_disconnected(session.peer_id, reason)
