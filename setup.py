@@ -11,15 +11,38 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 JOBS = os.cpu_count() or 1
 SANITIZE = os.environ.get("ZERIO_SANITIZE") == "1"
-FLAGS = (
-    ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-UNDEBUG"]
-    if SANITIZE
-    else ["-O2"]
-)
-LINK_FLAGS = ["-fsanitize=address,undefined"] if SANITIZE else []
+SANITIZERS = "-fsanitize=address,undefined"
+
+# Of C that is written by hand; Cython's own needs no standard and is not for reading.
+STRICT = ["-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
+
+
+def compile_flags(module: str, compiler: str) -> list[str]:
+    """Flags for a module with a compiler, by the name that setuptools has for its kind."""
+    cython = module.startswith("zerio_asyncio.core.")
+    if compiler == "msvc":  # setuptools itself tells it to optimise
+        return ["/utf-8"] if cython else ["/utf-8", "/std:c11"]
+    strict = [] if cython else STRICT
+    if SANITIZE:
+        return [*strict, "-O1", "-g", SANITIZERS, "-fno-omit-frame-pointer", "-UNDEBUG"]
+    return [*strict, "-O2"]
+
+
+class BuildExtensions(build_ext):
+    """The one place where compilers are told anything: only here is it known which one it is."""
+
+    def build_extensions(self) -> None:
+        """Compile and link every module, each with its flags."""
+        for extension in self.extensions:
+            extension.extra_compile_args = compile_flags(
+                extension.name, self.compiler.compiler_type
+            )
+            extension.extra_link_args = [SANITIZERS] if SANITIZE else []
+        super().build_extensions()
 
 
 def cffi_modules() -> list[str]:
@@ -37,8 +60,6 @@ def core_extensions() -> list[Extension]:
             [str(source)],
             include_dirs=["zerio_asyncio/rio"],
             depends=[header],
-            extra_compile_args=FLAGS if sys.platform != "win32" else [],
-            extra_link_args=LINK_FLAGS if sys.platform != "win32" else [],
         )
         for source in sorted(Path("zerio_asyncio/core").glob("*.pyx"))
     ]
@@ -46,6 +67,7 @@ def core_extensions() -> list[Extension]:
 
 extensions = core_extensions()
 setup(
+    cmdclass={"build_ext": BuildExtensions},
     cffi_modules=cffi_modules(),
     ext_modules=cythonize(
         extensions,

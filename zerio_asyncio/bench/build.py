@@ -5,18 +5,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cffi
 
 # Relative to setup.py, from where every build runs: setuptools wants it so.
 HERE = "zerio_asyncio/bench"
-
-FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
-SANITIZERS = ["-fsanitize=address,undefined"]
-SANITIZE = os.environ.get("ZERIO_SANITIZE") == "1"
-DEBUG = ["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS]
 
 
 def declarations() -> str:
@@ -33,6 +27,4 @@ ffibuilder.set_source(
     sources=[f"{HERE}/{name}.c" for name in ("load", "limit", "process", "distance")],
     include_dirs=[HERE],
     depends=[f"{HERE}/native.h"],
-    extra_compile_args=[*FLAGS, *(DEBUG if SANITIZE else ["-O2"])],
-    extra_link_args=SANITIZERS if SANITIZE else [],
 )

@@ -7,7 +7,6 @@ type and value, so a declaration that this reader got wrong does not compile.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -47,8 +46,6 @@ SOURCES = {
 
 LIBRARIES = {"win32": ["ws2_32", "ntdll"]}
 
-SANITIZE = os.environ.get("ZERIO_SANITIZE") == "1"
-
 # Constants that are no integers; cffi wants their type, and the header has it only as a cast.
 TYPED = {
     "RIO_INVALID_BUFFERID": "RIO_BUFFERID",
@@ -84,22 +81,6 @@ def _constant(name: str) -> str:
     return f"#define {name} ..."
 
 
-def _flags() -> list[str]:
-    if sys.platform == "win32":
-        return []
-    flags = ["-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
-    if SANITIZE:
-        return [
-            *flags,
-            "-O1",
-            "-g",
-            "-fsanitize=address,undefined",
-            "-fno-omit-frame-pointer",
-            "-UNDEBUG",
-        ]
-    return [*flags, "-O2"]
-
-
 def _builder() -> FFI:
     if sys.platform not in SOURCES:
         raise SystemExit(
@@ -116,8 +97,6 @@ def _builder() -> FFI:
         depends=sorted(str(name) for name in Path(HERE).glob("*.h")),
         include_dirs=[HERE],
         libraries=LIBRARIES.get(sys.platform, []),
-        extra_compile_args=_flags(),
-        extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
     )
     return builder
 

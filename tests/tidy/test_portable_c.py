@@ -1,0 +1,117 @@
+"""What Windows compiles is C11 that Microsoft's compiler knows: GNU C stands in compiler.h alone.
+
+Microsoft's compiler is not here. Its dialect is: Clang takes its part over MinGW's headers, where
+both are installed; and what is known to be missing there is looked for by name everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from zerio_asyncio.rio import build
+
+from .sources import PACKAGE, ROOT, named
+
+RIO = PACKAGE / "rio"
+EXEMPT = {"compiler.h"}
+
+# What GCC and Clang take and Microsoft's compiler does not, each with a line that has it.
+ABSENT = {
+    r"__attribute__": "static void f(void) __attribute__((noreturn));",
+    r"__builtin_\w+": "if (__builtin_expect(x, 0))",
+    r"\b(__typeof__|typeof)\b": "typeof(x) y = x;",
+    r"__extension__": "__extension__ union { int a; };",
+    r"\b(__thread|_Thread_local|thread_local)\b": "static _Thread_local int x;",
+    r"\b_Atomic\b": "_Atomic(int) x;",
+    r"\batomic_\w+\s*\(": "atomic_store(&x, 1);",
+    r"\b__(atomic|sync)_\w+": "__sync_synchronize();",
+    r"\b(asm|__asm__)\b": 'asm volatile("pause");',
+    r"\(\{": "int x = ({ int y = 1; y; });",
+    r"\?\s*:": "int x = y ?: 1;",
+    r"=\s*\{\s*\}": "struct s x = {};",
+    r"^[\w\s*]+\[0\];": "char rest[0];",
+    r"\bcase\b[^:]*\.\.\.": "case 1 ... 3:",
+    r"##\s*__VA_ARGS__": "#define F(a, ...) f(a, ##__VA_ARGS__)",
+    r"\bmax_align_t\b": "_Alignas(max_align_t) char x[16];",
+    r"\bssize_t\b": "ssize_t n = 0;",
+    r"\balloca\b": "char *x = alloca(n);",
+    r"\b0b[01]+": "int x = 0b11;",
+    r"#\s*include_next": "#include_next <stdlib.h>",
+    r"#\s*include\s*<(stdatomic|threads|unistd|pthread|sys/\w+)\.h>": "#include <unistd.h>",
+}
+
+
+def windows_files() -> list[Path]:
+    """The sources of the Windows build and every header of ours that they include."""
+    found: dict[str, None] = dict.fromkeys([*build.SOURCES["win32"], "rio.h", "clock.h"])
+    todo = list(found)
+    while todo:
+        text = (RIO / todo.pop()).read_text(encoding="utf-8")
+        new = [name for name in re.findall(r'#include "([\w.]+)"', text) if name not in found]
+        found.update(dict.fromkeys(new))
+        todo += new
+    return [RIO / name for name in found if name not in EXEMPT]
+
+
+def without_other_systems(text: str) -> str:
+    """Comments blanked, and what stands between #else and #endif of an #ifdef _WIN32."""
+    text = re.sub(r"/\*.*?\*/", lambda c: "\n" * c[0].count("\n"), text, flags=re.DOTALL)
+    block = r"(#ifdef _WIN32\n(?:(?!#if|#endif).*\n)*?#else\n)((?:(?!#if|#endif).*\n)*?)(#endif)"
+    return re.sub(block, lambda b: b[1] + "\n" * b[2].count("\n") + b[3], text)
+
+
+@pytest.mark.parametrize("path", windows_files(), ids=named)
+def test_no_word_that_microsofts_compiler_lacks(path):
+    wrong = []
+    text = without_other_systems(path.read_text(encoding="utf-8"))
+    for number, line in enumerate(text.splitlines(), 1):
+        wrong += [f"{number}: {line.strip()}" for word in ABSENT if re.search(word, line)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("word", ABSENT)
+def test_the_words_are_found(word):
+    assert re.search(word, ABSENT[word])
+
+
+def test_the_windows_build_is_what_is_looked_at():
+    names = {path.name for path in windows_files()}
+    assert {"iocp.c", "afd.c", "sdk.h", "handles.h", "emulation.h"} <= names
+    assert not names & {"uring.c", "epoll.c", "linux.h"}
+
+
+MINGW = Path("/usr/x86_64-w64-mingw32/include")
+AS_MICROSOFTS = [
+    "--target=x86_64-pc-windows-msvc", "-fms-compatibility", "-fms-extensions",
+    "-fms-compatibility-version=19.39",
+    "-fgnuc-version=4.2.1", # for MinGW's headers, which are GNU C
+    "-std=c11", "-Wall", "-Wextra", "-Wgnu", "-Wvla", "-Wpedantic", "-Werror",
+    f"-I{ROOT / 'tests' / 'tidy' / 'msvc'}",
+    f"-I{RIO}",
+    "-isystem", str(ROOT / "tests" / "rio" / "abi" / "sdk"), # it knows Registered I/O
+    "-isystem", str(MINGW), "-fsyntax-only",
+]  # fmt: skip
+
+
+def clang(source: Path) -> subprocess.CompletedProcess[str]:
+    compiler = shutil.which("clang")
+    if compiler is None or not MINGW.is_dir():
+        pytest.skip("needs clang and MinGW's headers (Debian: clang, gcc-mingw-w64-x86-64)")
+    return subprocess.run([compiler, *AS_MICROSOFTS, str(source)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", [*build.SOURCES["win32"], "../../tests/rio/abi/abi.c"])
+def test_clang_in_microsofts_place_takes_it(name):
+    done = clang(RIO / name)
+    assert done.returncode == 0, done.stderr
+
+
+def test_clang_in_microsofts_place_refuses_gnu_c(tmp_path):
+    source = tmp_path / "gnu.c"
+    source.write_text("int f(int n) { return ({ int m = n; m; }); }\n")
+    assert clang(source).returncode != 0
