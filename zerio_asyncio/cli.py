@@ -120,7 +120,7 @@ def info(options: argparse.Namespace) -> int:
 def echo(options: argparse.Namespace) -> int:
     """Serve echo until SIGINT or SIGTERM; 1 if the loop or the address cannot be had."""
     try:
-        loop = _loop(options.loop)
+        loop = _loop(options.loop, options.wait)
         try:
             asyncio.set_event_loop(loop)
             with contextlib.suppress(KeyboardInterrupt):
@@ -134,13 +134,15 @@ def echo(options: argparse.Namespace) -> int:
     return 0
 
 
-def _loop(name: str) -> asyncio.AbstractEventLoop:
+def _loop(name: str, wait: str | None) -> asyncio.AbstractEventLoop:
     """Make a loop by name; ``asyncio`` is the platform's own."""
+    if wait is not None and not name.startswith("zerio"):
+        raise ValueError(f"--wait is for zerio's loops, {name} waits in its own way")
     if name == "asyncio":
         return asyncio.new_event_loop()
     from zerio_asyncio.bench import peers  # noqa: PLC0415 - only here
 
-    return peers.new_loop(name)
+    return peers.new_loop(name, wait)
 
 
 async def _serve(loop: asyncio.AbstractEventLoop, options: argparse.Namespace) -> None:
@@ -153,8 +155,10 @@ async def _serve(loop: asyncio.AbstractEventLoop, options: argparse.Namespace) -
     host, port = listener.getsockname()[:2]
     server = Server(options.mode, listener)
     await server.start()
-    provider = getattr(loop, "provider", None)
-    runs_on = f"{options.loop} ({provider})" if isinstance(provider, str) else options.loop
+    own = [getattr(loop, name, None) for name in ("provider", "wait_strategy")]
+    runs_on = options.loop
+    if None not in own:
+        runs_on += f" ({', '.join(map(str, own))})"
     at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     _say(f"echo on {at}, {server.ran}, {runs_on}")
     await stop.wait()
@@ -186,6 +190,7 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
     part.add_argument("--loop", choices=LOOPS, default="zerio")
     part.add_argument("--mode", choices=MODES, default="protocol")
+    part.add_argument("--wait", help="zerio's loops: block, spin or 'hybrid(µs)' (block)")
     part.set_defaults(run=echo)
 
     part = commands.add_parser("bench", help="compare event loops on this machine (Linux)")

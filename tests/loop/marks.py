@@ -5,6 +5,11 @@ import signal
 
 import pytest
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 from .support import WINDOWS, connect, connect_unix
 
 with_unix_sockets = pytest.mark.skipif(
@@ -31,6 +36,9 @@ with_posix_children = pytest.mark.skipif(
 )
 with_plain_pipes = pytest.mark.skipif(
     WINDOWS, reason="os.pipe() knows no overlapped operations; children's pipes do on Windows"
+)
+with_switch_counts = pytest.mark.skipif(
+    not hasattr(resource, "RUSAGE_THREAD"), reason="no count of a thread's sleeps here"
 )
 
 beyond_proactor = pytest.mark.beyond_proactor

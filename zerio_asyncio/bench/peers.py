@@ -62,28 +62,29 @@ def is_ours(name: str) -> bool:
     return name in _OURS
 
 
-def new_loop(name: str) -> asyncio.AbstractEventLoop:
-    """Make a loop by its peer's name; ImportError or OSError if it cannot be had here."""
+def new_loop(name: str, wait: str | None = None) -> asyncio.AbstractEventLoop:
+    """Make a loop by its peer's name; ImportError or OSError if it cannot be had here.
+
+    ``wait`` is for our loops: how they wait, instead of as the peer does.
+    """
     if name == "asyncio":
         return asyncio.SelectorEventLoop()
     if name in _OURS:
-        return _new_own_loop(*_OURS[name][1:])
+        _, provider, spins = _OURS[name]
+        return _new_own_loop(provider, wait or ("spin" if spins else None))
     if name in _OTHERS:
         loop: asyncio.AbstractEventLoop = importlib.import_module(name).new_event_loop()
         return loop
     raise ValueError(f"no loop is called {name!r}; there are {', '.join((*_OTHERS, *_OURS))}")
 
 
-def _new_own_loop(provider: str | None, spin: bool) -> asyncio.AbstractEventLoop:
+def _new_own_loop(provider: str | None, wait: str | None) -> asyncio.AbstractEventLoop:
     package: Any = importlib.import_module("zerio_asyncio")
     if not hasattr(package, "new_event_loop"):
         raise ImportError("zerio_asyncio has no event loop here: its core was not compiled")
     choices: dict[str, Any] = {"provider": provider}
-    if spin:
-        fields = {field.name for field in dataclasses.fields(package.LoopOptions)}
-        if "wait" not in fields:
-            raise ImportError("this version of zerio_asyncio has no spinning wait")
-        choices["wait"] = "spin"
+    if wait is not None:
+        choices["wait"] = wait
     loop: asyncio.AbstractEventLoop = package.new_event_loop(package.LoopOptions(**choices))
     return loop
 

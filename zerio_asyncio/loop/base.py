@@ -28,6 +28,7 @@ from zerio_asyncio.core.memory import SlicePool
 from zerio_asyncio.core.stream import StreamTransport
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.serving import Listener, Listeners
+from zerio_asyncio.loop.waiting import choose
 from zerio_asyncio.rio._rio import lib
 from zerio_asyncio.rio.errors import os_error
 from zerio_asyncio.rio.ports import open_port
@@ -77,7 +78,10 @@ class BaseLoop(Engine):
         elif not isinstance(options, LoopOptions):
             raise TypeError(f"options must be LoopOptions or None, not {options!r}")
         self._options = options
-        self._choice, self._rio_port = open_port(options.provider, depth=options.submission_depth)
+        self._wait_strategy, spin = choose(options.wait)
+        self._choice, self._rio_port = open_port(
+            options.provider, depth=options.submission_depth, spin=spin
+        )
         self._listeners = Listeners(self)
         try:
             self._attach(
@@ -97,6 +101,11 @@ class BaseLoop(Engine):
     def provider(self) -> str:
         """Name of the Registered I/O provider that the loop runs on."""
         return self._choice.provider.name
+
+    @property
+    def wait_strategy(self) -> str:
+        """How the loop waits: ``block``, ``spin`` or ``hybrid(µs)``, see ``LoopOptions``."""
+        return self._wait_strategy
 
     @property
     def options(self) -> LoopOptions:

@@ -1,8 +1,10 @@
-"""What a user may choose about a loop: sizes, depths and the provider."""
+"""What a user may choose about a loop: sizes, depths, the provider and how it waits."""
 
 from __future__ import annotations
 
 import dataclasses
+
+from zerio_asyncio.loop.waiting import spin_seconds
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -21,6 +23,11 @@ class LoopOptions:
 
     ``provider``: name of the Registered I/O provider (``"uring"``, ``"epoll"``); None takes the
     environment variable ``ZERIO_PROVIDER``, and without that the best one that works here.
+
+    ``wait``: how the loop waits for something to do: ``"block"`` sleeps; ``"spin"`` polls and never
+    sleeps, which answers soonest and takes a whole core; ``"hybrid(50)"`` polls for 50 microseconds
+    (1 to 1000000) after the last event and then sleeps. None takes the environment variable
+    ``ZERIO_WAIT``, and without that ``"block"``.
 
     ``slice_size``: one registered slice, the most that one receive into registered memory takes
     and the most small writes that are gathered into one send. 4 KiB to 1 MiB, whole pages.
@@ -44,10 +51,13 @@ class LoopOptions:
     send_depth: int = 8
     completion_queue_size: int = 1024
     submission_depth: int = 1024
+    wait: str | None = None
 
     def __post_init__(self) -> None:
         if self.provider is not None and not isinstance(self.provider, str):
             raise TypeError(f"provider must be a name or None, not {self.provider!r}")
+        if self.wait is not None:
+            spin_seconds(self.wait)
         self._check("slice_size", PAGE, MIB, PAGE)
         self._check("slab_size", self.slice_size, 1024 * MIB, self.slice_size)
         self._check("send_depth", 1, 1024)

@@ -11,6 +11,7 @@
 
 #include "handles.h"
 #include "rio.h"
+#include "spin.h"
 
 typedef struct rio_core rio_core;
 typedef struct rio_cq rio_cq;
@@ -154,6 +155,7 @@ struct rio_core {
     uint32_t table_mask;
     uint32_t table_count;
     uint32_t loud; /* results that somebody may be waiting for, so far */
+    rio_spin spin;
     rio_port_statistics counts;
 };
 

@@ -282,6 +282,23 @@ static int32_t epoll__look(epoll_port *port, rio_port_event *events, uint32_t ro
     return (int32_t)count;
 }
 
+typedef struct epoll_poll {
+    epoll_port *port;
+    rio_port_event *events;
+    uint32_t room;
+    int32_t found;
+} epoll_poll;
+
+static int epoll__poll(void *object)
+{
+    epoll_poll *poll = object;
+    const rio_linux_port *base = &poll->port->base;
+    uint32_t loud = base->core.loud;
+
+    poll->found = epoll__look(poll->port, poll->events, poll->room, 0);
+    return poll->found != 0 || loud != base->core.loud || rio_linux_ready(base);
+}
+
 static int32_t epoll__wait(rio_port *handle, rio_port_event *events, uint32_t size,
                            int64_t timeout_ns)
 {
@@ -293,17 +310,24 @@ static int32_t epoll__wait(rio_port *handle, rio_port_event *events, uint32_t si
     if (RIO_UNLIKELY(events == NULL || size == 0))
         return -(events == NULL ? RIO_EFAULT : RIO_EINVAL);
     port->base.core.counts.waits++;
+    rio_spin *spin = &port->base.core.spin;
     uint32_t ready = rio_linux_ready(&port->base);
-    int32_t found = 0;
+    epoll_poll poll = { port, events, size - ready, 0 }; /* room for one of what is ready stays */
+    int spins = !ready && timeout_ns != 0 && spin->limit_ns != 0;
+    if (spins)
+        timeout_ns = rio_spin_poll(spin, timeout_ns, epoll__poll, &poll);
     if (ready || (timeout_ns != 0 && !rio_bell_may_sleep(&port->base.bell)))
         timeout_ns = 0;
-    if (size > ready) { /* room for at least one of those that are ready stays */
-        found = epoll__look(port, events, size - ready, timeout_ns);
-        rio_bell_awake(&port->base.bell);
-        if (RIO_UNLIKELY(found < 0))
-            return found;
-    }
-    return found + (int32_t)rio_linux_take(&port->base, events + found, size - (uint32_t)found);
+    if (size > ready && (!spins || timeout_ns != 0))
+        poll.found = epoll__look(port, events, poll.room, timeout_ns);
+    rio_bell_awake(&port->base.bell);
+    if (RIO_UNLIKELY(poll.found < 0))
+        return poll.found;
+    int32_t count = poll.found;
+    count += (int32_t)rio_linux_take(&port->base, events + count, size - (uint32_t)count);
+    if (count != 0)
+        rio_spin_heard(spin);
+    return count;
 }
 
 static void epoll__progress(rio_core *core)

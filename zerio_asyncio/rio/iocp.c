@@ -250,16 +250,29 @@ static void iocp__sleep(iocp_port *port, int64_t timeout_ns)
     }
 }
 
+static int iocp__look(void *object)
+{
+    iocp_port *port = object;
+    uint32_t loud = port->core.loud;
+
+    iocp_watches_arm(port);
+    (void)iocp_turn(port, 0);
+    return loud != port->core.loud || iocp__ready(port);
+}
+
 int32_t iocp_wait(iocp_port *port, rio_port_event *events, uint32_t size, int64_t timeout_ns)
 {
     if (events == NULL || size == 0)
         return -(events == NULL ? RIO_EFAULT : RIO_EINVAL);
     port->core.counts.waits++;
     iocp_watches_arm(port);
+    int spins = timeout_ns != 0 && port->core.spin.limit_ns != 0 && !iocp__ready(port);
+    if (spins)
+        timeout_ns = rio_spin_poll(&port->core.spin, timeout_ns, iocp__look, port);
     rio_store32(&port->sleeping, 1);
     if (timeout_ns != 0 && !iocp__ready(port) && rio_load32(&port->rung) == 0)
         iocp__sleep(port, timeout_ns);
-    else
+    else if (!spins)
         (void)iocp_turn(port, 0);
     rio_store32_release(&port->sleeping, 0);
     uint32_t count = rio_core_packets(&port->core, events, size);
@@ -268,6 +281,8 @@ int32_t iocp_wait(iocp_port *port, rio_port_event *events, uint32_t size, int64_
         events[count++] = (rio_port_event){ .kind = RIO_PORT_POST,
                                             .key = rio_load64(&port->rung_key) };
     count += rio_inbox_take(&port->inbox, events + count, size - count);
+    if (count != 0)
+        rio_spin_heard(&port->core.spin);
     return (int32_t)count;
 }
 
@@ -369,6 +384,7 @@ rio_core *iocp_open(const rio_driver *driver, const rio_port_options *options)
     }
     port->afd = INVALID_HANDLE_VALUE;
     rio_core_begin(&port->core, driver, &mark, mark);
+    port->core.spin.limit_ns = options != NULL ? options->spin_ns : 0;
     return &port->core;
 }
 

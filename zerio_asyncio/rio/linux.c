@@ -294,6 +294,7 @@ rio_linux_port *rio_linux_port_begin(const rio_driver *driver, const rio_port_op
     if (port == NULL)
         return NULL;
     rio_core_begin(&port->core, driver, mark, era);
+    port->core.spin.limit_ns = options != NULL ? options->spin_ns : 0;
     if (rio_bell_make(&port->bell))
         return port;
     rio_refuse(rio_code_of_errno(errno));

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import enum
 import errno
+import math
 import socket
+import time
 import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
@@ -32,7 +34,7 @@ EVENTS_MAX = 1024
 """Events of one wait: bounds how long a turn of a loop can keep its timers waiting."""
 
 _NO_MEMORY = frozenset({errno.ENOMEM, errno.ENOBUFS})
-_FOR_EVER = -1
+_FOR_EVER = -1  # of a timeout, and of spinning
 _NS_PER_SECOND = 1_000_000_000
 _TIMEOUT_MAX = 100 * 365 * 24 * 3600  # seconds; a century, far inside 63 bits of nanoseconds
 
@@ -170,24 +172,35 @@ def _fileno(sock: HasFileno) -> int:
         raise TypeError(f"neither a descriptor nor a socket: {sock!r}") from None
 
 
+def _ns(seconds: float) -> int:
+    return int(min(seconds, _TIMEOUT_MAX) * _NS_PER_SECOND)
+
+
 @final
 class CompletionPort:
     """A port of one provider.
 
     ``provider``: a `Provider`, a name, or None for `zerio_asyncio.rio.providers.pick`'s choice.
     ``depth``: entries of the submission queue where the provider has one; 0 is its own choice.
-    OSError if the system refuses.
+    ``spin``: seconds that a wait polls, from the last event on, before it sleeps; ``math.inf``: it
+    never sleeps. OSError if the system refuses.
 
     ``address`` is the C ``rio_port``'s, an integer, for compiled code. Close the port, or use it as
     a context manager. Requests that are still outstanding then end; their results are lost.
     """
 
-    def __init__(self, provider: Provider | str | None = None, *, depth: int = 0) -> None:
+    def __init__(
+        self, provider: Provider | str | None = None, *, depth: int = 0, spin: float = 0.0
+    ) -> None:
         self._port: Any = None
         if provider is None or isinstance(provider, str):
             provider = pick(provider).provider
         if not isinstance(provider, Provider):
             raise TypeError(f"provider must be a Provider, a name or None, not {provider!r}")
+        if not spin >= 0:
+            raise ValueError(f"spin must be 0 or more seconds, not {spin}")
+        options = {"depth": depth, "spin_ns": _FOR_EVER if math.isinf(spin) else _ns(spin)}
+        self._spins = spin > 0
         self.provider = provider
         self._table = provider.c.port
         self._events = ffi.new("rio_port_event[]", EVENTS_MAX)
@@ -195,7 +208,7 @@ class CompletionPort:
             weakref.WeakValueDictionary()
         )
         self._keeper = Keeper()
-        self._port = self._table.create(ffi.new("rio_port_options *", {"depth": depth}))
+        self._port = self._table.create(ffi.new("rio_port_options *", options))
         if not self._port:
             self._port = None
             raise last_error(f"port of provider {provider.name!r}")
@@ -219,7 +232,8 @@ class CompletionPort:
         """Hand over everything queued and sleep until an event, at most ``timeout`` seconds.
 
         None sleeps for ever, 0 not at all. Returns 1 to ``most`` events (at most `EVENTS_MAX`), or
-        none when the time was up or a signal came.
+        none when the time was up or a signal came. A port with ``spin`` looks for signals every
+        millisecond, calls their handlers, and waits on.
         """
         if not 1 <= most <= EVENTS_MAX:
             raise ValueError(f"most must be 1 to {EVENTS_MAX} events, not {most}")
@@ -227,8 +241,12 @@ class CompletionPort:
         if timeout is not None:
             if not timeout >= 0:  # a NaN is none either
                 raise ValueError(f"timeout must be 0 or more seconds, not {timeout}")
-            nanoseconds = int(min(timeout, _TIMEOUT_MAX) * _NS_PER_SECOND)
+            nanoseconds = _ns(timeout)
+        end = time.monotonic_ns() + nanoseconds
         count = self._table.wait(self._open(), self._events, most, nanoseconds)
+        while count == 0 and self._spins and (timeout is None or time.monotonic_ns() < end):
+            left = nanoseconds if timeout is None else max(0, end - time.monotonic_ns())
+            count = self._table.wait(self._open(), self._events, most, left)
         if count < 0:
             raise winsock_error(-count, "wait")
         return [self._event(self._events[i]) for i in range(count)]
@@ -338,7 +356,9 @@ class CompletionPort:
         return f"<CompletionPort {self.provider.name}{' closed' if self.closed else ''}>"
 
 
-def open_port(name: str | None = None, *, depth: int = 0) -> tuple[Choice, CompletionPort]:
+def open_port(
+    name: str | None = None, *, depth: int = 0, spin: float = 0.0
+) -> tuple[Choice, CompletionPort]:
     """Choose a provider as `zerio_asyncio.rio.providers.pick` does and make a port of it.
 
     A provider that nobody named and that has no memory left for another port, as io_uring under a
@@ -349,7 +369,7 @@ def open_port(name: str | None = None, *, depth: int = 0) -> tuple[Choice, Compl
     while True:
         choice = pick(name, passed_over, ask=ask)
         try:
-            return choice, CompletionPort(choice.provider, depth=depth)
+            return choice, CompletionPort(choice.provider, depth=depth, spin=spin)
         except OSError as refusal:
             if not ask and choice.provider.probe() is not None:
                 ask = True  # it worked once, and has been forbidden since

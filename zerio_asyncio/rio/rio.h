@@ -216,6 +216,8 @@ typedef struct rio_port_event {
 typedef struct rio_port_options {
     uint32_t depth; /* submission queue entries; 0 is the provider's own choice */
     uint32_t flags; /* none yet, must be 0 */
+    int64_t spin_ns; /* how long wait polls after the last event before it sleeps; negative: it
+                        never sleeps */
 } rio_port_options;
 
 /* All counts since the port was made. */
@@ -245,7 +247,8 @@ typedef struct rio_port_table {
     /* Hands over everything queued, then sleeps until an event or the timeout (negative: for ever;
      * 0: not at all). Both in one system call where the system can. Returns the number of events,
      * 0..size, or minus a Winsock code. A signal ends the sleep early with 0 events; so may other
-     * things that concern nobody, and the caller just waits again. */
+     * things that concern nobody, and the caller just waits again. While it polls (spin_ns) a
+     * signal ends nothing: it returns every millisecond for the caller to look. */
     int32_t (*wait)(rio_port *, rio_port_event *events, uint32_t size, int64_t timeout_ns);
 
     /* 1 if wait(0) would do anything: work to hand over, events or results to fetch. No system

@@ -437,6 +437,12 @@ static int64_t uring__clock(void)
     return now.tv_sec * (int64_t)NS_PER_SECOND + now.tv_nsec;
 }
 
+/* 1 if the caller has something to hear of. */
+static inline int uring__tells(const uring_port *port, uint32_t loud)
+{
+    return loud != port->base.core.loud || port->watches_stir || rio_linux_ready(&port->base);
+}
+
 /* Sleeps until there is something to tell, or until the time is over. 0 or minus a code. */
 static int32_t uring__sleep(uring_port *port, int64_t timeout_ns)
 {
@@ -452,13 +458,25 @@ static int32_t uring__sleep(uring_port *port, int64_t timeout_ns)
         if (RIO_UNLIKELY(result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY &&
                          result != -EAGAIN))
             return -rio_code_of_errno(-result);
-        if (RIO_LIKELY(loud != port->base.core.loud) || port->watches_stir ||
-            rio_linux_ready(&port->base) || found < least)
+        if (RIO_LIKELY(uring__tells(port, loud)) || found < least)
             return 0;
         if (timeout_ns > 0 && (timeout_ns = end - uring__clock()) <= 0)
             return 0;
         uring__write(port);
     }
+}
+
+/* Polls: results, and work that the kernel does only when it is entered, show in shared memory. */
+static int uring__poll(void *object)
+{
+    uring_port *port = object;
+    uint32_t loud = port->base.core.loud;
+
+    if (port->first_due != NULL || port->first_errand != NULL)
+        uring__write(port);
+    if (rio_ring_written(&port->ring) != 0 || rio_ring_stirs(&port->ring))
+        uring_turn(port, 0);
+    return uring__tells(port, loud);
 }
 
 static int32_t uring__wait(rio_port *handle, rio_port_event *events, uint32_t size,
@@ -473,8 +491,11 @@ static int32_t uring__wait(rio_port *handle, rio_port_event *events, uint32_t si
         return -(events == NULL ? RIO_EFAULT : RIO_EINVAL);
     port->base.core.counts.waits++;
     uring__write(port);
-    if (timeout_ns != 0 && !rio_linux_ready(&port->base) && !port->watches_stir &&
-        rio_bell_may_sleep(&port->base.bell))
+    if (timeout_ns != 0 && uring__tells(port, port->base.core.loud))
+        timeout_ns = 0;
+    if (timeout_ns != 0 && port->base.core.spin.limit_ns != 0)
+        timeout_ns = rio_spin_poll(&port->base.core.spin, timeout_ns, uring__poll, port);
+    if (timeout_ns != 0 && rio_bell_may_sleep(&port->base.bell))
         code = uring__sleep(port, timeout_ns);
     else if (rio_ring_written(&port->ring) != 0 || rio_ring_stirs(&port->ring))
         uring_turn(port, 0);
@@ -484,7 +505,10 @@ static int32_t uring__wait(rio_port *handle, rio_port_event *events, uint32_t si
     uint32_t ready = rio_linux_ready(&port->base), count = 0;
     if (RIO_UNLIKELY(port->watches_stir))
         count = uring_watches_take(port, events, size - ready); /* room for one other stays */
-    return (int32_t)(count + rio_linux_take(&port->base, events + count, size - count));
+    count += rio_linux_take(&port->base, events + count, size - count);
+    if (count != 0)
+        rio_spin_heard(&port->base.core.spin);
+    return (int32_t)count;
 }
 
 static int32_t uring__pending(rio_port *handle)
