@@ -22,9 +22,6 @@ with_posix_signals = pytest.mark.skipif(
 with_watched_pipes = pytest.mark.skipif(
     WINDOWS, reason="readiness is of sockets alone, as select() on Windows"
 )
-with_fine_waits = pytest.mark.skipif(
-    WINDOWS, reason="waiting at a completion port is of whole milliseconds"
-)
 with_sending_now = pytest.mark.skipif(
     WINDOWS, reason="the proactor sends by overlapped operations, and tells of one at a time"
 )

@@ -6,8 +6,6 @@ import asyncio
 
 import pytest
 
-from .marks import with_fine_waits
-
 CENTURY = 100 * 365 * 24 * 3600.0
 
 
@@ -89,7 +87,6 @@ async def test_timers_never_run_early(loop, delay):
 
 
 @pytest.mark.ours  # the standard loop asks the system for whole milliseconds
-@with_fine_waits
 async def test_short_delays_are_not_rounded_up(loop):
     """The quickest of many delays of a tenth of a millisecond: rounded up, none is below one."""
     quickest = 1.0

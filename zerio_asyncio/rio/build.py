@@ -37,6 +37,7 @@ SOURCES = {
         "queues.c",
         "inbox.c",
         "iocp.c",
+        "timers.c",
         "connections.c",
         "afd.c",
         "overlapped.c",

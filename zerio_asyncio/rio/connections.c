@@ -64,10 +64,11 @@ static void *connections__extension(SOCKET socket, GUID which)
     return function;
 }
 
-/* Errors that concern one client that is gone, not the listener. */
+/* Errors that concern one client that is gone, not the listener. Wine says "not connected", too. */
 static int connections__survives(int32_t code)
 {
     return code == RIO_ECONNRESET || code == RIO_ECONNABORTED || code == RIO_ETIMEDOUT ||
+           code == RIO_ENOTCONN ||
            code == RIO_ENETRESET || code == RIO_ENETUNREACH || code == RIO_EHOSTUNREACH;
 }
 

@@ -32,7 +32,8 @@
 #include <string.h>
 
 #define PACKETS_MAX 128 /* of one system call: 4 KiB of stack */
-#define NS_PER_MS 1000000
+#define NS_PER_S INT64_C(1000000000)
+#define NS_MAX (INT64_MAX / 4)
 #define END_TURNS 200 /* of 10 ms: how long a closing port waits for its operations */
 #define END_TURN_MS 10
 #define JOINED_MIN 64
@@ -52,6 +53,7 @@ int32_t iocp_code(DWORD error)
 {
     switch (error) {
     case ERROR_NETNAME_DELETED: /* the peer reset the connection */
+    case ERROR_UNEXP_NET_ERR:   /* so Wine says it of a client that was not yet accepted */
         return RIO_ECONNRESET;
     case ERROR_CONNECTION_ABORTED:
         return RIO_ECONNABORTED;
@@ -223,30 +225,31 @@ static uint32_t iocp__ready(const iocp_port *port)
            rio_load32_relaxed(&port->rung) != 0;
 }
 
-static uint64_t iocp__clock_ms(void)
+static int64_t iocp__clock_ns(void)
 {
-    return GetTickCount64();
+    LARGE_INTEGER rate, now;
+    QueryPerformanceFrequency(&rate);
+    QueryPerformanceCounter(&now);
+    return now.QuadPart / rate.QuadPart * NS_PER_S +
+           now.QuadPart % rate.QuadPart * NS_PER_S / rate.QuadPart;
 }
 
 /* Sleeps until there is something to tell, or until the time is over. */
 static void iocp__sleep(iocp_port *port, int64_t timeout_ns)
 {
     uint32_t loud = port->core.loud;
-    int64_t rest_ms = timeout_ns / NS_PER_MS + (timeout_ns % NS_PER_MS != 0); /* never too early */
-    uint64_t end_ms = iocp__clock_ms() + (uint64_t)rest_ms;
+    int64_t rest_ns = timeout_ns < NS_MAX ? timeout_ns : NS_MAX;
+    int64_t end_ns = timeout_ns < 0 ? 0 : iocp__clock_ns() + rest_ns;
 
     for (;;) {
-        DWORD ms = timeout_ns < 0 || rest_ms >= (int64_t)INFINITE ? INFINITE : (DWORD)rest_ms;
-        uint32_t found = iocp_turn(port, ms);
-        if (loud != port->core.loud || iocp__ready(port) || found == 0)
+        uint32_t found = iocp_turn_within(port, rest_ns);
+        if (loud != port->core.loud || iocp__ready(port))
             return;
         iocp_watches_arm(port);
-        if (timeout_ns < 0)
-            continue;
-        uint64_t now_ms = iocp__clock_ms();
-        if (now_ms >= end_ms)
+        if (timeout_ns >= 0)
+            rest_ns = end_ns - iocp__clock_ns(); /* a system's wait may be short by a little */
+        if (timeout_ns < 0 ? found == 0 : rest_ns <= 0)
             return;
-        rest_ms = (int64_t)(end_ms - now_ms);
     }
 }
 
@@ -402,6 +405,7 @@ void iocp_shut(rio_core *core)
     rio_inbox_free(&port->inbox);
     if (port->afd != INVALID_HANDLE_VALUE)
         CloseHandle(port->afd);
+    iocp_timer_close(&port->timer);
     CloseHandle(port->completions);
     free(port->joined);
     if (core->counts.in_kernel == 0)

@@ -1,5 +1,6 @@
 /* iocp.h: what the files of the Windows providers know of each other: iocp.c (the port),
- * overlapped.c (bytes over WSARecv and WSASend), afd.c (readiness), connections.c. */
+ * timers.c (its waits), overlapped.c (bytes over WSARecv and WSASend), afd.c (readiness),
+ * connections.c. */
 #ifndef ZERIO_IOCP_H
 #define ZERIO_IOCP_H
 
@@ -31,6 +32,13 @@ typedef struct iocp_watch iocp_watch;
 
 #define IOCP_WATCH_BUCKETS 256
 
+/* What ends a sleep in time: opened by the first one. */
+typedef struct iocp_timer {
+    int way; /* timers.c */
+    HANDLE object, packet;
+    void *associate, *cancel;
+} iocp_timer;
+
 struct iocp_port {
     rio_core core; /* first: handles of ports lead to it */
     HANDLE completions;
@@ -46,6 +54,7 @@ struct iocp_port {
     iocp_watch *watches[IOCP_WATCH_BUCKETS];
     iocp_watch *to_arm;
     HANDLE afd;
+    iocp_timer timer;
 };
 
 /* ------------------------------------------------------------------------------------ iocp.c */
@@ -93,6 +102,12 @@ uintptr_t iocp_native(rio_port *);
 int32_t iocp_code(DWORD error);
 /* 0 and whether it carries bytes or datagrams, and its family; WSAENOTSOCK, WSAEOPNOTSUPP. */
 int32_t iocp_socket_kind(rio_socket, uint8_t *stream, int *family);
+
+/* ---------------------------------------------------------------------------------- timers.c */
+
+/* iocp_turn after a sleep of so many ns at most, for ever if negative. May end a little early. */
+uint32_t iocp_turn_within(iocp_port *, int64_t ns);
+void iocp_timer_close(iocp_timer *);
 
 /* ----------------------------------------------------------------------------- connections.c */
 
