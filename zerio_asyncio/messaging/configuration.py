@@ -41,7 +41,8 @@ class ZerioConfiguration:
     A choice of the loop's: see ``loop_options``.
 
     ``max_conflated_send_request_count``: messages that leave in one request, 1 for none together,
-    0 (the default) for as many as its buffer holds. TLS has records of its own and knows no limit.
+    0 (the default) for as many as its buffer holds. What the system makes of several requests is
+    its own affair: io_uring and epoll send those of one turn by one call. TLS knows no limit.
 
     ``receiving_buffer_count`` buffers of ``receiving_buffer_length`` bytes are what ``messages()``
     keeps of one peer before reading from it pauses; a message counts 64 bytes more than it has.

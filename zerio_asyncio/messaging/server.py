@@ -147,7 +147,7 @@ class ZerioServer(Node):
     @property
     def peers(self) -> tuple[str, ...]:
         """The ids of the clients that are connected, the longest connected first."""
-        return tuple(self._sessions)
+        return tuple(self._sessions.copy())  # in one step: other threads may ask
 
     def send(self, peer_id: str, message: ReadableBuffer) -> None:
         """Send ``message``, bytes-like, to ``peer_id``; it may be changed once this returns.
