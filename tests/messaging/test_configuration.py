@@ -17,7 +17,6 @@ def test_the_defaults_are_valid(side):
     config = side()
     assert config.framing_buffer_length == 64 * 1024
     assert config.unsent_max == 4 << 20
-    assert config.inbox_max == 1 << 20
 
 
 WRONG = [
@@ -34,6 +33,7 @@ WRONG = [
     ("max_conflated_send_request_count", -1),
     ("receiving_buffer_count", 0),
     ("receiving_buffer_length", 5000),
+    ("wait_strategy", "doze"),
     ("handshake_timeout", 0),
     ("handshake_timeout", float("inf")),
     ("handshake_timeout", float("nan")),
@@ -94,11 +94,40 @@ def test_configurations_do_not_change():
 
 
 def test_the_loops_share():
-    config = ZerioServerConfiguration(receiving_buffer_length=65536, max_send_batch_size=3)
+    config = ZerioServerConfiguration(
+        receiving_buffer_length=65536, max_send_batch_size=3, wait_strategy="hybrid(20)"
+    )
     options = config.loop_options(provider="epoll")
     assert isinstance(options, zerio_asyncio.LoopOptions)
-    assert (options.slice_size, options.send_depth, options.provider) == (65536, 3, "epoll")
+    assert options == zerio_asyncio.LoopOptions(
+        slice_size=65536, send_depth=3, wait="hybrid(20)", provider="epoll"
+    )
     assert config.loop_options(slice_size=4096).slice_size == 4096
+    assert ZerioClientConfiguration().loop_options() == zerio_asyncio.LoopOptions()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"receiving_buffer_length": 4096}, {"max_send_batch_size": 2}, {"wait_strategy": "spin"}],
+    ids=str,
+)
+def test_the_loop_must_be_as_asked_for(new_loop, options):
+    async def start_both():
+        server = zerio_asyncio.ZerioServer(0, config=ZerioServerConfiguration(**options))
+        await server.start("server")
+        client = zerio_asyncio.ZerioClient(
+            ("127.0.0.1", server.listening_port), ZerioClientConfiguration(**options)
+        )
+        await client.start("client")
+        await client.stop()
+        await server.stop()
+
+    (name,) = options
+    with pytest.raises(RuntimeError, match=rf"{name}.*loop_options"):
+        new_loop().run_until_complete(start_both())
+    asked = dataclasses.asdict(ZerioServerConfiguration(**options).loop_options())
+    del asked["provider"]
+    new_loop(**asked).run_until_complete(start_both())
 
 
 def test_each_side_has_its_own_kind():

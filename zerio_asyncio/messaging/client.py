@@ -63,7 +63,7 @@ class ZerioClient(Node):
             "disconnected": disconnected,
             "message_received": message_received,
         }
-        super().__init__(config, ssl, handlers)
+        super().__init__(ssl, handlers)
 
     # -------------------------------------------------------------------------- events
 
@@ -190,8 +190,8 @@ class ZerioClient(Node):
     def messages(self) -> AsyncIterator[bytes]:
         """``async for message in client.messages()``: every message, as ``bytes``.
 
-        They wait here: while they take ``receiving_buffer_count * receiving_buffer_length`` bytes
-        nothing is read, until half of them are taken. Ends when the connection has and there is
+        They wait here: once they take ``receiving_buffer_count`` buffers nothing is read until
+        half of them are free. Ends when the connection has and there is
         to be no other. ``RuntimeError`` if there is a ``message_received``.
         """
         self._check_keeps()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from zerio_asyncio import LoopOptions
+
+if TYPE_CHECKING:
+    from zerio_asyncio import RioEventLoop
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -16,6 +19,14 @@ LENGTH_LIMIT = 2**31 - 1
 
 RECORD_MAX = 64
 """More than the ring of other threads' messages needs in front of one."""
+
+
+LOOPS_SHARE = {
+    "receiving_buffer_length": "slice_size",
+    "max_send_batch_size": "send_depth",
+    "wait_strategy": "wait",
+}
+"""Choices that a loop makes for all its connections, and their names among its options."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,18 +48,23 @@ class ZerioConfiguration:
     ``slow_peer``: what happens to a message for which a peer has no sending buffer left:
     ``"disconnect"`` ends that connection, ``"raise"`` raises ``SendingBuffersFullError``.
 
-    ``max_send_batch_size``: requests of one connection that the system holds at once, 1 to 1024.
-    A choice of the loop's: see ``loop_options``.
-
     ``max_conflated_send_request_count``: messages that leave in one request, 1 for none together,
     0 (the default) for as many as its buffer holds. What the system makes of several requests is
     its own affair: io_uring and epoll send those of one turn by one call. TLS knows no limit.
 
     ``receiving_buffer_count`` buffers of ``receiving_buffer_length`` bytes are what ``messages()``
     keeps of one peer before reading from it pauses; a message counts 64 bytes more than it has.
-    The length is also that of one receive, by ``loop_options``: whole pages of 4 KiB, to 1 MiB.
 
     ``handshake_timeout``: how long the first message may take.
+
+    Three are the loop's for all its connections; None takes them as they are. Otherwise the loop
+    must be made with ``loop_options()``, or ``start`` raises ``RuntimeError``:
+
+    ``receiving_buffer_length``: one receive. Whole pages of 4 KiB, to 1 MiB.
+
+    ``max_send_batch_size``: requests of one connection that the system holds at once, 1 to 1024.
+
+    ``wait_strategy``: ``"block"``, ``"spin"`` or ``"hybrid(µs)"``, as ``LoopOptions.wait``.
     """
 
     framing_buffer_length: int = 64 * KIB
@@ -57,11 +73,12 @@ class ZerioConfiguration:
     sending_high_water: int = 256 * KIB
     sending_low_water: int = 64 * KIB
     slow_peer: Literal["disconnect", "raise"] = "disconnect"
-    max_send_batch_size: int = 8
     max_conflated_send_request_count: int = 0
     receiving_buffer_count: int = 64
-    receiving_buffer_length: int = 16 * KIB
     handshake_timeout: float = 10.0
+    receiving_buffer_length: int | None = None
+    max_send_batch_size: int | None = None
+    wait_strategy: str | None = None
 
     def __post_init__(self) -> None:
         self._whole("framing_buffer_length", 1, LENGTH_LIMIT)
@@ -76,33 +93,45 @@ class ZerioConfiguration:
         self._whole("sending_high_water", 0, self.unsent_max)
         self._whole("sending_low_water", 0, self.sending_high_water)
         self._one_of("slow_peer", "disconnect", "raise")
-        self._whole("max_send_batch_size", 1, 1024)
         self._whole("max_conflated_send_request_count", 0, 1 << 30)
         self._whole("receiving_buffer_count", 1, 1 << 20)
-        self._whole("receiving_buffer_length", 4 * KIB, MIB, 4 * KIB)
         self._seconds("handshake_timeout")
+        self._check_loops_share()
 
     @property
     def unsent_max(self) -> int:
         """Bytes that may wait to be sent to one peer."""
         return self.sending_buffer_count * self.sending_buffer_length
 
-    @property
-    def inbox_max(self) -> int:
-        """Bytes that ``messages()`` keeps of one peer before reading from it pauses."""
-        return self.receiving_buffer_count * self.receiving_buffer_length
-
     def loop_options(self, **others: Any) -> LoopOptions:
-        """The ``LoopOptions`` that fit, with ``others`` beside them or instead.
-
-        What a loop chooses for all its connections: the length of one receive and how many sends
-        of a connection are under way.
-        """
-        chosen = {
-            "slice_size": self.receiving_buffer_length,
-            "send_depth": self.max_send_batch_size,
-        }
+        """The ``LoopOptions`` that are asked for, with ``others`` beside them or instead."""
+        asked = {option: getattr(self, name) for name, option in LOOPS_SHARE.items()}
+        chosen = {option: value for option, value in asked.items() if value is not None}
         return LoopOptions(**{**chosen, **others})
+
+    def check_loop(self, loop: RioEventLoop) -> None:
+        """``RuntimeError`` if ``loop`` was made otherwise than asked for here."""
+        has = {
+            "slice_size": loop.options.slice_size,
+            "send_depth": loop.options.send_depth,
+            "wait": loop.wait_strategy,
+        }
+        for name, option in LOOPS_SHARE.items():
+            value = getattr(self, name)
+            if value not in {None, has[option]}:
+                raise RuntimeError(
+                    f"{name} is to be {value!r}, and the loop was made with {has[option]!r}: run "
+                    f"the program by zerio_asyncio.run(main(), options=config.loop_options())"
+                )
+
+    def _check_loops_share(self) -> None:
+        for name, option in LOOPS_SHARE.items():
+            value = getattr(self, name)
+            if value is not None:
+                try:
+                    LoopOptions(**{option: value, "slab_size": 1024 * MIB})
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"{name}: {error}") from None
 
     def _whole(self, name: str, least: int, most: int, multiple: int = 1) -> None:
         value = getattr(self, name)

@@ -20,8 +20,8 @@ class Inbox:
     The bound is kept to within what one receive held, since that has left the kernel already.
     """
 
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
+    def __init__(self) -> None:
+        self._bytes_max = 0
         self._messages: collections.deque[tuple[Session, bytes]] = collections.deque()
         self._waiters: collections.deque[asyncio.Future[None]] = collections.deque()
         self._closed = False
@@ -65,8 +65,9 @@ class Inbox:
         while self._waiters:
             self._wake_one()
 
-    def open(self) -> None:
-        """Messages may come again."""
+    def open(self, bytes_max: int) -> None:
+        """Messages may come, up to so many bytes of each session."""
+        self._bytes_max = bytes_max
         self._closed = False
 
     def _wake(self) -> None:

@@ -27,11 +27,10 @@ class Node:
 
     def __init__(
         self,
-        config: ZerioConfiguration,
         ssl: tls.SSLContext | None,
         handlers: dict[str, Callable[..., object] | None],
     ) -> None:
-        self.inbox = Inbox(config.inbox_max)
+        self.inbox = Inbox()
         self._ssl = ssl
         self._events = tuple(handlers)
         self._loop: Any = None
@@ -62,9 +61,10 @@ class Node:
                 )
         handler = self.message_received  # type: ignore[attr-defined]  # of the subclasses
         self._keeps = getattr(handler, "__func__", None) is default_handler
+        config.check_loop(loop)
         self._loop = loop
+        self.inbox.open(config.receiving_buffer_count * loop.options.slice_size)
         self._outbox = Outbox(loop, config.sending_buffer_count, config.sending_buffer_length)
-        self.inbox.open()
 
     def _check_keeps(self) -> None:
         if self._loop is not None and not self._keeps:

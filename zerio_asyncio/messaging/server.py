@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+BACKLOG = 1024
+"""Connections that wait to be accepted: clients come back all at once when a server does."""
+
+
 class ZerioServer(Node):
     """Listens on ``(host, port)``, port 0 for any free one, for clients of Zerio's wire format.
 
@@ -61,7 +65,7 @@ class ZerioServer(Node):
             "client_disconnected": client_disconnected,
             "message_received": message_received,
         }
-        super().__init__(config, ssl, handlers)
+        super().__init__(ssl, handlers)
 
     # -------------------------------------------------------------------------- events
 
@@ -91,7 +95,7 @@ class ZerioServer(Node):
         host, port = self._address
         try:
             self._server = await self._loop.create_server(
-                lambda: Session(self, self._loop), host, port, ssl=self._ssl
+                lambda: Session(self, self._loop), host, port, ssl=self._ssl, backlog=BACKLOG
             )
         except BaseException:
             self._tear_down()
@@ -217,9 +221,9 @@ class ZerioServer(Node):
     def messages(self) -> AsyncIterator[tuple[str, bytes]]:
         """``async for peer_id, message in server.messages()``: every message, as ``bytes``.
 
-        They wait here, bounded for each peer: one whose messages wait in
-        ``receiving_buffer_count * receiving_buffer_length`` bytes is not read from until half of
-        them are taken. Ends after ``stop``. ``RuntimeError`` if there is a ``message_received``.
+        They wait here, bounded for each peer: one whose messages fill ``receiving_buffer_count``
+        buffers is not read from until half of them are free. Ends after ``stop``.
+        ``RuntimeError`` if there is a ``message_received``.
         """
         self._check_keeps()
         return self._messages()
