@@ -1,4 +1,4 @@
-"""The cffi builder of ``zerio_asyncio.bench._native``: load generator and limit server. Linux only.
+"""The cffi builder of ``zerio_asyncio.bench._native``: load generators and limit servers. Linux only.
 
 ``setup.py`` compiles it with the wheel; ``python setup.py build_ext --inplace`` beside its sources.
 """
@@ -12,6 +12,11 @@ import cffi
 # Relative to setup.py, from where every build runs: setuptools wants it so.
 HERE = "zerio_asyncio/bench"
 
+SOURCES = (
+    *("load", "courier", "dial", "histogram", "pattern"),
+    *("limit", "frames", "process", "distance"),
+)
+
 
 def declarations() -> str:
     """The header as cffi can read it: without the preprocessor's lines."""
@@ -24,7 +29,7 @@ ffibuilder.cdef(declarations())
 ffibuilder.set_source(
     "zerio_asyncio.bench._native",
     '#include "native.h"',
-    sources=[f"{HERE}/{name}.c" for name in ("load", "limit", "process", "distance")],
+    sources=[f"{HERE}/{name}.c" for name in SOURCES],
     include_dirs=[HERE],
-    depends=[f"{HERE}/native.h"],
+    depends=[f"{HERE}/native.h", f"{HERE}/parts.h"],
 )

@@ -37,15 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         action="append",
         metavar="MODE",
-        help="protocol, buffered, registered, streams, sock, pingpong, scheduler, idle;"
-        " may be repeated (default: all but idle)",
+        help="protocol, buffered, registered, streams, sock, pingpong, messaging,"
+        " messaging-latency, scheduler, idle; may be repeated (default: all but idle)",
     )
     parser.add_argument(
         "--peer",
         action="append",
         metavar="PEER",
-        help="asyncio, uvloop, rloop, zerio, zerio-uring, zerio-epoll, zerio-spin, c-epoll,"
-        " c-epoll-spin; may be repeated",
+        help="asyncio, uvloop, rloop, zerio, zerio-uring, zerio-epoll, zerio-spin, zerio-hybrid,"
+        " c-epoll, c-epoll-spin; may be repeated",
     )
     parser.add_argument("--rounds", type=int, help="rounds of all peers in turn (5)")
     parser.add_argument("--seconds", type=float, help="length of a measured window (1.5)")
@@ -53,10 +53,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connections", type=int, help="instead of the rows' own numbers")
     parser.add_argument("--size", type=int, help="bytes of a message, instead of the rows' own")
     parser.add_argument("--depth", type=int, help="requests in flight on each connection (1)")
+    parser.add_argument("--burst", type=int, help="messaging-latency: messages sent together")
+    parser.add_argument(
+        "--delay",
+        type=int,
+        dest="delay_us",
+        metavar="MICROSECONDS",
+        help="messaging-latency: from one burst of a connection to the next; 0: when all are back",
+    )
+    parser.add_argument(
+        "--load-wait",
+        choices=("spin", "block"),
+        help="messaging-latency: whether the clients poll (default) or sleep",
+    )
     parser.add_argument("--server-core", type=int, help="CPU of the servers (the first one)")
     parser.add_argument("--load-core", type=int, help="CPU of the generator (the second one)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw there (.png, .svg, .pdf)")
+    parser.add_argument(
+        "--hgrm", type=Path, metavar="FOLDER", help="write latency percentiles there, a file each"
+    )
     parser.add_argument("--list", action="store_true", help="list the peers and leave")
 
 
@@ -80,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     _check_extras(options)
-    from zerio_asyncio.bench import peers, results  # noqa: PLC0415 - Linux only
+    from zerio_asyncio.bench import latencies, peers, results  # noqa: PLC0415 - Linux only
 
     plan, refused = _plan(options)
     if options.list:
@@ -95,6 +111,8 @@ def _run(options: argparse.Namespace) -> int:
         settings = dataclasses.asdict(plan.settings)
         text = json.dumps(results.document(rows, refused, settings), indent=1)
         options.json.write_text(text + "\n", encoding="utf-8")
+    if options.hgrm is not None:
+        latencies.write_files(rows, options.hgrm)
     if options.plot is not None:
         from zerio_asyncio.bench.plot import draw  # noqa: PLC0415 - matplotlib is an extra
 
@@ -111,7 +129,7 @@ def _check_extras(options: argparse.Namespace) -> None:
         import matplotlib as mpl  # noqa: PLC0415
 
         mpl.use("Agg")
-    for path in (options.json, options.plot):
+    for path in (options.json, options.plot, options.hgrm):
         if path is not None and not path.absolute().parent.is_dir():
             raise ValueError(f"there is no folder {path.absolute().parent}")
 
@@ -132,10 +150,15 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, list[Any]]:
             raise ValueError(f"no peer {name!r}; there are {', '.join(peers.NAMES)}")
     if not names:
         names = workloads.QUICK_PEERS if options.quick else workloads.DEFAULT_PEERS
-        if "pingpong" in modes and not options.quick:
+        if workloads.ROUND_TRIP in modes and not options.quick:
+            names += workloads.WAITING_PEERS
+        elif workloads.PINGPONG in modes and not options.quick:
             names += workloads.SPINNING_PEERS
     ready, refused = peers.usable(names)
-    rows = workloads.choose(modes, options.size, options.connections, options.depth)
+    given = dict(vars(options))
+    if options.load_wait is not None:
+        given["load_spins"] = options.load_wait == "spin"
+    rows = workloads.choose(modes, given)
     if options.quick and options.mode is None:
         rows = [row for row in rows if row in workloads.QUICK]
     settings = _settings(options)

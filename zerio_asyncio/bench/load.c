@@ -21,25 +21,14 @@
  * Limits: the window by time, the run by `quota`, silence by `stall_ns`, the drain by DRAIN_NS.
  */
 #define _GNU_SOURCE
-#include "native.h"
+#include "parts.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
-
-#ifndef IP_BIND_ADDRESS_NO_PORT
-#define IP_BIND_ADDRESS_NO_PORT 24
-#endif
 
 enum {
     PATTERN_SHIFTS = 4096, /* windows to tell messages apart; a power of two */
@@ -50,10 +39,7 @@ enum {
     LARGE_EVERY = 4,       /* of large messages in the window, compared whole */
     HEAD = 1024,           /* bytes compared of a piece of the others */
     WAIT_MS_MAX = 50,      /* so that a phase ends in time though nothing happens */
-    /* Connections from one source address: the usual range of ephemeral ports holds 28,000. */
-    CONNECTIONS_PER_SOURCE = 20000,
 };
-static const uint64_t CONNECT_NS = 10000000000u; /* ten SYNs' worth of patience on loopback */
 static const uint64_t DRAIN_NS = 2000000000u;
 
 typedef enum { WARM_UP, WINDOW, DRAIN } phase;
@@ -81,35 +67,6 @@ struct load {
     uint64_t counts[LOAD_COUNTS];
 };
 
-static uint64_t load__now_ns(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
-/* ---- histogram: exact below 2048 ns, then 1024 steps an octave ------------------------------- */
-
-static int load__index(uint64_t value_ns)
-{
-    const uint64_t most = (UINT64_C(1) << 36) - 1;
-    if (value_ns > most)
-        value_ns = most;
-    if (value_ns < 2048)
-        return (int)value_ns;
-    int shift = 64 - __builtin_clzll(value_ns) - 11;
-    return shift * 1024 + (int)(value_ns >> shift);
-}
-
-uint64_t load_value_ns(int index)
-{
-    if (index < 2048)
-        return (uint64_t)index;
-    int shift = index / 1024 - 1;
-    uint64_t low = (uint64_t)(index - shift * 1024) << shift;
-    return low + (UINT64_C(1) << shift) / 2;
-}
-
 const uint64_t *load_counts(const load *self)
 {
     return self->counts;
@@ -122,17 +79,6 @@ static const unsigned char *load__message(const load *self, uint64_t which, uint
     uint64_t hash = (which + 1) * UINT64_C(0x9E3779B97F4A7C15);
     hash += message * UINT64_C(0xD1B54A32D192ED03);
     return self->pattern + (hash >> 40) % PATTERN_SHIFTS;
-}
-
-static void load__fill(unsigned char *pattern, size_t size)
-{
-    uint64_t state = UINT64_C(0x2545F4914F6CDD1D); /* xorshift; any seed but 0 */
-    for (size_t i = 0; i < size; i++) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        pattern[i] = (unsigned char)(state >> 24);
-    }
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -157,7 +103,7 @@ load *load_new(const load_config *config)
         load_free(self);
         return NULL;
     }
-    load__fill(self->pattern, pattern_size);
+    pattern_fill(self->pattern, pattern_size);
     for (size_t i = 0; i < count; i++)
         self->connections[i].started_ns = self->started_ns + i * (size_t)config->depth;
     return self;
@@ -181,87 +127,19 @@ void load_free(load *self)
 
 /* ---- connecting ------------------------------------------------------------------------------ */
 
-static int load__address(const load_config *config, struct sockaddr_storage *address,
-                         socklen_t *size)
-{
-    memset(address, 0, sizeof *address);
-    struct sockaddr_in *in = (struct sockaddr_in *)address;
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)address;
-    struct sockaddr_un *un = (struct sockaddr_un *)address;
-    if (config->address[0] == '/') {
-        if (strlen(config->address) >= sizeof un->sun_path)
-            return -ENAMETOOLONG;
-        un->sun_family = AF_UNIX;
-        strcpy(un->sun_path, config->address);
-        *size = sizeof *un;
-    } else if (inet_pton(AF_INET, config->address, &in->sin_addr) == 1) {
-        in->sin_family = AF_INET;
-        in->sin_port = htons((uint16_t)config->port);
-        *size = sizeof *in;
-    } else if (inet_pton(AF_INET6, config->address, &in6->sin6_addr) == 1) {
-        in6->sin6_family = AF_INET6;
-        in6->sin6_port = htons((uint16_t)config->port);
-        *size = sizeof *in6;
-    } else {
-        return -EINVAL;
-    }
-    return 0;
-}
-
-/* All of 127.0.0.0/8 is ours: when the ports of 127.0.0.1 run short, the next address has more. */
-static int load__bind_source(int fd, const struct sockaddr_storage *server, int which)
-{
-    const struct sockaddr_in *in = (const struct sockaddr_in *)server;
-    if (server->ss_family != AF_INET || (ntohl(in->sin_addr.s_addr) >> 24) != 127
-        || which < CONNECTIONS_PER_SOURCE)
-        return 0;
-    int on = 1;
-    struct sockaddr_in source = {.sin_family = AF_INET};
-    source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)(which / CONNECTIONS_PER_SOURCE));
-    (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    return bind(fd, (struct sockaddr *)&source, sizeof source) == 0 ? 0 : -errno;
-}
-
-/* A Unix socket's connect says EAGAIN when the backlog is full, TCP's is in progress. */
-static int load__finish_connect(int fd, const struct sockaddr *address, socklen_t size)
-{
-    uint64_t deadline_ns = load__now_ns() + CONNECT_NS;
-    while (connect(fd, address, size) != 0) {
-        if (errno == EISCONN)
-            return 0;
-        if (errno != EINPROGRESS && errno != EALREADY && errno != EAGAIN && errno != EINTR)
-            return -errno;
-        if (load__now_ns() > deadline_ns)
-            return -ETIMEDOUT;
-        struct pollfd ready = {.fd = fd, .events = POLLOUT};
-        if (errno == EAGAIN)
-            poll(NULL, 0, 1);
-        else
-            poll(&ready, 1, WAIT_MS_MAX);
-    }
-    return 0;
-}
-
 int load_connect(load *self)
 {
-    struct sockaddr_storage address;
-    socklen_t size = 0;
-    int status = load__address(&self->config, &address, &size);
-    for (int i = 0; status == 0 && i < self->config.connections; i++) {
+    for (int i = 0; i < self->config.connections; i++) {
         connection *link = &self->connections[i];
-        link->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        if (link->fd < 0)
-            return -errno;
-        int on = 1;
-        (void)setsockopt(link->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        status = load__bind_source(link->fd, &address, i);
-        if (status == 0)
-            status = load__finish_connect(link->fd, (struct sockaddr *)&address, size);
+        int fd = dial(self->config.address, self->config.port, i);
+        if (fd < 0)
+            return fd;
+        link->fd = fd;
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = link};
-        if (status == 0 && epoll_ctl(self->epoll, EPOLL_CTL_ADD, link->fd, &event) != 0)
-            status = -errno;
+        if (epoll_ctl(self->epoll, EPOLL_CTL_ADD, link->fd, &event) != 0)
+            return -errno;
     }
-    return status;
+    return 0;
 }
 
 /* ---- the closed loop ------------------------------------------------------------------------- */
@@ -308,7 +186,7 @@ static ssize_t load__send_some(load *self, connection *link, uint64_t allowed)
     uint64_t size = (uint64_t)self->config.size;
     uint64_t which = (uint64_t)(link - self->connections);
     uint64_t at = link->sent;
-    uint64_t now_ns = load__now_ns();
+    uint64_t now_ns = clock_ns();
     int count = 0;
     for (; count < GATHER_MAX && at < allowed; count++) {
         uint64_t message = at / size, offset = at % size;
@@ -352,7 +230,7 @@ static void load__complete(load *self, connection *link, uint64_t message, uint6
         self->finished += 1;
     if (self->phase == WINDOW) {
         self->result.requests += 1;
-        self->counts[load__index(now_ns - started_ns)] += 1;
+        self->counts[histogram_index(now_ns - started_ns)] += 1;
     }
 }
 
@@ -398,43 +276,24 @@ static int load__receive(load *self, connection *link)
         return errno == EAGAIN ? LOAD_OK : load__fail(self, LOAD_SYSTEM, link);
     if (got == 0)
         return load__fail(self, LOAD_CLOSED, link);
-    self->moved_ns = load__now_ns();
+    self->moved_ns = clock_ns();
     int status = load__verify(self, link, (size_t)got, self->moved_ns);
     return status == LOAD_OK ? load__send(self, link) : status;
 }
 
 /* ---- phases ---------------------------------------------------------------------------------- */
 
-typedef struct {
-    uint64_t wall_ns, load_ns, server_ns, user_ns, system_ns;
-} reading;
-
 static int load__read_clocks(load *self, reading *now)
 {
-    int status = process_cpu_ns(0, &now->load_ns); /* 0: the calling process */
-    int pid = self->config.server_pid;
-    if (status == 0 && pid != 0)
-        status = process_cpu_ns(pid, &now->server_ns);
-    if (status == 0 && pid != 0)
-        status = process_split_ns(pid, &now->user_ns, &now->system_ns);
-    now->wall_ns = load__now_ns();
+    int status = reading_take(self->config.server_pid, now);
     errno = -status;
     return status == 0 ? LOAD_OK : load__fail(self, LOAD_SYSTEM, NULL);
-}
-
-static void load__store(load_result *result, const reading *first, const reading *last)
-{
-    result->wall_ns = last->wall_ns - first->wall_ns;
-    result->load_cpu_ns = last->load_ns - first->load_ns;
-    result->server_cpu_ns = last->server_ns - first->server_ns;
-    result->server_user_ns = last->user_ns - first->user_ns;
-    result->server_system_ns = last->system_ns - first->system_ns;
 }
 
 static int load__wait(load *self, uint64_t until_ns)
 {
     struct epoll_event events[EVENTS_MAX];
-    uint64_t now_ns = load__now_ns();
+    uint64_t now_ns = clock_ns();
     uint64_t left_ms = until_ns > now_ns ? (until_ns - now_ns) / 1000000u + 1 : 0;
     int wait_ms = left_ms < WAIT_MS_MAX ? (int)left_ms : WAIT_MS_MAX;
     int count = epoll_wait(self->epoll, events, EVENTS_MAX, self->config.spin ? 0 : wait_ms);
@@ -450,7 +309,7 @@ static int load__wait(load *self, uint64_t until_ns)
         if (status != LOAD_OK)
             return status;
     }
-    if (self->in_flight > 0 && load__now_ns() - self->moved_ns > self->config.stall_ns)
+    if (self->in_flight > 0 && clock_ns() - self->moved_ns > self->config.stall_ns)
         return load__fail(self, LOAD_STALLED, NULL);
     return LOAD_OK;
 }
@@ -458,10 +317,10 @@ static int load__wait(load *self, uint64_t until_ns)
 /* Runs one phase to its end; a quota may end it earlier. */
 static int load__phase(load *self, phase which, uint64_t length_ns)
 {
-    uint64_t end_ns = load__now_ns() + length_ns;
+    uint64_t end_ns = clock_ns() + length_ns;
     int status = LOAD_OK;
     self->phase = which;
-    while (status == LOAD_OK && load__now_ns() < end_ns) {
+    while (status == LOAD_OK && clock_ns() < end_ns) {
         if (self->config.quota != 0 && self->finished == (uint64_t)self->config.connections)
             break;
         if (which == DRAIN && self->in_flight == 0)
@@ -479,7 +338,7 @@ int load_run(load *self, load_result *result)
     memset(self->counts, 0, sizeof self->counts);
     self->in_flight = 0;
     self->finished = 0;
-    self->moved_ns = load__now_ns();
+    self->moved_ns = clock_ns();
     self->phase = self->config.warmup_ns != 0 ? WARM_UP : WINDOW;
     if (self->phase == WINDOW)
         status = load__read_clocks(self, &first);
@@ -497,7 +356,7 @@ int load_run(load *self, load_result *result)
     if (status == LOAD_OK)
         status = load__read_clocks(self, &last);
     if (status == LOAD_OK) {
-        load__store(&self->result, &first, &last);
+        reading_store(&self->result, &first, &last);
         status = load__phase(self, DRAIN, DRAIN_NS);
     }
     if (status == LOAD_OK && self->in_flight != 0)

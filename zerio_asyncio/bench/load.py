@@ -20,14 +20,13 @@ import sys
 from typing import Any, TextIO, final
 
 from zerio_asyncio.bench._native import ffi, lib
+from zerio_asyncio.bench.latencies import figures_of
 from zerio_asyncio.bench.limits import pin, raise_descriptor_limit
 
 CONNECTIONS_MAX = 100_000
 SIZE_MAX = 64 * 1024 * 1024
 DEPTH_MAX = 1024
 SECONDS_MAX = 3600.0
-# Highest latency that is told apart, in ns: the C histogram's own limit (native.h).
-LATENCY_NS_MAX = 1 << 36
 
 
 class LoadError(RuntimeError):
@@ -54,19 +53,20 @@ class LoadConfig:
     stall_s: float = 5.0
 
     def __post_init__(self) -> None:
-        _check("connections", self.connections, 1, CONNECTIONS_MAX)
-        _check("size", self.size, 1, SIZE_MAX)
-        _check("depth", self.depth, 1, DEPTH_MAX)
-        _check("port", self.port, 0, 65535)
-        _check("requests_each", self.requests_each, 0, 1 << 40)
-        _check("warmup_s", self.warmup_s, 0, SECONDS_MAX)
-        _check("measure_s", self.measure_s, 0.001, SECONDS_MAX)
-        _check("stall_s", self.stall_s, 0.001, SECONDS_MAX)
+        check("connections", self.connections, 1, CONNECTIONS_MAX)
+        check("size", self.size, 1, SIZE_MAX)
+        check("depth", self.depth, 1, DEPTH_MAX)
+        check("port", self.port, 0, 65535)
+        check("requests_each", self.requests_each, 0, 1 << 40)
+        check("warmup_s", self.warmup_s, 0, SECONDS_MAX)
+        check("measure_s", self.measure_s, 0.001, SECONDS_MAX)
+        check("stall_s", self.stall_s, 0.001, SECONDS_MAX)
         if self.requests_each and self.warmup_s:
             raise ValueError("requests_each counts from the first request: warmup_s must be 0")
 
 
-def _check(name: str, value: float, least: float, most: float) -> None:
+def check(name: str, value: float, least: float, most: float) -> None:
+    """ValueError unless a setting is in its range."""
     if not least <= value <= most:
         raise ValueError(f"{name} must be {least} to {most}, not {value}")
 
@@ -109,35 +109,7 @@ class Load:
         result = ffi.new("load_result *")
         if lib.load_run(self._load, result) != lib.LOAD_OK:
             raise LoadError(explain(result))
-        return self._figures(result)
-
-    def _figures(self, result: Any) -> dict[str, Any]:
-        histogram = self._histogram()
-        microseconds = {
-            name: histogram.get_value_at_percentile(percentile) / 1000
-            for name, percentile in (("p50", 50), ("p99", 99), ("p999", 99.9), ("max", 100))
-        }
-        return {
-            "requests": result.requests,
-            "requests_all": result.requests_all,
-            "wall_s": result.wall_ns / 1e9,
-            "load_cpu_s": result.load_cpu_ns / 1e9,
-            "server_cpu_s": result.server_cpu_ns / 1e9,
-            "server_user_s": result.server_user_ns / 1e9,
-            "server_system_s": result.server_system_ns / 1e9,
-            "latency_us": microseconds,
-            "hdr": histogram.encode().decode("ascii"),
-        }
-
-    def _histogram(self) -> Any:
-        from hdrh.histogram import HdrHistogram  # noqa: PLC0415 - an extra, needed only here
-
-        histogram = HdrHistogram(1, LATENCY_NS_MAX, 3, b64_wrap=True)
-        counts = ffi.unpack(lib.load_counts(self._load), lib.LOAD_COUNTS)
-        for index, count in enumerate(counts):
-            if count:
-                histogram.record_value(max(1, lib.load_value_ns(index)), count)
-        return histogram
+        return figures_of(result, lib.load_counts(self._load))
 
     def close(self) -> None:
         """Close the connections; again does nothing."""
@@ -170,20 +142,19 @@ def hold(config: LoadConfig, commands: TextIO) -> None:
     """Keep connections open; one exchange on each for every line of ``commands``."""
     with Load(config) as load:
         load.connect()
-        _print({"connected": config.connections})
+        tell({"connected": config.connections})
         for _ in commands:
-            _print(load.run())
+            tell(load.run())
 
 
-def _print(answer: dict[str, Any]) -> None:
+def tell(answer: dict[str, Any]) -> None:
+    """Write one line of JSON."""
     print(json.dumps(answer), flush=True)
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m zerio_asyncio.bench.load")
-    defaults = LoadConfig()
-    for field in dataclasses.fields(LoadConfig):
+def add_fields(parser: argparse.ArgumentParser, defaults: Any) -> None:
+    """Make an option of every field of a configuration, and one for the CPU."""
+    for field in dataclasses.fields(defaults):
         default = getattr(defaults, field.name)
         option = "--" + field.name.replace("_", "-")
         if isinstance(default, bool):
@@ -191,6 +162,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         else:
             parser.add_argument(option, type=type(default), default=default)
     parser.add_argument("--core", type=int, help="pin the generator to this CPU")
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m zerio_asyncio.bench.load")
+    add_fields(parser, LoadConfig())
     parser.add_argument("--hold", action="store_true", help="open, wait for lines, exchange")
     return parser.parse_args(arguments)
 
@@ -209,9 +186,9 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         with Load(config) as load:
             load.connect()
-            _print(load.run())
+            tell(load.run())
     except (LoadError, OSError, ValueError, MemoryError) as error:
-        _print({"error": str(error)})
+        tell({"error": str(error)})
         return 1
     return 0
 

@@ -69,8 +69,45 @@ const uint64_t *load_counts(const load *self);
 uint64_t load_value_ns(int index);
 void load_free(load *self);
 
+/* Framed messages: 4 bytes of length, little-endian, and the message (courier.c). */
+typedef struct {
+    const char *address;  /* as above */
+    int port;
+    int connections;
+    int size;             /* bytes of a message, without its length */
+    int burst;            /* messages sent together */
+    int one_way;          /* not 0: no answers, as much as the server takes, until courier_stop */
+    int spin;
+    int server_pid;
+    uint64_t delay_ns;    /* from one burst of a connection to the next; 0: when all are answered */
+    uint64_t quota;       /* not 0: stop after so many bursts on each connection */
+    uint64_t warmup_ns;
+    uint64_t measure_ns;
+    uint64_t stall_ns;
+} courier_config;
+
+typedef struct courier courier;
+
+/* As load_new. */
+courier *courier_new(const courier_config *config);
+/* Opens all connections and tells who they are; 0, or a negative errno, -EPROTO if the server did
+ * not send that back. */
+int courier_connect(courier *self);
+/* Once for each courier. One way, requests_all counts what was sent, and requests is 0: only the
+ * server knows when it had a message. It loses none unless connections are closed before that. */
+int courier_run(courier *self, load_result *result);
+/* From another thread: the run goes to its end now. */
+void courier_stop(courier *self);
+/* As load_counts: of messages that came back in the window. */
+const uint64_t *courier_counts(const courier *self);
+void courier_free(courier *self);
+
 /* Serves echo on a listening socket until a fatal error, which it returns as a negative errno. */
 int limit_serve(int listener, int spin);
+/* The same for framed messages: sends all back, or only the first of a connection, and counts the
+ * rest. Whenever a line comes on the descriptor `commands`, it answers with one on `answers`: a
+ * JSON object of messages (since the start), cpu_ns and wall_ns. */
+int frames_serve(int listener, int spin, int one_way, int commands, int answers);
 
 /* The calling process is sent SIGTERM when its parent ends: no server outlives a benchmark. */
 int process_die_with_parent(void);

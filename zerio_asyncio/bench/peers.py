@@ -20,7 +20,7 @@ class Peer:
 
     ``name`` is what users write after ``--peer``; ``title`` what tables show; ``version`` of the
     library, the interpreter or the kernel; ``refusal`` why it cannot run here, None if it can.
-    ``native``: a C server, no loop. ``spins``: polls and never sleeps. ``ours``: knows
+    ``native``: a C server, no loop. ``spins``: polls, always or for a while. ``ours``: knows
     ``RegisteredProtocol``.
     """
 
@@ -38,12 +38,14 @@ class Peer:
         return f"{self.title} {self.version}".rstrip()
 
 
-# name: (title, provider or None for the default one, spins)
-_OURS: dict[str, tuple[str, str | None, bool]] = {
-    "zerio": ("zerio", None, False),
-    "zerio-uring": ("zerio uring", "uring", False),
-    "zerio-epoll": ("zerio epoll", "epoll", False),
-    "zerio-spin": ("zerio, spinning", None, True),
+# name: (title, provider or None for the default one, way to wait or None for the default one)
+_OURS: dict[str, tuple[str, str | None, str | None]] = {
+    "zerio": ("zerio", None, None),
+    "zerio-uring": ("zerio uring", "uring", None),
+    "zerio-epoll": ("zerio epoll", "epoll", None),
+    "zerio-spin": ("zerio, spinning", None, "spin"),
+    "zerio-epoll-spin": ("zerio epoll, spinning", "epoll", "spin"),
+    "zerio-hybrid": ("zerio, hybrid", None, "hybrid"),
 }
 _NATIVE = {"c-epoll": ("C epoll", False), "c-epoll-spin": ("C epoll, spinning", True)}
 _OTHERS = ("asyncio", "uvloop", "rloop")
@@ -70,8 +72,8 @@ def new_loop(name: str, wait: str | None = None) -> asyncio.AbstractEventLoop:
     if name == "asyncio":
         return asyncio.SelectorEventLoop()
     if name in _OURS:
-        _, provider, spins = _OURS[name]
-        return _new_own_loop(provider, wait or ("spin" if spins else None))
+        _, provider, own_wait = _OURS[name]
+        return _new_own_loop(provider, wait or own_wait)
     if name in _OTHERS:
         loop: asyncio.AbstractEventLoop = importlib.import_module(name).new_event_loop()
         return loop
@@ -107,9 +109,9 @@ def find(name: str) -> Peer:
     except (ImportError, OSError, ValueError) as error:
         refusal = str(error)
     if name in _OURS:
-        title, _, spins = _OURS[name]
+        title, _, wait = _OURS[name]
         version = _version("zerio-asyncio")
-        return Peer(name, title, version, refusal, spins=spins, ours=True)
+        return Peer(name, title, version, refusal, spins=wait is not None, ours=True)
     version = platform.python_version() if name == "asyncio" else _version(name)
     return Peer(name, name, version, refusal)
 

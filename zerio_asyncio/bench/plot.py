@@ -1,4 +1,7 @@
-"""The picture (matplotlib): a panel a row, a bar a peer, the spread of the rounds a whisker."""
+"""The picture (matplotlib): a panel a row, a bar a peer, the spread of the rounds a whisker.
+
+Round trips of messages are curves instead: latency over the percentile, as HdrHistogram draws them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+
+from zerio_asyncio.bench import workloads
+from zerio_asyncio.bench.latencies import TICKS, merged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +25,7 @@ mpl.use("Agg")  # draws into files: no display is needed
 UNITS = {
     "cpu_us": "server CPU, µs per request",
     "p50_us": "median latency, µs",
+    "message_ns": "server CPU, ns per message",
     "ns": "CPU, ns per operation",
     "warm_bytes": "resident bytes per connection",
 }
@@ -37,7 +44,7 @@ def draw(rows: list[Row], path: Path) -> None:
     for axis in axes.flat[len(drawn) :]:
         axis.set_visible(False)
     for axis, row in zip(axes.flat, drawn, strict=False):
-        _panel(axis, row)
+        (_curves if row.mode == workloads.ROUND_TRIP else _panel)(axis, row)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -57,3 +64,26 @@ def _panel(axis: Axes, row: Row) -> None:
     axis.set_title(row.title, loc="left")
     axis.set_xlabel(UNITS[row.figure])
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _curves(axis: Axes, row: Row) -> None:
+    """Latency up, the share of messages that took longer to the right, both by powers of ten."""
+    ends: list[float] = []
+    for outcome in row.outcomes:
+        if not outcome.histograms:
+            continue
+        # The iterator yields one object again and again: what it tells is taken at once.
+        steps = [
+            (1 / (1 - step.percentile_level_iterated_to / 100), step.value_iterated_to / 1000)
+            for step in merged(outcome.histograms).get_percentile_iterator(TICKS)
+            if step.percentile_level_iterated_to < 100
+        ]
+        ends.append(steps[-1][0])
+        axis.plot(*zip(*steps, strict=True), label=outcome.peer.label)
+    nines = [10.0**power for power in range(len(str(int(max(ends, default=1.0)))))]
+    axis.set(xscale="log", yscale="log", xlabel="percentile", ylabel="round trip, µs")
+    axis.set_xticks(nines, [f"{100 - 100 / nine:.10g} %" for nine in nines])
+    axis.minorticks_off()
+    axis.set_title(row.title, loc="left")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="small")

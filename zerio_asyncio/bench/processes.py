@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from zerio_asyncio.bench import peers
+from zerio_asyncio.bench._native import ffi, lib
 from zerio_asyncio.bench.results import BenchError
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ START_S = 30.0
 SLACK_S = 30.0
 """Beyond the time that a run was asked to take."""
 
+
+SETTLE_S = 0.05
+"""Between looks at a server that has not had all messages yet."""
+
+ONE_WAY_S_MAX = 3600.0
+"""A one-way run ends when it is told to; this is only the generator's own limit."""
 
 BARE = """\
 import runpy, sys, types
@@ -87,6 +94,13 @@ class Child:
         except BrokenPipeError:
             raise BenchError(self._last_words()) from None
 
+    def cpu_s(self) -> float:
+        """CPU time of the process so far; a running one's may lag by a tick (10 ms)."""
+        found = ffi.new("uint64_t *")
+        if lib.process_cpu_ns(self._process.pid, found):
+            raise BenchError(self._last_words())
+        return float(found[0]) / 1e9
+
     def _last_words(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
@@ -134,13 +148,25 @@ class Address:
 
 
 @contextlib.contextmanager
-def server(peer: str, mode: str, core: int | None, connections: int) -> Iterator[Address]:
-    """Run an echo server in a process of its own."""
+def serving(
+    peer: str, mode: str, core: int | None, connections: int, size: int = 0
+) -> Iterator[tuple[Child, Address]]:
+    """Run a server in a process of its own, which can be asked for its account."""
     arguments: list[object] = ["--peer", peer, "--mode", mode, "--connections", connections]
+    arguments += ["--size", size]
     if core is not None:
         arguments += ["--core", core]
     with Child("servers", *arguments, ours=peers.is_ours(peer)) as child:
-        yield Address(**child.answer(START_S))
+        yield child, Address(**child.answer(START_S))
+
+
+@contextlib.contextmanager
+def server(
+    peer: str, mode: str, core: int | None, connections: int, size: int = 0
+) -> Iterator[Address]:
+    """Run a server that nobody asks anything; ``size`` of messages, where it must know."""
+    with serving(peer, mode, core, connections, size) as (_, at):
+        yield at
 
 
 def load_arguments(at: Address, core: int | None, **settings: Any) -> list[object]:
@@ -160,8 +186,19 @@ def load_arguments(at: Address, core: int | None, **settings: Any) -> list[objec
 
 def run_load(at: Address, core: int | None, **settings: Any) -> dict[str, Any]:
     """Load a server once; the generator's figures."""
+    return _run_generator("load", at, core, settings)
+
+
+def run_courier(at: Address, core: int | None, **settings: Any) -> dict[str, Any]:
+    """Send a server messages that it sends back; settings are the fields of ``CourierConfig``."""
+    return _run_generator("courier", at, core, settings)
+
+
+def _run_generator(
+    name: str, at: Address, core: int | None, settings: dict[str, Any]
+) -> dict[str, Any]:
     run_s = float(settings.get("warmup_s", 0)) + float(settings.get("measure_s", 0))
-    with Child("load", *load_arguments(at, core, **settings)) as child:
+    with Child(name, *load_arguments(at, core, **settings)) as child:
         return child.answer(run_s + SLACK_S)
 
 
@@ -172,6 +209,42 @@ def run_scheduler(peer: str, core: int | None, count: int, repeats: int) -> dict
         arguments += ["--core", core]
     with Child("scheduler", *arguments, ours=peers.is_ours(peer)) as child:
         return dict(child.answer(START_S + SLACK_S * repeats)["ns"])
+
+
+def run_one_way(
+    server: Child, at: Address, core: int | None, warmup_s: float, measure_s: float, **settings: Any
+) -> tuple[dict[str, Any], dict[str, Any], float]:
+    """Send a server messages without a pause: its accounts before and after, the load's CPU (s).
+
+    BenchError unless, when all is done, the server has had exactly the messages that were sent.
+    """
+    settings |= {"one_way": True, "warmup_s": 0.0, "measure_s": ONE_WAY_S_MAX}
+    _ask(server)  # the first answer pays for what is made once
+    with Child("courier", *load_arguments(at, core, **settings)) as load:
+        load.answer(START_S)
+        load.tell()
+        time.sleep(warmup_s)
+        first, load_from = _ask(server), load.cpu_s()
+        time.sleep(measure_s)
+        last, load_to = _ask(server), load.cpu_s()
+        load.tell()
+        sent = load.answer(SLACK_S)["requests_all"]
+        _await_messages(server, sent)
+        load.finish()
+    return first, last, load_to - load_from
+
+
+def _await_messages(server: Child, sent: int) -> None:
+    deadline = time.monotonic() + SLACK_S
+    while (received := _ask(server)["messages"]) != sent:
+        if received > sent or time.monotonic() > deadline:
+            raise BenchError(f"{sent} messages were sent, {received} were received")
+        time.sleep(SETTLE_S)
+
+
+def _ask(server: Child) -> dict[str, Any]:
+    server.tell()
+    return server.answer(SLACK_S)
 
 
 def resident_bytes(pid: int) -> int:

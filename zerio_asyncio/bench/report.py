@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from zerio_asyncio.bench import peers, workloads
+from zerio_asyncio.bench.latencies import PERCENTILES, merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,13 @@ NONE = "–"
 RATIOS = (f"÷ {peers.REFERENCE}", "÷ C")
 CPU_CAPTION = (
     "CPU µs: server's CPU time per request; p50, p99: latency, µs; busy: server, generator"
+)
+MESSAGES_CAPTION = (
+    "CPU ns: server's CPU time per message; blocks, GC: Python's memory blocks more than before,"
+    "\nand collections, per million messages; busy: server, generator; others frame in a Protocol"
+)
+ROUND_TRIP_CAPTION = (
+    "round trips, µs, all rounds together, ratios of their medians; others frame in a Protocol"
 )
 LATENCY_CAPTION = (
     "p50, p99: latency, µs; CPU µs: server's CPU time per request; busy: server, generator"
@@ -99,7 +107,55 @@ def load_table(row: Row) -> Table:
             _number(outcome.median("requests_s")),
             _number(outcome.median(other)),
             _number(outcome.median("p99_us")),
-            f"{_percent(outcome.median('server_busy'))} {_percent(outcome.median('load_busy'))}",
+            _busy(outcome),
+            style="bold" if outcome.peer.ours else "",
+        )
+    return table
+
+
+def _busy(outcome: Outcome) -> str:
+    return f"{_percent(outcome.median('server_busy'))} {_percent(outcome.median('load_busy'))}"
+
+
+def messages_table(row: Row) -> Table:
+    """Show messages one way."""
+    headings = ("CPU ns", "min–max", *RATIOS, "messages/s", "blocks", "GC", "busy")
+    table = _table(row.title, "server", *headings)
+    table.caption = MESSAGES_CAPTION
+    for outcome in row.outcomes:
+        if not outcome.samples:
+            table.add_row(_name(row, outcome), *[NONE] * len(headings))
+            continue
+        table.add_row(
+            _name(row, outcome),
+            _number(outcome.median(row.figure)),
+            _span(outcome, row.figure),
+            *_ratios(row, outcome),
+            _number(outcome.median("messages_s")),
+            _number(outcome.median("blocks_per_million"), 2),
+            _number(outcome.median("collections_per_million"), 2),
+            _busy(outcome),
+            style="bold" if outcome.peer.ours else "",
+        )
+    return table
+
+
+def round_trip_table(row: Row) -> Table:
+    """Show messages there and back; ratios are of the rounds' medians."""
+    percentiles = {name: at for name, at in PERCENTILES.items() if name != "max"}
+    headings = (*RATIOS, *(f"p{at:g}" for at in percentiles.values()), "max")
+    table = _table(row.title, "server", *headings)
+    table.caption = ROUND_TRIP_CAPTION
+    for outcome in row.outcomes:
+        if not outcome.samples:
+            table.add_row(_name(row, outcome), *[NONE] * len(headings))
+            continue
+        histogram = merged(outcome.histograms)
+        values = [histogram.get_value_at_percentile(at) / 1000 for at in PERCENTILES.values()]
+        table.add_row(
+            _name(row, outcome),
+            *_ratios(row, outcome),
+            *(_number(value) for value in values),
             style="bold" if outcome.peer.ours else "",
         )
     return table
@@ -150,7 +206,7 @@ def notes(rows: list[Row], refused: list[peers.Peer]) -> Iterator[str]:
         apart = ", ".join(o.peer.title for o in row.outcomes if o.apart)
         if apart:
             yield f"{row.title}: the CPUs stayed apart, times are up to doubled ({apart})"
-        if row.mode == workloads.PINGPONG:
+        if row.mode in workloads.LATENCY_MODES:
             continue  # both sides wait for each other, and the generator polls
         starved = ", ".join(o.peer.title for o in row.outcomes if _starved(o))
         if starved:
@@ -171,14 +227,19 @@ def _disturbed(outcome: Outcome) -> bool:
     return server is not None and load is not None and max(server, load) < DISTURBED
 
 
+_TABLES = {
+    workloads.IDLE: idle_table,
+    workloads.ONE_WAY: messages_table,
+    workloads.ROUND_TRIP: round_trip_table,
+}
+
+
 def show(console: Console, rows: list[Row], refused: list[peers.Peer]) -> None:
     """Print everything."""
     scheduler = [row for row in rows if row.mode == workloads.SCHEDULER]
     for row in rows:
-        if row.mode == workloads.IDLE:
-            console.print(idle_table(row))
-        elif row.mode != workloads.SCHEDULER:
-            console.print(load_table(row))
+        if row.mode != workloads.SCHEDULER:
+            console.print(_TABLES.get(row.mode, load_table)(row))
     if scheduler:
         console.print(scheduler_table(scheduler))
     for note in notes(rows, refused):
@@ -197,6 +258,7 @@ def summary(rows: list[Row]) -> str:
 _WORDS = {
     "cpu_us": "µs CPU per request",
     "p50_us": "µs median latency",
+    "message_ns": "ns CPU per message",
     "ns": "ns",
     "warm_bytes": "bytes per connection",
 }
@@ -207,7 +269,7 @@ def _sentence(row: Row) -> str | None:
     if not ours:
         return None
     best = min(ours, key=lambda outcome: outcome.median(row.figure) or 0.0)
-    digits = 2 if row.figure.endswith("_us") else 0
+    digits = {"cpu_us": 2, "p50_us": 2, "message_ns": 1}.get(row.figure, 0)
     value = _number(best.median(row.figure), digits)
     text = f"{row.title}: {_name(row, best)} {value} {_WORDS[row.figure]}"
     compared = []

@@ -2,7 +2,8 @@
 
 A sample is a plain mapping of figures to numbers. Units are in the names: ``cpu_us`` is CPU time
 of the server per request in microseconds, ``ns`` CPU nanoseconds per operation, ``idle_bytes``
-resident memory per connection, ``server_busy`` a share of one core.
+resident memory per connection, ``message_ns`` CPU time of the server per message in nanoseconds,
+``server_busy`` a share of one core.
 """
 
 from __future__ import annotations

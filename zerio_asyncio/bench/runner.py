@@ -10,7 +10,8 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio.bench import memory, processes, workloads
+from zerio_asyncio.bench import memory, messaging, processes, workloads
+from zerio_asyncio.bench.courier import CourierConfig
 from zerio_asyncio.bench.distance import Cpus
 from zerio_asyncio.bench.load import LoadConfig
 from zerio_asyncio.bench.results import BenchError, Outcome, Row, Sample
@@ -45,6 +46,16 @@ class Settings:
 
     def check(self, workload: Workload) -> None:
         """Refuse now, by ValueError, what the generator would refuse later."""
+        if workload.mode in messaging.MODES:
+            CourierConfig(
+                connections=workload.connections,
+                size=workload.size,
+                burst=workload.burst,
+                delay_us=workload.delay_us,
+                warmup_s=self.warmup_s,
+                measure_s=self.measure_s,
+            )
+            return
         LoadConfig(
             connections=workload.connections,
             size=workload.size,
@@ -103,22 +114,16 @@ class Plan:
                 progress(f"{workload.title}: {outcome.peer.title}")
                 if outcome.error is None:
                     self._measure(workload, outcome)
-        settings = {
-            "size": workload.size,
-            "connections": workload.connections,
-            "depth": workload.depth,
-        }
-        figure = "warm_bytes" if workload.mode == workloads.IDLE else workload.figure
-        return Row(workload.title, workload.mode, figure, outcomes, settings)
+        return Row(workload.title, workload.mode, workload.figure, outcomes, workload.settings)
 
     def _measure(self, workload: Workload, outcome: Outcome) -> None:
         try:
             if workload.mode == workloads.IDLE:
                 at, sample = memory.measure(outcome.peer.name, workload, self.settings)
             else:
-                at, figures = self._load_near(workload, outcome)
-                sample = sample_of(figures) | {"distance_ns": self._cpus.last_ns}
-                outcome.histograms.append(figures["hdr"])
+                at, sample, histogram = self._load_near(workload, outcome)
+                sample |= {"distance_ns": self._cpus.last_ns}
+                outcome.histograms += histogram
         except BenchError as error:
             outcome.error = str(error)
             return
@@ -127,34 +132,57 @@ class Plan:
 
     def _load_near(
         self, workload: Workload, outcome: Outcome
-    ) -> tuple[processes.Address, dict[str, Any]]:
+    ) -> tuple[processes.Address, Sample, list[str]]:
         """Load with the CPUs near each other, or, when that cannot be had, as it comes."""
+        load = self._send if workload.mode == workloads.ONE_WAY else self._load
         for left in reversed(range(TRIES)):
             near = self._cpus.wait()
-            at, figures = self._load(workload, outcome.peer.name)
+            found = load(workload, outcome.peer.name)
             if self._cpus.are_near() and near:
                 break
             if left:
                 outcome.repeated += 1
             else:
                 outcome.apart += 1
-        return at, figures
+        return found
 
-    def _load(self, workload: Workload, peer: str) -> tuple[processes.Address, dict[str, Any]]:
+    def _load(self, workload: Workload, peer: str) -> tuple[processes.Address, Sample, list[str]]:
+        """Ask and be answered; with the histogram of that."""
         settings = self.settings
-        core, connections = settings.server_core, workload.connections
-        with processes.server(peer, workload.server, core, connections) as at:
-            figures = processes.run_load(
+        core, connections, size = settings.server_core, workload.connections, workload.size
+        own: dict[str, Any] = {"depth": workload.depth}
+        run = processes.run_load
+        if workload.mode == workloads.ROUND_TRIP:
+            own = {"burst": workload.burst, "delay_us": workload.delay_us}
+            run = processes.run_courier
+        with processes.server(peer, workload.server, core, connections, size) as at:
+            figures = run(
                 at,
                 settings.load_core,
-                connections=workload.connections,
-                size=workload.size,
-                depth=workload.depth,
+                connections=connections,
+                size=size,
                 spin=workload.spin,
                 warmup_s=settings.warmup_s,
                 measure_s=settings.measure_s,
+                **own,
             )
-        return at, figures
+        return at, sample_of(figures), [figures["hdr"]]
+
+    def _send(self, workload: Workload, peer: str) -> tuple[processes.Address, Sample, list[str]]:
+        """Send without a pause; there are no answers, so no latencies."""
+        settings = self.settings
+        core, connections, size = settings.server_core, workload.connections, workload.size
+        with processes.serving(peer, workload.server, core, connections, size) as (server, at):
+            first, last, load_s = processes.run_one_way(
+                server,
+                at,
+                settings.load_core,
+                settings.warmup_s,
+                settings.measure_s,
+                connections=connections,
+                size=size,
+            )
+        return at, sample_of_messages(first, last, load_s), []
 
     def _run_scheduler(self, progress: Callable[[str], None]) -> list[Row]:
         settings = self.settings
@@ -217,10 +245,30 @@ def sample_of(figures: dict[str, Any]) -> Sample:
         "user_us": figures["server_user_s"] / requests * 1e6,
         "system_us": figures["server_system_s"] / requests * 1e6,
         "requests_s": requests / wall_s,
-        "p50_us": latency["p50"],
-        "p99_us": latency["p99"],
-        "p999_us": latency["p999"],
-        "max_us": latency["max"],
+        **{f"{name}_us": value for name, value in latency.items()},
         "server_busy": figures["server_cpu_s"] / wall_s,
         "load_busy": figures["load_cpu_s"] / wall_s,
     }
+
+
+MILLION = 1e6
+
+
+def sample_of_messages(first: dict[str, Any], last: dict[str, Any], load_s: float) -> Sample:
+    """Turn a server's two accounts into figures per message; BenchError if it had none."""
+    passed = {name: last[name] - first[name] for name in first}
+    messages, wall_s = passed["messages"], passed["wall_ns"] / 1e9
+    if not messages:
+        raise BenchError("no message was received in the window")
+    sample = {
+        "message_ns": passed["cpu_ns"] / messages,
+        "messages_s": messages / wall_s,
+        "messages": float(messages),
+        "server_busy": passed["cpu_ns"] / 1e9 / wall_s,
+        "load_busy": load_s / wall_s,
+    }
+    if "blocks" in passed:  # the C server has no Python memory
+        sample["blocks_per_million"] = passed["blocks"] / messages * MILLION
+        sample["collections_per_million"] = passed["collections"] / messages * MILLION
+        sample["system_share"] = passed["system_s"] * 1e9 / passed["cpu_ns"]
+    return sample

@@ -1,8 +1,9 @@
-"""One echo server in its own process, on its own core, for the benchmark to load.
+"""One server in its own process, on its own core, for the benchmark to load.
 
 ``python -m zerio_asyncio.bench.servers --peer uvloop --mode protocol --core 0`` prints one JSON
 line with its port and process number when it accepts connections, and serves until SIGTERM, or
-until its parent ends.
+until its parent ends. Servers of messages answer every line on their standard input with one: what
+they have done and used so far.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import json
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio.bench import peers
+from zerio_asyncio.bench import messaging, peers
 from zerio_asyncio.bench._native import lib
 from zerio_asyncio.bench.echo import MODES, Server, listen
 from zerio_asyncio.bench.limits import pin, raise_descriptor_limit
@@ -35,11 +37,35 @@ def _announce(name: Any, ran: str, provider: str | None) -> None:
     print(json.dumps(line), flush=True)
 
 
-def serve_native(listener: socket.socket, spin: bool) -> int:
+def serve_native(listener: socket.socket, mode: str, spin: bool) -> int:
     """Run the C limit; returns only on a fatal error."""
     listener.setblocking(False)
     _announce(listener.getsockname(), "native", None)
-    return -lib.limit_serve(listener.fileno(), spin)
+    if mode not in messaging.MODES:
+        return -lib.limit_serve(listener.fileno(), spin)
+    one_way = mode == messaging.ONE_WAY
+    return -lib.frames_serve(
+        listener.fileno(), spin, one_way, sys.stdin.fileno(), sys.stdout.fileno()
+    )
+
+
+def _answer(account: messaging.Account) -> None:
+    while os.read(sys.stdin.fileno(), 1):
+        print(json.dumps(account.read()), flush=True)
+
+
+def serve_messages(peer: str, mode: str, size: int, listener: socket.socket) -> int:
+    """Run a server of messages on a peer's loop until the process is told to end."""
+    loop = peers.new_loop(peer)
+    server = messaging.server(mode, size, listener, peers.is_ours(peer))
+    name = loop.run_until_complete(server.start())
+    account = messaging.Account(server.counter)
+    # A thread, for a loop may be so busy with its connections that it never gets round to this
+    # descriptor (rloop reads one as long as more comes). It sleeps while nobody asks.
+    threading.Thread(target=_answer, args=(account,), daemon=True).start()
+    _announce(name, server.ran, peers.own_provider(loop))
+    loop.run_forever()
+    return 0
 
 
 def serve_loop(peer: str, mode: str, listener: socket.socket) -> int:
@@ -57,9 +83,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve; the exit status is 0 unless the server could not start."""
     parser = argparse.ArgumentParser(prog="python -m zerio_asyncio.bench.servers")
     parser.add_argument("--peer", choices=peers.NAMES, default="asyncio")
-    parser.add_argument("--mode", choices=MODES, default="protocol")
+    parser.add_argument("--mode", choices=(*MODES, *messaging.MODES), default="protocol")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--connections", type=int, default=1000, help="descriptors to allow for")
+    parser.add_argument("--size", type=int, default=64, help="bytes of the longest message")
     parser.add_argument("--core", type=int, help="pin the server to this CPU")
     options = parser.parse_args(arguments)
     # The default action: a measured loop must not pay for a handler, and none is needed.
@@ -70,7 +97,10 @@ def main(arguments: list[str] | None = None) -> int:
         raise_descriptor_limit(options.connections)
         with contextlib.closing(listen(options.host, 0)) as listener:
             if options.peer in (peers.LIMIT, peers.LIMIT_SPINNING):
-                return serve_native(listener, options.peer == peers.LIMIT_SPINNING)
+                spin = options.peer == peers.LIMIT_SPINNING
+                return serve_native(listener, options.mode, spin)
+            if options.mode in messaging.MODES:
+                return serve_messages(options.peer, options.mode, options.size, listener)
             return serve_loop(options.peer, options.mode, listener)
     except (ImportError, OSError, ValueError) as error:
         print(json.dumps({"error": str(error)}), flush=True)

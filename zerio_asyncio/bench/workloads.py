@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from zerio_asyncio.bench import messaging
 from zerio_asyncio.bench.echo import MODES as ECHO_MODES
 
 if TYPE_CHECKING:
@@ -13,14 +14,23 @@ if TYPE_CHECKING:
 KIB = 1024
 
 PINGPONG, SCHEDULER, IDLE = "pingpong", "scheduler", "idle"
-MODES = (*ECHO_MODES, PINGPONG, SCHEDULER, IDLE)
+ONE_WAY, ROUND_TRIP = messaging.MODES
+MODES = (*ECHO_MODES, PINGPONG, ONE_WAY, ROUND_TRIP, SCHEDULER, IDLE)
 """What ``--mode`` takes."""
+
+LATENCY_MODES = (PINGPONG, ROUND_TRIP)
+"""Compared by latency, not by CPU time."""
+
+MESSAGE = 64
+"""Bytes of a message: a price, an order."""
 
 DEFAULT_MODES = tuple(mode for mode in MODES if mode != IDLE)
 """All but the memory of idle connections, which needs a high limit of descriptors."""
 
 DEFAULT_PEERS = ("asyncio", "uvloop", "rloop", "c-epoll", "zerio-uring", "zerio-epoll")
 SPINNING_PEERS = ("c-epoll-spin", "zerio-spin")
+WAITING_PEERS = (*SPINNING_PEERS, "zerio-hybrid")
+"""For round trips of messages: every way to wait."""
 QUICK_PEERS = ("asyncio", "uvloop", "c-epoll", "zerio")
 
 IDLE_CONNECTIONS = 10_000
@@ -30,35 +40,54 @@ IDLE_CONNECTIONS = 10_000
 class Workload:
     """One row: ``size`` in bytes, ``depth`` requests in flight on each of ``connections``.
 
-    ``server`` is the echo server's mode. ``figure`` names the sample's entry that peers are
-    compared by. ``spin``: the generator polls, so that its own wake-up is not in the latency.
+    ``server`` is the server's mode. ``figure`` names the sample's entry that peers are compared by.
+    ``spin``: the generator polls, so that its own wake-up is not in the latency. Messages' round
+    trips know no depth: ``burst`` messages go together, every ``delay_us`` on each connection, or
+    when all before have come back.
     """
 
     mode: str
     size: int = KIB
     connections: int = 50
     depth: int = 1
+    burst: int = 1
+    delay_us: int = 0
+    load_spins: bool = True
 
     @property
     def server(self) -> str:
-        """Mode of the echo server."""
+        """Mode of the server."""
         return "protocol" if self.mode in (PINGPONG, IDLE) else self.mode
 
     @property
     def spin(self) -> bool:
         """Whether the generator polls."""
-        return self.mode == PINGPONG
+        return self.mode in LATENCY_MODES and self.load_spins
 
     @property
     def figure(self) -> str:
         """The entry of a sample that decides."""
-        return "p50_us" if self.mode == PINGPONG else "cpu_us"
+        if self.mode == IDLE:
+            return "warm_bytes"
+        if self.mode == ONE_WAY:
+            return "message_ns"
+        return "p50_us" if self.mode in LATENCY_MODES else "cpu_us"
 
     @property
     def title(self) -> str:
         """Name for tables."""
         depth = f", {self.depth} in flight" if self.depth > 1 else ""
-        return f"{self.mode}, {size_text(self.size)} × {self.connections}{depth}"
+        bursts = f", bursts of {self.burst}" if self.burst > 1 else ""
+        delay = f", every {self.delay_us} µs" if self.delay_us else ""
+        return f"{self.mode}, {size_text(self.size)} × {self.connections}{depth}{bursts}{delay}"
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What was asked, for the JSON form."""
+        told = {"size": self.size, "connections": self.connections, "depth": self.depth}
+        if self.mode == ROUND_TRIP:
+            told |= {"burst": self.burst, "delay_us": self.delay_us}
+        return told
 
 
 def size_text(size: int) -> str:
@@ -73,6 +102,14 @@ _STANDARD: dict[str, tuple[Workload, ...]] = {
         Workload("protocol", size=64 * KIB),
     ),
     PINGPONG: (Workload(PINGPONG, connections=1),),
+    ONE_WAY: (
+        Workload(ONE_WAY, size=MESSAGE, connections=1),
+        Workload(ONE_WAY, size=MESSAGE, connections=50),
+    ),
+    ROUND_TRIP: (
+        Workload(ROUND_TRIP, size=MESSAGE, connections=1),
+        Workload(ROUND_TRIP, size=MESSAGE, connections=10, burst=2, delay_us=500),
+    ),
     IDLE: (Workload(IDLE, connections=IDLE_CONNECTIONS),),
     SCHEDULER: (),
 }
@@ -82,17 +119,20 @@ QUICK = (Workload("protocol"), Workload(PINGPONG, connections=1))
 """The rows of ``--quick``."""
 
 
-def choose(
-    modes: tuple[str, ...], size: int | None, connections: int | None, depth: int | None
-) -> list[Workload]:
-    """List the rows of these modes; one row a mode where a size, count or depth is given."""
+_OWN: dict[str, tuple[str, ...]] = {
+    ONE_WAY: ("size", "connections"),
+    ROUND_TRIP: ("size", "connections", "burst", "delay_us", "load_spins"),
+}
+_OF_ECHO = ("size", "connections", "depth")
+
+
+def choose(modes: tuple[str, ...], given: dict[str, Any]) -> list[Workload]:
+    """List the rows of these modes; one row a mode where a field of it is given (is not None)."""
     rows: list[Workload] = []
     for mode in modes:
         standard = _STANDARD.get(mode, (Workload(mode),))
-        given = {"size": size, "connections": connections, "depth": depth}
-        changes: dict[str, Any] = {
-            name: value for name, value in given.items() if value is not None
-        }
+        fields = _OWN.get(mode, _OF_ECHO)
+        changes = {name: given[name] for name in fields if given.get(name) is not None}
         if changes and standard:
             standard = (dataclasses.replace(standard[0], **changes),)
         rows += standard
@@ -103,7 +143,7 @@ def peers_for(workload: Workload, chosen: list[peers.Peer]) -> list[peers.Peer]:
     """Leave out who has no part in a row: C servers have one mode, spinning is for ping-pong."""
 
     def fits(peer: peers.Peer) -> bool:
-        if peer.spins and workload.mode != PINGPONG:
+        if peer.spins and workload.mode not in LATENCY_MODES:
             return False
         return not (peer.native and workload.mode == SCHEDULER)
 
