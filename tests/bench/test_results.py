@@ -107,12 +107,12 @@ def test_a_busy_machine_is_noted(row: Row) -> None:
 
 
 def test_rows_follow_what_is_asked() -> None:
-    standard = workloads.choose(("protocol",), None, None, None)
+    standard = workloads.choose(("protocol",), {})
     assert [(w.size, w.connections) for w in standard] == [(1024, 50), (1024, 500), (65536, 50)]
-    (own,) = workloads.choose(("protocol",), 100, 7, 2)
+    (own,) = workloads.choose(("protocol",), {"size": 100, "connections": 7, "depth": 2})
     assert (own.size, own.connections, own.depth) == (100, 7, 2)
     assert own.title == "protocol, 100 B × 7, 2 in flight"
-    assert workloads.choose(("scheduler",), 100, None, None) == []
+    assert workloads.choose(("scheduler",), {"size": 100}) == []
 
 
 def test_spinning_servers_take_part_in_ping_pong_only() -> None:

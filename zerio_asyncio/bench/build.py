@@ -1,4 +1,4 @@
-"""The cffi builder of ``zerio_asyncio.bench._native``: load generators and limit servers. Linux only.
+"""The cffi builder of ``zerio_asyncio.bench._native``: generators and limit servers. Linux only.
 
 ``setup.py`` compiles it with the wheel; ``python setup.py build_ext --inplace`` beside its sources.
 """

@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--peer",
         action="append",
         metavar="PEER",
-        help="asyncio, uvloop, rloop, zerio, zerio-uring, zerio-epoll, zerio-spin, zerio-hybrid,"
-        " c-epoll, c-epoll-spin; may be repeated",
+        help="asyncio, uvloop, rloop, zerio, zerio-uring, zerio-epoll, zerio-spin,"
+        " zerio-epoll-spin, zerio-hybrid, c-epoll, c-epoll-spin; may be repeated",
     )
     parser.add_argument("--rounds", type=int, help="rounds of all peers in turn (5)")
     parser.add_argument("--seconds", type=float, help="length of a measured window (1.5)")
