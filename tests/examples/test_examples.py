@@ -8,6 +8,7 @@ import pathlib
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 
@@ -89,8 +90,6 @@ def test_echo_servers_end_on_an_interrupt(command):
 
 
 def test_a_client_that_resets_does_not_disturb_an_echo_server():
-    import struct
-
     with serving("echo_protocol.py") as address:
         with dial(address) as rude:
             rude.sendall(b"x" * 100_000)
@@ -159,6 +158,45 @@ def test_the_chat_server():
         assert to_ann.readline() == b"* Bob has left\n"
         for lines in members:
             lines.close()
+
+
+def message(body: bytes) -> bytes:
+    return struct.pack("<i", len(body)) + body
+
+
+def receive_message(sock: socket.socket) -> bytes:
+    (length,) = struct.unpack("<i", receive_exactly(sock, 4))
+    return receive_exactly(sock, length)
+
+
+def test_orders_between_the_zerio_server_and_client():
+    with serving("zerio_server.py") as (host, port):
+        output = run("zerio_client.py", f"{host}:{port}", "--orders", "95", "--burst", "10")
+        assert output.startswith("95 orders acknowledged: median ")
+        with dial((host, port)) as sock:  # and any other client
+            sock.sendall(message(b"plain") + message(struct.pack("<qidi", 42, 7, 1.5, 10)))
+            assert receive_message(sock) == b"plain"
+            assert receive_message(sock) == struct.pack("<qi4x", 42, 7)
+
+
+def test_the_zerio_client_without_a_server():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = start("zerio_client.py", f"127.0.0.1:{port}")
+    _, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1
+    assert "ConnectionRefusedError" in errors
+
+
+def test_market_data():
+    with serving("market_data.py", "serve", "--rate", "1000") as (host, port):
+        address = f"{host}:{port}"
+        output = run("market_data.py", "watch", address, "EURUSD", "USDJPY", "--ticks", "20")
+        lines = output.splitlines()
+        assert len(lines) == 20
+        assert {line.split()[1] for line in lines} <= {"EURUSD", "USDJPY"}
+        numbers = [int(line.split()[0]) for line in lines]
+        assert numbers == sorted(set(numbers))
 
 
 def test_every_example_is_tested_and_tells_how_to_run_it():
