@@ -26,8 +26,7 @@
  *     made smaller: more is then handed over, or fetched, in portions.
  *   - A thread's registered descriptor keeps the ring alive after close: rio_ring_disown first.
  *   - A forked child would share the queues: they are not copied to it (MADV_DONTFORK).
- *   - The build machine's header may be older than the kernel: constants stand in ring.h, and the
- *     one structure that grew is written out here.
+ *   - The build machine's header may be older than the kernel, or not there: io_uring.h has it all.
  *
  * Links: https://man7.org/linux/man-pages/man2/io_uring_setup.2.html
  *        https://man7.org/linux/man-pages/man2/io_uring_enter.2.html
@@ -54,20 +53,10 @@
 
 #define NS_PER_SECOND 1000000000
 
-/* struct io_uring_getevents_arg; `gather_us` was padding before Linux 6.12. */
-typedef struct ring_argument {
-    uint64_t signals;
-    uint32_t signals_bytes;
-    uint32_t gather_us;
-    uint64_t timeout;
-} ring_argument;
-
 typedef struct ring_timeout {
     int64_t seconds, nanoseconds;
 } ring_timeout;
 
-_Static_assert(sizeof(ring_argument) == sizeof(struct io_uring_getevents_arg), "kernel's layout");
-_Static_assert(offsetof(ring_argument, timeout) == 16, "kernel's layout");
 _Static_assert(sizeof(struct io_uring_sqe) == 64, "entries of 64 bytes");
 _Static_assert(sizeof(struct io_uring_cqe) == 16, "entries of 16 bytes");
 
@@ -223,7 +212,7 @@ int rio_ring_enter(rio_ring *ring, int events, uint32_t least, int64_t timeout_n
                    uint32_t gather_us)
 {
     ring_timeout until = { timeout_ns / NS_PER_SECOND, timeout_ns % NS_PER_SECOND };
-    ring_argument argument = { .gather_us = gather_us };
+    struct io_uring_getevents_arg argument = { .min_wait_usec = gather_us };
     uint32_t flags = ring->enter_flags;
     void *extra = NULL;
     size_t extra_bytes = 0;
@@ -232,7 +221,7 @@ int rio_ring_enter(rio_ring *ring, int events, uint32_t least, int64_t timeout_n
         flags |= IORING_ENTER_GETEVENTS;
     if (least != 0 && (timeout_ns >= 0 || gather_us != 0)) {
         if (timeout_ns >= 0)
-            argument.timeout = (uint64_t)(uintptr_t)&until;
+            argument.ts = (uint64_t)(uintptr_t)&until;
         flags |= IORING_ENTER_EXT_ARG;
         extra = &argument;
         extra_bytes = sizeof argument;

@@ -5,24 +5,11 @@
 #ifndef ZERIO_RING_H
 #define ZERIO_RING_H
 
-#include <linux/io_uring.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Newer than the headers we may be built with (Linux 6.1); values are the kernel's for ever. */
-#ifndef IORING_SETUP_NO_SQARRAY
-#define IORING_SETUP_NO_SQARRAY (1U << 16) /* 6.6 */
-#endif
-#ifndef IORING_FEAT_MIN_TIMEOUT
-#define IORING_FEAT_MIN_TIMEOUT (1U << 15) /* 6.12 */
-#endif
-#ifndef IORING_FEAT_NO_IOWAIT
-#define IORING_FEAT_NO_IOWAIT (1U << 17) /* 6.15 */
-#endif
-#ifndef IORING_ENTER_NO_IOWAIT
-#define IORING_ENTER_NO_IOWAIT (1U << 7)
-#endif
+#include "io_uring.h"
 
 typedef struct rio_ring {
     int descriptor;       /* -1: none */
