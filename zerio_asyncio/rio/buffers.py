@@ -33,12 +33,17 @@ REGION_SIZE_MAX = 1 << 30
 PAGE_SIZE = mmap.PAGESIZE
 
 
-def _anonymous(size: int) -> mmap.mmap:
-    # Private, so that a forked child gets its own copy: what the parent's kernel receives later
-    # must not show in the child, nor the child's writes in what the parent sends.
-    if sys.platform == "win32":
+if sys.platform == "win32":
+
+    def _anonymous(size: int) -> mmap.mmap:
         return mmap.mmap(-1, size)
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+else:
+
+    def _anonymous(size: int) -> mmap.mmap:
+        # Private, so that a forked child gets its own copy: what the parent's kernel receives later
+        # must not show in the child, nor the child's writes in what the parent sends.
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 @final

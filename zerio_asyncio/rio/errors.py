@@ -55,7 +55,8 @@ _classes: dict[type[OSError], type[RioError]] = {OSError: RioError}
 if sys.platform == "win32":
 
     def _text(code: int) -> str:
-        return ffi.getwinerror(code)[1].rstrip()
+        told = ffi.getwinerror(code)
+        return told[1].rstrip() if told is not None else ""
 
     def _arguments(code: int, text: str) -> tuple[Any, ...]:
         """OSError's; it takes errno from the last one."""
