@@ -65,7 +65,7 @@ def test_what_they_run_exists():
     named = paths(COMMANDS)
     assert len(named) >= 6
     assert [path for path in named if not (ROOT / path).exists()] == []
-    modules = set(re.findall(r"-m ((?:tests|zerio_asyncio)[\w.]*)", COMMANDS))
+    modules = set(re.findall(r"python -m ((?:tests|zerio_asyncio)[\w.]*)", COMMANDS))
     assert modules >= {"tests.wine", "tests.cpython", "zerio_asyncio"}
     for module in modules:
         assert (ROOT / module.replace(".", "/") / "__main__.py").exists(), module
