@@ -83,3 +83,21 @@ async def test_switching_while_closing_moves_connection_lost(loop):
     await second.lost()
     assert "connection_lost" not in first.calls
     peer.close()
+
+
+@pytest.mark.ours  # the standard loop resumes the new one, which TLS takes for an error
+async def test_who_was_paused_is_resumed_also_after_a_switch(loop, protocol):
+    transport, first, peer = await connect(Recorder)
+    transport.write(b"x" * 20_000_000)
+    assert first.calls == ["connection_made", "pause_writing"]
+    second = recorder_of(protocol)
+    transport.set_protocol(second)
+    await peer.receive_exactly(20_000_000)
+    await first.until(lambda: "resume_writing" in first.calls)
+    assert second.calls == []
+    transport.write(b"x" * 20_000_000)
+    assert second.calls == ["pause_writing"]
+    await peer.receive_exactly(20_000_000)
+    await second.until(lambda: "resume_writing" in second.calls)
+    assert first.calls == ["connection_made", "pause_writing", "resume_writing"]
+    await shut(transport, second, peer)

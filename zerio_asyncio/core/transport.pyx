@@ -151,6 +151,7 @@ cdef class Transport(Endpoint):
                 self._sock.close()
             self._sock = None
             self._protocol = None
+            self.paused = None
             self._forget()
 
     def is_closing(self):
@@ -235,6 +236,7 @@ cdef class Transport(Endpoint):
         if self.unsent <= self.high_water or self._protocol_paused:
             return
         self._protocol_paused = True
+        self.paused = self._protocol
         try:
             self._protocol.pause_writing()
         except (SystemExit, KeyboardInterrupt):
@@ -243,9 +245,12 @@ cdef class Transport(Endpoint):
             self._report(exc, "protocol.pause_writing() failed")
 
     cdef int _resume_protocol(self) except -1:
+        # Whoever was paused is resumed, also if another has taken its place meanwhile (start_tls).
+        cdef object paused = self.paused
         self._protocol_paused = False
+        self.paused = None
         try:
-            self.context.run(self._protocol.resume_writing)
+            self.context.run(paused.resume_writing)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
