@@ -4,7 +4,8 @@ It starts overlapped operations (pipes, processes, ``sock_*``, files) and keeps 
 of its OVERLAPPED. Their packets come to our port, which hands on what is not its own.
 
 Private parts of ``IocpProactor`` that this rests on, checked against CPython 3.13: _iocp, _cache,
-_results, _registered, _unregistered, _stopped_serving, _register_with_iocp, _unregister, _poll.
+_results, _registered, _unregistered, _stopped_serving, _register_with_iocp, _unregister, _poll,
+_WaitCancelFuture.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from typing import Any
 assert sys.platform == "win32"  # a type checker of another platform reads no further
 
 import _overlapped  # type: ignore[import-not-found]
-from asyncio import IocpProactor
+from asyncio import IocpProactor, windows_events
 
 from zerio_asyncio.rio.ports import CompletionPort, Kind
+
+WAIT_CANCELLED: Any = windows_events._WaitCancelFuture  # type: ignore[attr-defined]
 
 FORGET = 1
 """Key of the packet that follows the last one that an operation can have."""
@@ -84,8 +87,9 @@ class PortProactor(IocpProactor):
         if self._iocp is None:
             return
         for future, overlapped, _, _ in list(self._cache.values()):
-            if future.cancelled():
-                continue  # its cancellation is under way
+            # Its cancellation is under way, or it is the end of one and cannot be cancelled.
+            if future.cancelled() or isinstance(future, WAIT_CANCELLED):
+                continue
             if overlapped is None or not hasattr(future, "_ov"):
                 future.cancel()
                 continue

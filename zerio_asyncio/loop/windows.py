@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 assert sys.platform == "win32"  # a type checker of another platform reads no further
 
+from asyncio import ProactorEventLoop  # as it is now: a program may replace asyncio's name
+
 from zerio_asyncio.loop.base import BaseLoop
 from zerio_asyncio.loop.proactor import PortProactor
 from zerio_asyncio.loop.readers import Readers
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from zerio_asyncio.loop.options import LoopOptions
 
 
-class RioEventLoop(BaseLoop, asyncio.ProactorEventLoop):  # type: ignore[misc]
+class RioEventLoop(BaseLoop, ProactorEventLoop):  # type: ignore[misc]
     """asyncio's event loop on Registered I/O.
 
     ``options``: sizes, depths and the provider, see ``LoopOptions``. ``OSError`` if the provider
@@ -45,7 +47,7 @@ class RioEventLoop(BaseLoop, asyncio.ProactorEventLoop):  # type: ignore[misc]
         self._signal_handlers: dict[int, Any] = {}
         self._set_up(options)
         try:
-            asyncio.ProactorEventLoop.__init__(self, PortProactor(self._rio_port))
+            ProactorEventLoop.__init__(self, PortProactor(self._rio_port))
         except BaseException:
             self._closed = True
             self._tear_down()
@@ -203,8 +205,7 @@ class RioEventLoop(BaseLoop, asyncio.ProactorEventLoop):  # type: ignore[misc]
         transp.pause_reading()
         await transp._make_empty_waiter()
         try:
-            sock = transp.get_extra_info("socket")
-            return await self.sock_sendfile(sock, file, offset, count, fallback=False)
+            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
         finally:
             transp._reset_empty_waiter()
             if reading:
