@@ -6,9 +6,11 @@ import argparse
 import json
 import pathlib
 import sys
+from dataclasses import replace
 
 from tests.cpython import loops, report
 from tests.cpython.judge import Settings, judge, modules_of
+from tests.cpython.processes import THIS_PYTHON
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,28 +31,38 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run, print, and answer the status."""
-    chosen = parser().parse_args(arguments)
-    settings = Settings(
+def settings_of(chosen: argparse.Namespace) -> Settings:
+    """What the command line asks for, on this Python."""
+    options = ("-X", "dev") if chosen.dev else ()
+    return Settings(
         kind=chosen.loop,
         provider=chosen.provider,
         package=chosen.package,
         limit=chosen.limit,
         jobs=chosen.jobs,
-        python_options=("-X", "dev") if chosen.dev else (),
+        interpreter=replace(THIS_PYTHON, command=(*THIS_PYTHON.command, *options)),
     )
-    try:
-        known = modules_of(settings.package)
-    except LookupError as error:
-        print(f"{error}: it is in Debian's libpython3-testsuite, and pyenv installs it")
-        return 2
-    modules = chosen.module or known
+
+
+def run(settings: Settings, modules: list[str], chosen: argparse.Namespace) -> int:
+    """Judge the modules, print, and answer the status."""
     verdict = judge(settings, modules, lambda module: print(report.line_of(module), flush=True))
     print(report.text(settings, verdict, details=not chosen.brief))
     if chosen.json:
         chosen.json.write_text(json.dumps(report.as_json(settings, verdict), indent=1))
     return 0 if verdict.good else 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run on this Python; the status."""
+    chosen = parser().parse_args(arguments)
+    settings = settings_of(chosen)
+    try:
+        known = modules_of(settings.package)
+    except LookupError as error:
+        print(f"{error}: it is in Debian's libpython3-testsuite, and pyenv installs it")
+        return 2
+    return run(settings, chosen.module or known, chosen)
 
 
 if __name__ == "__main__":

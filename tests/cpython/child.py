@@ -1,7 +1,8 @@
 """One process that runs tests of one module, and reports each as it starts and ends.
 
-``python -m tests.cpython.child DESCRIPTOR`` reads a ``Job`` as JSON from standard input and writes
-one JSON object a line to the descriptor. What tests print goes to standard output and error.
+``python -m tests.cpython.child FOLDER`` reads a ``Job`` from ``job.json`` in the folder and writes
+one JSON object a line to ``reports``: files, because they work between any two processes, those of
+Wine included. What tests print goes to standard output and error.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import fnmatch
 import importlib
 import json
 import os
+import pathlib
+import platform
 import signal
 import sys
 import tempfile
@@ -49,10 +52,10 @@ class Job:
 class Reporter(unittest.TestResult):
     """Writes what happens to the parent, at once: the next thing may be a crash."""
 
-    def __init__(self, job: Job, descriptor: int) -> None:
+    def __init__(self, job: Job, reports: pathlib.Path) -> None:
         super().__init__()
         self._job = job
-        self._out = os.fdopen(descriptor, "w", encoding="utf-8", buffering=1)
+        self._out = reports.open("a", encoding="utf-8", newline="\n", buffering=1)
         self._began = 0.0
         self._made = 0
         self._outcome, self._detail = "passed", ""
@@ -125,10 +128,16 @@ def each(suite: Any) -> Iterator[unittest.TestCase]:
             yield from each(test)
 
 
-def run(job: Job, descriptor: int) -> None:
+def run(job: Job, reports: pathlib.Path) -> None:
     """Install the loop, import the module, run what was chosen."""
     loops.install(job.kind, job.provider)
-    reporter = Reporter(job, descriptor)
+    reporter = Reporter(job, reports)
+    reporter.send(
+        event="about",
+        python=platform.python_version(),
+        system=platform.platform(terse=True),
+        version=loops.version_of(job.kind),
+    )
     try:
         module = importlib.import_module(f"{job.package}.{job.module}")
         suite = unittest.defaultTestLoader.loadTestsFromModule(module)
@@ -143,18 +152,20 @@ def run(job: Job, descriptor: int) -> None:
 
 
 def main() -> None:
-    descriptor = int(sys.argv[1])
-    os.set_inheritable(descriptor, False)
-    job = Job(**json.load(sys.stdin))
+    folder = pathlib.Path(sys.argv[1])
+    job = Job(**json.loads((folder / "job.json").read_text()))
     # The suite expects a shell's signals, whatever started us.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     faulthandler.enable()
-    with tempfile.TemporaryDirectory(prefix="asyncio-tests-") as directory:
+    with tempfile.TemporaryDirectory(
+        prefix="asyncio-tests-", ignore_cleanup_errors=True
+    ) as directory:
         os.chdir(directory)
         tempfile.tempdir = directory
         try:
-            run(job, descriptor)
+            run(job, folder / "reports")
         finally:
             os.chdir("/")
     # A thread or an executor that a test left behind is not to keep us.

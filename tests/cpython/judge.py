@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 from tests.cpython.child import Job
 from tests.cpython.exclusions import COLLAPSED, EXCLUSIONS, LOOPLESS, Exclusion
-from tests.cpython.processes import BAD, Module, Record, run_tests
+from tests.cpython.processes import BAD, THIS_PYTHON, Interpreter, Module, Record, run_tests
 
 EXCLUDED_LIMIT = 10.0
 """Seconds for an excluded test: it is only asked whether it passes."""
@@ -27,15 +27,16 @@ class Settings:
     """What to run, and on what."""
 
     kind: str = "zerio"
-    """zerio, asyncio or uvloop"""
+    """zerio, asyncio, uvloop or winloop"""
     provider: str | None = None
     package: str = "test.test_asyncio"
     limit: float = 30.0
     """Seconds for one test."""
     jobs: int = 2
     """Processes at the same time."""
-    python_options: tuple[str, ...] = ()
+    interpreter: Interpreter = THIS_PYTHON
     exclusions: tuple[Exclusion, ...] = EXCLUSIONS
+    collapsed: tuple[str, ...] = COLLAPSED
     loopless: frozenset[str] = LOOPLESS
 
     def job(self, module: str, **changes: object) -> Job:
@@ -55,6 +56,12 @@ class Verdict:
         return [record for module in self.modules for record in module.records]
 
     @property
+    def about(self) -> dict[str, str]:
+        """Versions of the Python and of the loop, and the system, as the first process told."""
+        told = (module.about for module in self.modules if module.about)
+        return next(told, dict.fromkeys(("python", "version", "system"), "unknown"))
+
+    @property
     def good(self) -> bool:
         return not self.complaints and not any(r.outcome in BAD for r in self.records)
 
@@ -67,7 +74,11 @@ def modules_of(package: str) -> list[str]:
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise LookupError(f"this Python has no package {package}")
-    folders = [pathlib.Path(folder) for folder in spec.submodule_search_locations]
+    return modules_in(pathlib.Path(folder) for folder in spec.submodule_search_locations)
+
+
+def modules_in(folders: Iterable[pathlib.Path]) -> list[str]:
+    """The test modules in these folders, the long ones first."""
     found = {path.stem for folder in folders for path in folder.glob("test_*.py")}
     slow = ["test_ssl", "test_events", "test_subprocess", "test_sslproto", "test_tasks"]
     return sorted(found, key=lambda name: (slow.index(name) if name in slow else 9, name))
@@ -93,8 +104,8 @@ def judge(
 
 def _judge_module(settings: Settings, module: str) -> Module:
     patterns = [exclusion.pattern for exclusion in settings.exclusions]
-    job = settings.job(module, left_out=[*patterns, *COLLAPSED])
-    result = run_tests(job, settings.python_options)
+    job = settings.job(module, left_out=[*patterns, *settings.collapsed])
+    result = run_tests(job, settings.interpreter)
     for record in result.records:
         if record.outcome in BAD and record.name in result.found:
             _try_again(settings, module, record)
@@ -107,7 +118,7 @@ def _try_again(settings: Settings, module: str, record: Record) -> None:
 
     def passes(kind: str) -> bool:
         job = settings.job(module, kind=kind, chosen=[record.name])
-        again = run_tests(job, settings.python_options).records
+        again = run_tests(job, settings.interpreter).records
         return [one.outcome for one in again if one.name == record.name] == ["passed"]
 
     if passes(settings.kind):
@@ -129,7 +140,7 @@ def _excluded(settings: Settings, result: Module) -> list[Record]:
     if settings.kind == "zerio":
         limit = min(EXCLUDED_LIMIT, settings.limit)
         job = settings.job(result.name, chosen=list(reasons), limit=limit)
-        for record in run_tests(job, settings.python_options).records:
+        for record in run_tests(job, settings.interpreter).records:
             if record.name in records and record.outcome not in BAD:
                 records[record.name].outcome = f"excluded, but {record.outcome}"
     return list(records.values())

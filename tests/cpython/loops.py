@@ -1,9 +1,9 @@
 """Makes one kind of loop the one that every test gets, and counts how often it was made.
 
 CPython's tests come to their loops by ``asyncio.SelectorEventLoop()``, with or without a selector,
-by ``asyncio.EventLoop``, and by the policy that is there when none was set. All of these are
-replaced before a test module is imported. What a test makes by hand from the standard library's
-private classes stays what it is.
+on Windows by ``asyncio.ProactorEventLoop()``, by ``asyncio.EventLoop``, and by the policy that is
+there when none was set. All of these are replaced before a test module is imported. What a test
+makes by hand from the standard library's private classes stays what it is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import importlib.metadata
 import warnings
 from typing import Any
 
-KINDS = ("zerio", "asyncio", "uvloop")
+KINDS = ("zerio", "asyncio", "uvloop", "winloop")
 
 
 class Made:
@@ -33,7 +33,7 @@ def install(kind: str, provider: str | None) -> None:
             super().__init__(*arguments)
             Made.count += 1
 
-    if kind == "uvloop":
+    if kind in {"uvloop", "winloop"}:
         # The suite's clean-up after each test reads it, and this is no judgement on a loop.
         Loop._default_executor = None
 
@@ -47,6 +47,8 @@ def install(kind: str, provider: str | None) -> None:
     Policy.__name__, Policy.__qualname__ = policy.__name__, policy.__qualname__
 
     asyncio.SelectorEventLoop = Loop
+    if hasattr(asyncio, "ProactorEventLoop"):
+        asyncio.ProactorEventLoop = Loop
     asyncio.DefaultEventLoopPolicy = Policy
     if hasattr(asyncio, "EventLoop"):
         asyncio.EventLoop = Loop
@@ -66,10 +68,18 @@ def _ingredients(kind: str, provider: str | None) -> tuple[type, type, tuple[Any
             import uvloop
 
             return uvloop.Loop, asyncio.DefaultEventLoopPolicy, ()
-        return asyncio.SelectorEventLoop, asyncio.DefaultEventLoopPolicy, ()
+        if kind == "winloop":
+            import winloop
+
+            return winloop.Loop, asyncio.DefaultEventLoopPolicy, ()
+        standard = getattr(asyncio, "ProactorEventLoop", asyncio.SelectorEventLoop)
+        return standard, asyncio.DefaultEventLoopPolicy, ()
 
 
 def version_of(kind: str) -> str:
     """The version of what ``kind`` comes from; empty for the standard library's."""
-    names = {"zerio": "zerio-asyncio", "uvloop": "uvloop"}
-    return importlib.metadata.version(names[kind]) if kind in names else ""
+    if kind == "zerio":
+        import zerio_asyncio
+
+        return zerio_asyncio.__version__
+    return "" if kind == "asyncio" else importlib.metadata.version(kind)

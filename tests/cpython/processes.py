@@ -11,14 +11,14 @@ import dataclasses
 import json
 import os
 import pathlib
-import select
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.cpython.child import Job
@@ -28,7 +28,25 @@ ROOT = pathlib.Path(__file__).parents[2]
 GRACE = 20.0
 """Seconds beyond a test's limit in which its process must have ended by itself."""
 
+LOOK_S = 0.03
+"""Seconds between two looks at what a child reports."""
+
 BAD = frozenset({"failed", "hung", "crashed"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Interpreter:
+    """The Python that runs the tests: this one, or one of another system under Wine."""
+
+    command: tuple[str, ...] = (sys.executable,)
+    environment: Mapping[str, str] | None = None
+    tree: pathlib.Path = ROOT
+    """The folder that has this package for it."""
+    spelled: Callable[[pathlib.Path], str] = str
+    """How it names a file of this system."""
+
+
+THIS_PYTHON = Interpreter()
 
 
 @dataclasses.dataclass
@@ -61,65 +79,75 @@ class Module:
     skipped: str | None = None
     """Why the module as a whole has nothing to run here."""
     seconds: float = 0.0
+    about: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Versions of the Python, of the loop and of the system that ran it."""
 
 
 class Process:
     """A child at work, its records, and how it ended."""
 
-    def __init__(self, job: Job, python_options: Sequence[str]) -> None:
+    def __init__(self, job: Job, interpreter: Interpreter) -> None:
         self.job = job
+        self.about: dict[str, str] = {}
         self.found: list[str] | None = None
         self.skipped: str | None = None
         self.done = False
         self.records: list[Record] = []
         self._running: tuple[str, float] | None = None
-        self._python_options = python_options
+        self._interpreter = interpreter
 
     def run(self) -> None:
-        ours, theirs = os.pipe()
-        command = [sys.executable, *self._python_options, "-m", "tests.cpython.child", str(theirs)]
-        with tempfile.TemporaryFile() as output, os.fdopen(ours, "rb", buffering=0) as reports:
-            child = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs,),
-                start_new_session=True,  # what it leaves behind ends with it
-            )
-            os.close(theirs)
-            with child:
-                assert child.stdin is not None
-                child.stdin.write(json.dumps(dataclasses.asdict(self.job)).encode())
-                child.stdin.close()
-                stuck = not self._follow(child, reports.fileno())
+        """Have the child run, to its end or to ours."""
+        python = self._interpreter
+        with tempfile.TemporaryDirectory(prefix="asyncio-job-", ignore_cleanup_errors=True) as name:
+            folder = pathlib.Path(name)
+            (folder / "job.json").write_text(json.dumps(dataclasses.asdict(self.job)))
+            (folder / "reports").touch()
+            with (
+                (folder / "reports").open("rb", buffering=0) as reports,
+                subprocess.Popen(
+                    [*python.command, "-m", "tests.cpython.child", python.spelled(folder)],
+                    cwd=python.tree,
+                    env=python.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,  # a file is none that every Wine can write to
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # what it leaves behind ends with it
+                ) as child,
+            ):
+                assert child.stdout is not None
+                output: list[bytes] = []
+                reader = threading.Thread(target=output.extend, args=(child.stdout,), daemon=True)
+                reader.start()
+                stuck = not self._follow(child, reports)
                 status = _end(child, 0.0 if stuck else GRACE)
-            output.seek(0)
-            self._conclude(status, output.read().decode(errors="replace")[-8000:])
+                reader.join(GRACE)
+                self._conclude(status, b"".join(output).decode(errors="replace")[-8000:])
 
-    def _follow(self, child: subprocess.Popen[bytes], reports: int) -> bool:
+    def _follow(self, child: subprocess.Popen[bytes], reports: IO[bytes]) -> bool:
         """Take reports until the child ends; False if it has been silent for too long."""
         rest = b""
         heard = time.monotonic()
         while True:
-            readable, _, _ = select.select([reports], [], [], 1.0)
-            if readable:
-                data = os.read(reports, 65536)
-                if not data:
-                    return True
+            ended = child.poll() is not None  # asked first: what it wrote before is read below
+            data = reports.read()
+            if data:
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
                     self._take(json.loads(line))
                 heard = time.monotonic()
-            elif child.poll() is not None:
-                return True  # something that it started holds the pipe
+            elif ended:
+                return True
             elif time.monotonic() - heard > self.job.limit + GRACE:
                 return False
+            else:
+                time.sleep(LOOK_S)
 
     def _take(self, message: dict[str, Any]) -> None:
         event = message.pop("event")
-        if event == "found":
+        if event == "about":
+            self.about = message
+        elif event == "found":
             self.found = message["names"]
         elif event == "skipped":
             self.skipped, self.done = message["reason"], True
@@ -148,22 +176,25 @@ def _end(child: subprocess.Popen[bytes], patience: float) -> int:
     try:
         return child.wait(patience)
     except subprocess.TimeoutExpired:
-        return -signal.SIGKILL
+        child.kill()
+        return child.wait()
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
 
 
-def run_tests(job: Job, python_options: Sequence[str] = ()) -> Module:
+def run_tests(job: Job, interpreter: Interpreter) -> Module:
     """Every test that ``job`` wants, in as many processes as that takes."""
     began = time.monotonic()
     result = Module(job.module)
     while True:
-        process = Process(job, python_options)
+        process = Process(job, interpreter)
         process.run()
         result.records += process.records
         result.found = result.found or process.found or []
         result.skipped = process.skipped
+        result.about = result.about or process.about
         if process.done or not process.records:
             break
         over = {record.name for record in result.records}

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import platform
 from typing import TYPE_CHECKING, Any
 
-from tests.cpython import loops
 from tests.cpython.processes import BAD, Module
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ def text(settings: Settings, verdict: Verdict, details: bool) -> str:
     lines += [f"COMPLAINT: {complaint}" for complaint in verdict.complaints]
     told = counts(verdict)
     sums = ", ".join(f"{told[column]} {column}" for column in COLUMNS)
-    lines.append(f"{title(settings)}: {sums}")
+    lines.append(f"{title(settings, verdict)}: {sums}")
     lines.append(
         f"{told['on_its_loop']} of the passed made a loop of this kind, {told['loops_made']} loops"
         f" were made in all; {told['second_run']} passed on their second run"
@@ -61,21 +59,19 @@ def text(settings: Settings, verdict: Verdict, details: bool) -> str:
     return "\n".join(lines)
 
 
-def title(settings: Settings) -> str:
+def title(settings: Settings, verdict: Verdict) -> str:
     """Which loop on which Python."""
-    name = f"{settings.kind} {loops.version_of(settings.kind)}".rstrip()
+    name = f"{settings.kind} {verdict.about['version']}".rstrip()
     provider = f" ({settings.provider})" if settings.provider else ""
-    return f"{name}{provider}, CPython {platform.python_version()}"
+    return f"{name}{provider}, CPython {verdict.about['python']}, {verdict.about['system']}"
 
 
 def as_json(settings: Settings, verdict: Verdict) -> dict[str, Any]:
     """Everything."""
     return {
         "loop": settings.kind,
-        "version": loops.version_of(settings.kind),
         "provider": settings.provider,
-        "python": platform.python_version(),
-        "system": platform.platform(),
+        **verdict.about,
         "counts": counts(verdict),
         "complaints": verdict.complaints,
         "skipped_modules": {m.name: m.skipped for m in verdict.modules if m.skipped is not None},
