@@ -1,4 +1,4 @@
-"""``python -m tests.wine setup|build|test``: the suite with Windows CPython under Wine."""
+"""``python -m tests.wine setup|build|test|cpython``: the suite with Windows CPython under Wine."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("setup", help="Windows CPython, wheels and Wine's files, into the cache")
     commands.add_parser("build", help="cross-build this tree and install it into the cache")
+    commands.add_parser(
+        "cpython", add_help=False, help="CPython's own tests of asyncio, see tests/cpython"
+    )
     commands.add_parser("test", help="run files of tests, by default those of green.txt")
     return parser.parse_known_args(arguments)
 
@@ -28,6 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     chosen, rest = parse(arguments)
     places = Places(chosen.cache.absolute())
     try:
+        if chosen.command == "cpython":
+            from . import cpython
+
+            return cpython.run(places, rest)
         if chosen.command == "test":
             from . import suite
 

@@ -41,6 +41,11 @@ class Places:
         return self.cache / "site"
 
     @property
+    def peers(self) -> Path:
+        """Other loops, to compare with."""
+        return self.cache / "peers"
+
+    @property
     def results(self) -> Path:
         """One JUnit file and one log for each file of tests."""
         return self.cache / "results"

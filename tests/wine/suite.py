@@ -1,21 +1,23 @@
-"""Run files of tests one by one under Wine and count what they say."""
+"""Run files of tests under Wine, several to a process, and count what they say."""
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree
 
 from . import wine
-from .places import Places, RigError, windows
+from .batches import Batch, run_batch
+from .places import Places, RigError
 
 # One line a file; what is here is known to pass under Wine, and has to. A word with "!" before it
-# is a test that does not.
+# is in the name of a test that does not.
 GREEN = Path(__file__).resolve().parent / "green.txt"
 
-FILE_TIMEOUT_S = 180
-TEST_TIMEOUT_S = 60
+FILES_A_PROCESS = 6
+PROCESSES = min(2, os.cpu_count() or 1)
 
 
 @dataclass
@@ -26,23 +28,21 @@ class Outcome:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
-    seconds: float = 0.0
-    trouble: str = ""
+    details: list[str] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
         """Whether something ran and nothing failed."""
-        return not self.failed and not self.trouble and self.passed + self.skipped > 0
+        return not self.failed and self.passed + self.skipped > 0
 
 
 def green() -> dict[str, list[str]]:
-    """The files that are known to pass, each with pytest's options for what does not."""
+    """The files that are known to pass, each with words in the names of tests that do not."""
     found = {}
     for line in GREEN.read_text().splitlines():
         name, *known = line.partition("#")[0].split() or [""]
         if name:
-            left_out = " and ".join(f"not {word.removeprefix('!')}" for word in known)
-            found[name] = ["-k", left_out] if left_out else []
+            found[name] = [word.removeprefix("!") for word in known]
     return found
 
 
@@ -61,65 +61,58 @@ def files(places: Places, named: list[str]) -> list[str]:
     return found
 
 
-def _count(report: Path, outcome: Outcome) -> None:
-    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
-        keys = ("tests", "failures", "errors", "skipped")
-        number = {key: int(suite.get(key, "0")) for key in keys}
-        bad = number["failures"] + number["errors"]
-        outcome.failed += bad
-        outcome.skipped += number["skipped"]
-        outcome.passed += number["tests"] - bad - number["skipped"]
+def outcomes(batch: Batch) -> list[Outcome]:
+    """What the batch came to, by file."""
+    found = {name.partition("::")[0]: Outcome(name) for name in batch.names}
+    for record in batch.records:
+        outcome = found[record.name.partition("::")[0]]
+        setattr(outcome, record.outcome, getattr(outcome, record.outcome) + 1)
+        if record.outcome == "failed":
+            outcome.details.append(f"FAILED {record.name}\n{record.detail}")
+    return list(found.values())
 
 
-def run(places: Places, name: str, options: list[str]) -> Outcome:
-    """Run one file; its log and its report stay in the cache."""
-    places.results.mkdir(parents=True, exist_ok=True)
-    stem = name.replace("/", ".").replace("::", "-").replace("[", "-").replace("]", "")
-    log, report = places.results / f"{stem}.log", places.results / f"{stem}.xml"
-    report.unlink(missing_ok=True)
-    began = time.monotonic()
-    status = wine.logged(
-        places, log, FILE_TIMEOUT_S, "-m", "pytest", "-p", "no:cacheprovider",
-        f"--timeout={TEST_TIMEOUT_S}", f"--junitxml={windows(report)}", *options,
-        name.replace("/", "\\", name.partition("::")[0].count("/")),
-    )  # fmt: skip
-    outcome = Outcome(name, seconds=time.monotonic() - began)
-    if report.exists():
-        _count(report, outcome)
-    if status is None:
-        outcome.trouble = f"stopped after {FILE_TIMEOUT_S} s"
-    elif not report.exists() or status not in {0, 1}:
-        outcome.trouble = f"ended with status {status}"
-    if not outcome.good:
-        print(log.read_text(errors="replace")[-6000:])
-    return outcome
-
-
-def show(outcomes: list[Outcome]) -> None:
+def show(shown: list[Outcome]) -> None:
     """Print the table."""
-    width = max((len(one.name) for one in outcomes), default=0)
+    width = max((len(one.name) for one in shown), default=0)
     print(f"\n{'':{width}}  passed  failed  skipped")
-    for one in outcomes:
-        line = f"{one.name:{width}}{one.passed:8}{one.failed:8}{one.skipped:9}"
-        print(f"{line}  {one.trouble}".rstrip())
-    total = [sum(getattr(one, key) for one in outcomes) for key in ("passed", "failed", "skipped")]
+    for one in shown:
+        none = "" if one.good or one.failed else "  nothing ran"
+        print(f"{one.name:{width}}{one.passed:8}{one.failed:8}{one.skipped:9}{none}")
+    total = [sum(getattr(one, key) for one in shown) for key in ("passed", "failed", "skipped")]
     print(f"{'all':{width}}{total[0]:8}{total[1]:8}{total[2]:9}")
+
+
+def batches(names: list[str], known: dict[str, list[str]], options: list[str]) -> list[Batch]:
+    """The files in turn, so that neighbours, which are alike, do not meet in one process."""
+    number = max(-(-len(names) // FILES_A_PROCESS), min(PROCESSES, len(names)))
+    return [
+        Batch(names[first::number], {name: known.get(name, []) for name in names}, options)
+        for first in range(number)
+    ]
 
 
 def run_all(places: Places, named: list[str], options: list[str]) -> bool:
     """Run every file; whether all of them are good."""
     if not places.site.exists():
         raise RigError(f"nothing is built in {places.cache}: run python -m tests.wine build")
-    outcomes = []
-    chosen = {} if named else green()
-    for name in files(places, named or list(chosen)):
-        outcome = run(places, name, [*options, *chosen.get(name, [])])
-        print(
-            f"{outcome.name}: {outcome.passed} passed, {outcome.failed} failed, "
-            f"{outcome.skipped} skipped in {outcome.seconds:.0f} s {outcome.trouble}".rstrip(),
-            flush=True,
-        )
-        outcomes.append(outcome)
-    wine.stop(places)
-    show(outcomes)
-    return all(one.good for one in outcomes)
+    began = time.monotonic()
+    known = {} if named else green()
+    work = batches(files(places, named or list(known)), known, options)
+    places.results.mkdir(parents=True, exist_ok=True)
+
+    def run(number: int) -> list[Outcome]:
+        run_batch(places, work[number], places.results / f"{number}.log")
+        told = outcomes(work[number])
+        for one in told:
+            print(
+                "\n".join([*one.details, f"{one.name}: {one.passed} passed, {one.failed} failed"])
+            )
+        print(end="", flush=True)
+        return told
+
+    with wine.server(places), ThreadPoolExecutor(PROCESSES) as workers:
+        told = [one for some in workers.map(run, range(len(work))) for one in some]
+    show(sorted(told, key=lambda one: one.name))
+    print(f"in {time.monotonic() - began:.0f} s")
+    return all(one.good for one in told)

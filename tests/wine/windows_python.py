@@ -39,6 +39,30 @@ def _unpack_python(archive: Path, target: Path) -> None:
         data.extractall(target, [one for one in data.namelist() if one.startswith(f"{TAG}/")])
 
 
+def _download_wheels(target: Path, requirements: str) -> None:
+    _download(
+        target, requirements, "--only-binary", ":all:",
+        "--platform", "win_amd64", "--python-version", "3.13",
+    )  # fmt: skip
+
+
+def _unpack_wheels(downloads: Path, packages: Path) -> None:
+    for wheel in sorted(downloads.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as files:
+            files.extractall(packages)
+
+
+def fetch_peers(places: Places) -> None:
+    """Have the loops to compare with, in a folder of their own."""
+    if places.peers.exists():
+        return
+    downloads = places.cache / "downloads"
+    shutil.rmtree(downloads, ignore_errors=True)
+    _download_wheels(downloads, "peers.txt")
+    _unpack_wheels(downloads, places.peers)
+    shutil.rmtree(downloads)
+
+
 def _stamp() -> str:
     return (HERE / "python.txt").read_text() + (HERE / "requirements.txt").read_text()
 
@@ -54,17 +78,12 @@ def set_up(places: Places) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         downloads.mkdir(parents=True)
         _download(downloads, "python.txt", "--no-binary", ":all:")
-        _download(
-            downloads, "requirements.txt", "--only-binary", ":all:",
-            "--platform", "win_amd64", "--python-version", "3.13",
-        )  # fmt: skip
+        _download_wheels(downloads, "requirements.txt")
         _unpack_python(next(downloads.glob("*.tar.gz")), fresh)
         packages = fresh / TAG / "Lib" / "site-packages"
         shutil.rmtree(packages)
         packages.mkdir()
-        for wheel in sorted(downloads.glob("*.whl")):
-            with zipfile.ZipFile(wheel) as files:
-                files.extractall(packages)
+        _unpack_wheels(downloads, packages)
         (packages / "sitecustomize.py").write_text(SITECUSTOMIZE)
         (fresh / TAG).rename(places.python)
         shutil.rmtree(fresh)
