@@ -3,8 +3,9 @@
 The standard loop is the oracle: what a test demands, it must show first. A test that takes
 ``kind`` (or anything built on it, such as ``loop``) is run once for each loop, named in its id:
 ``std``, ``uring``, ``epoll``, on Windows ``std``, ``overlapped``. The mark ``ours`` leaves the
-standard loop out, for what only we have. ``ZERIO_PROVIDER`` in the environment narrows our loops
-to that one provider. What a system lacks has its mark in marks.py.
+standard loop out, for what only we have. In the environment, ``ZERIO_PROVIDER`` narrows our loops
+to that one provider, and ``ZERIO_STD=no`` leaves the standard loop out everywhere. What a system
+lacks has its mark in marks.py.
 
 An ``async def`` test runs on the fixture ``loop``, bounded by ``LIMIT``. After each test no
 descriptor may be left open and no exception may have reached the exception handler unclaimed.
@@ -49,7 +50,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = os.environ.get("ZERIO_PROVIDER")
     kinds = [wanted] if wanted else list(PROVIDERS)
     alone = "ours", *(["beyond_proactor"] if WINDOWS else [])
-    if not any(metafunc.definition.get_closest_marker(name) for name in alone):
+    if any(metafunc.definition.get_closest_marker(name) for name in alone):
+        pass
+    elif os.environ.get("ZERIO_STD") != "no":
         kinds.insert(0, "std")
     if "protocol" in metafunc.fixturenames:
         # RegisteredProtocol is ours: the standard loop has nothing to compare it with.
