@@ -217,3 +217,14 @@ def test_pytest_asyncio():
     assert done.returncode == 0, done.stdout + done.stderr
     for provider in available():
         assert f"test_echo[{provider.name}] PASSED" in done.stdout
+
+
+@pytest.mark.parametrize("wait", ["block", "hybrid(20)"])
+def test_the_latency_of_messages(wait):
+    lines = run("zerio_latency.py", "--messages", "50", "--size", "9", "--wait", wait).splitlines()
+    assert lines[0] == f"50 round trips of 9 bytes, waiting by {wait}"
+    names, values = zip(*(line.split()[:2] for line in lines[1:]), strict=True)
+    assert names == ("p50", "p90", "p99", "p99.9", "max")
+    times = [float(value) for value in values]
+    assert times == sorted(times)
+    assert times[0] > 0

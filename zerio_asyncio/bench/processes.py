@@ -224,6 +224,7 @@ def run_one_way(
         load.answer(START_S)
         load.tell()
         time.sleep(warmup_s)
+        _ask(server)  # what answering keeps of a server at work belongs to the warm-up, too
         first, load_from = _ask(server), load.cpu_s()
         time.sleep(measure_s)
         last, load_to = _ask(server), load.cpu_s()
