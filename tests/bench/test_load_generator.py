@@ -1,14 +1,16 @@
 """The generator finds every way in which an echo can be wrong, and keeps to its limits."""
 
+import contextlib
 import socket
 import struct
+import threading
 import time
 
 import pytest
 
 from zerio_asyncio.bench.load import LoadConfig, LoadError
 
-from .support import descriptors, load, server
+from .support import PATIENCE, descriptors, load, server
 
 
 def corrupt(position: int):
@@ -203,3 +205,55 @@ def test_no_descriptor_is_kept() -> None:
     with server() as listener:
         load(listener, connections=10, requests_each=1)
     assert descriptors() == before
+
+
+@contextlib.contextmanager
+def datagram_server(answer):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        ended = threading.Event()
+        sock.settimeout(0.05)
+
+        def serve() -> None:
+            number = 0
+            while not ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    data, address = sock.recvfrom(65536)
+                    back = answer(data, number)
+                    number += 1
+                    if back is not None:
+                        sock.sendto(back, address)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield sock
+        finally:
+            ended.set()
+            thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize("size", [1, 1000, 65507])
+def test_datagrams_are_counted(size: int) -> None:
+    with datagram_server(lambda data, number: data) as sock:
+        result = load(sock, size=size, datagrams=True, requests_each=30)
+    assert result["requests"] == result["requests_all"] == 60
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda data, number: bytes([data[0] ^ 1]) + data[1:], "byte 0: "),
+        (lambda data, number: data[:-1], "another size"),
+        (lambda data, number: data + b"x", "another size"),
+        (lambda data, number: data if number != 3 else None, "silent"),
+    ],
+)
+def test_wrong_and_lost_datagrams_are_found(wrong, message: str) -> None:
+    with datagram_server(wrong) as sock, pytest.raises(LoadError, match=message):
+        load(sock, size=100, datagrams=True, requests_each=10, stall_s=0.2, connections=1)
+
+
+def test_a_datagram_has_its_limit() -> None:
+    with pytest.raises(ValueError, match="size must be 1 to 65507"):
+        LoadConfig(size=65508, datagrams=True)

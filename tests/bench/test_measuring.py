@@ -47,6 +47,17 @@ def test_every_mode_on_every_loop(name: str, mode: str) -> None:
     assert outcome.provider == (name.partition("-")[2] or None)
 
 
+@pytest.mark.parametrize("name", [*LOOPS, "c-epoll"])
+@pytest.mark.parametrize("size", [1, 1024, 60_000])
+def test_datagrams(name: str, size: int) -> None:
+    row = run(workloads.Workload("datagram", size=size, connections=3), name)
+    (outcome,) = row.outcomes
+    assert outcome.error is None
+    assert outcome.ran == ("native" if name == "c-epoll" else "datagram")
+    assert outcome.samples[0]["cpu_us"] > 0
+    assert outcome.samples[0]["requests_s"] > 0
+
+
 @pytest.mark.parametrize("name", LOOPS)
 def test_large_pipelined_messages_come_back_whole(name: str) -> None:
     workload = workloads.Workload("protocol", size=300_000, connections=3, depth=3)

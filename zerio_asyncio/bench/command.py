@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         action="append",
         metavar="MODE",
-        help="protocol, buffered, registered, streams, sock, pingpong, messaging,"
-        " messaging-latency, scheduler, idle; may be repeated (default: all but idle)",
+        help="protocol, buffered, registered, streams, sock, datagram, pingpong,"
+        " messaging, messaging-latency, scheduler, idle; may be repeated (default: all but idle)",
     )
     parser.add_argument(
         "--peer",

@@ -169,7 +169,7 @@ int courier_connect(courier *self)
 {
     for (int i = 0; i < self->config.connections; i++) {
         line *link = &self->lines[i];
-        int fd = dial(self->config.address, self->config.port, i);
+        int fd = dial(self->config.address, self->config.port, SOCK_STREAM, i);
         if (fd < 0)
             return fd;
         link->fd = fd;

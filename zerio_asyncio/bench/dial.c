@@ -84,18 +84,18 @@ static int dial__finish_connect(int fd, const struct sockaddr *address, socklen_
     return 0;
 }
 
-int dial(const char *address, int port, int which)
+int dial(const char *address, int port, int kind, int which)
 {
     struct sockaddr_storage server;
     socklen_t size = 0;
     int status = dial__address(address, port, &server, &size);
     if (status != 0)
         return status;
-    int fd = socket(server.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(server.ss_family, kind | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     int on = 1;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* fails on Unix sockets */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* only TCP has it */
     status = dial__bind_source(fd, &server, which);
     if (status == 0)
         status = dial__finish_connect(fd, (struct sockaddr *)&server, size);

@@ -9,6 +9,7 @@ Each is the shortest correct server of its kind, and the same source for every l
                  loops that have no such thing run their Protocol
     streams      asyncio.start_server: await read, write, await drain
     sock         loop.sock_accept, sock_recv, sock_sendall
+    datagram     asyncio.DatagramProtocol: datagram_received(bytes, address) → transport.sendto
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ MODES = ("protocol", "buffered", "registered", "streams", "sock")
 
 BACKLOG = 4096
 """Linux' own default ceiling (somaxconn): a benchmark's connections come all at once."""
+
+DATAGRAM = "datagram"
+"""Not among `MODES`, for it takes another kind of socket: `bind_datagrams`."""
 
 READ_SIZE = 64 * 1024
 """Bytes of one read where the program chooses; streams' default limit is the same."""
@@ -117,6 +121,20 @@ async def _echo_sock(loop: asyncio.AbstractEventLoop, connection: socket.socket)
             await loop.sock_sendall(connection, data)
 
 
+class DatagramEcho(asyncio.DatagramProtocol):
+    """Sends each datagram back to where it came from."""
+
+    transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = transport  # type: ignore[assignment]
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        """Send back what came."""
+        self.transport.sendto(data, address)
+
+
 class Server:
     """One echo server on the running loop.
 
@@ -191,3 +209,18 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def bind_datagrams(host: str, port: int) -> socket.socket:
+    """Bind a UDP socket to a name or a numeric address; port 0 takes a free one."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.bind(address)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock

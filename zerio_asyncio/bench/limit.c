@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -141,5 +142,33 @@ int limit_serve(int listener, int spin)
         }
     }
     close(epoll);
+    return status;
+}
+
+/* All that have come, then those that come meanwhile: as many calls as datagrams, and one more. */
+static int limit__return_datagrams(int socket)
+{
+    for (;;) {
+        struct sockaddr_storage from;
+        socklen_t from_size = sizeof from;
+        struct sockaddr *whom = (struct sockaddr *)&from;
+        ssize_t got = recvfrom(socket, limit__buffer, READ_SIZE, 0, whom, &from_size);
+        if (got < 0)
+            return errno == EBADF || errno == ENOTSOCK ? -errno : 0;
+        /* One that cannot be sent is lost, as datagrams may be; the generator will miss it. */
+        (void)sendto(socket, limit__buffer, (size_t)got, 0, whom, from_size);
+    }
+}
+
+int limit_serve_datagrams(int socket, int spin)
+{
+    struct pollfd ready = {.fd = socket, .events = POLLIN};
+    int status = 0;
+    while (status == 0) {
+        if (poll(&ready, 1, spin ? 0 : -1) < 0 && errno != EINTR)
+            status = -errno;
+        if (status == 0 && ready.revents != 0)
+            status = limit__return_datagrams(socket);
+    }
     return status;
 }

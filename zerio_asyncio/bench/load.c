@@ -131,7 +131,8 @@ int load_connect(load *self)
 {
     for (int i = 0; i < self->config.connections; i++) {
         connection *link = &self->connections[i];
-        int fd = dial(self->config.address, self->config.port, i);
+        int kind = self->config.datagrams ? SOCK_DGRAM : SOCK_STREAM;
+        int fd = dial(self->config.address, self->config.port, kind, i);
         if (fd < 0)
             return fd;
         link->fd = fd;
@@ -187,8 +188,8 @@ static ssize_t load__send_some(load *self, connection *link, uint64_t allowed)
     uint64_t which = (uint64_t)(link - self->connections);
     uint64_t at = link->sent;
     uint64_t now_ns = clock_ns();
-    int count = 0;
-    for (; count < GATHER_MAX && at < allowed; count++) {
+    int count = 0, most = self->config.datagrams ? 1 : GATHER_MAX;
+    for (; count < most && at < allowed; count++) {
         uint64_t message = at / size, offset = at % size;
         parts[count].iov_base = (void *)(load__message(self, which, message) + offset);
         parts[count].iov_len = (size_t)(size - offset);
@@ -274,8 +275,10 @@ static int load__receive(load *self, connection *link)
     ssize_t got = recv(link->fd, self->buffer, READ_SIZE, 0);
     if (got < 0)
         return errno == EAGAIN ? LOAD_OK : load__fail(self, LOAD_SYSTEM, link);
-    if (got == 0)
+    if (got == 0 && !self->config.datagrams)
         return load__fail(self, LOAD_CLOSED, link);
+    if (self->config.datagrams && got != self->config.size)
+        return load__fail(self, LOAD_CUT, link);
     self->moved_ns = clock_ns();
     int status = load__verify(self, link, (size_t)got, self->moved_ns);
     return status == LOAD_OK ? load__send(self, link) : status;

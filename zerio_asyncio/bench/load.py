@@ -25,6 +25,7 @@ from zerio_asyncio.bench.limits import pin, raise_descriptor_limit
 
 CONNECTIONS_MAX = 100_000
 SIZE_MAX = 64 * 1024 * 1024
+DATAGRAM_MAX = 65507  # what IPv4 and UDP leave of 64 KiB
 DEPTH_MAX = 1024
 SECONDS_MAX = 3600.0
 
@@ -45,6 +46,7 @@ class LoadConfig:
     connections: int = 50
     size: int = 1024
     depth: int = 1
+    datagrams: bool = False
     spin: bool = False
     server_pid: int = 0
     requests_each: int = 0
@@ -54,7 +56,7 @@ class LoadConfig:
 
     def __post_init__(self) -> None:
         check("connections", self.connections, 1, CONNECTIONS_MAX)
-        check("size", self.size, 1, SIZE_MAX)
+        check("size", self.size, 1, DATAGRAM_MAX if self.datagrams else SIZE_MAX)
         check("depth", self.depth, 1, DEPTH_MAX)
         check("port", self.port, 0, 65535)
         check("requests_each", self.requests_each, 0, 1 << 40)
@@ -86,6 +88,7 @@ class Load:
                 "connections": config.connections,
                 "size": config.size,
                 "depth": config.depth,
+                "datagrams": config.datagrams,
                 "spin": config.spin,
                 "server_pid": config.server_pid,
                 "quota": config.requests_each,
@@ -133,6 +136,8 @@ def explain(result: Any) -> str:
         return f"{spot}: {result.fail_got:#04x} came back for {result.fail_expected:#04x}"
     if result.status == lib.LOAD_EXCESS:
         return f"{where}: more bytes came back than were sent"
+    if result.status == lib.LOAD_CUT:
+        return f"{where}: a datagram of another size came back"
     if result.status == lib.LOAD_CLOSED:
         return f"{spot}: the server closed the connection"
     return "the server went silent"

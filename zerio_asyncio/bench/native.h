@@ -17,7 +17,8 @@ enum {
     LOAD_MISMATCH = 2, /* a byte came back changed: fail_* tell which */
     LOAD_EXCESS = 3,   /* more bytes came back than were sent */
     LOAD_CLOSED = 4,   /* the server closed a connection */
-    LOAD_STALLED = 5,  /* no byte moved for stall_ns */
+    LOAD_STALLED = 5,  /* no byte moved for stall_ns, or a datagram was lost */
+    LOAD_CUT = 6,      /* a datagram came back that was longer or shorter */
 };
 
 /* Counts of the latency histogram: 1024 steps an octave (0.1 %), 1 ns to 2^36 ns (68 s). */
@@ -29,6 +30,7 @@ typedef struct {
     int connections;
     int size;             /* bytes of one message */
     int depth;            /* requests in flight on each connection */
+    int datagrams;        /* not 0: UDP, a message a datagram; none may be lost or overtaken */
     int spin;             /* not 0: poll without sleeping, so that no wake-up is in the latency */
     int server_pid;       /* not 0: process whose CPU time is read at both ends of the window */
     uint64_t quota;       /* not 0: stop after so many requests on each connection */
@@ -104,6 +106,8 @@ void courier_free(courier *self);
 
 /* Serves echo on a listening socket until a fatal error, which it returns as a negative errno. */
 int limit_serve(int listener, int spin);
+/* The same for datagrams, each sent back to where it came from. */
+int limit_serve_datagrams(int socket, int spin);
 /* The same for framed messages: sends all back, or only the first of a connection, and counts the
  * rest. Whenever a line comes on the descriptor `commands`, it answers with one on `answers`: a
  * JSON object of messages (since the start), cpu_ns and wall_ns. */

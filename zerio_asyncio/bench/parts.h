@@ -9,9 +9,9 @@
 
 /* dial.c */
 
-/* A connected, non-blocking socket, or a negative errno. Connection number `which` decides the
- * source address: from 20,000 on another one of 127.0.0.0/8. */
-int dial(const char *address, int port, int which);
+/* A connected, non-blocking socket of a kind (SOCK_STREAM), or a negative errno. Connection number
+ * `which` decides the source address: from 20,000 on another one of 127.0.0.0/8. */
+int dial(const char *address, int port, int kind, int which);
 
 /* process.c */
 

@@ -60,6 +60,7 @@ class Settings:
             connections=workload.connections,
             size=workload.size,
             depth=workload.depth,
+            datagrams=workload.datagrams,
             warmup_s=self.warmup_s,
             measure_s=self.measure_s,
         )
@@ -150,7 +151,7 @@ class Plan:
         """Ask and be answered; with the histogram of that."""
         settings = self.settings
         core, connections, size = settings.server_core, workload.connections, workload.size
-        own: dict[str, Any] = {"depth": workload.depth}
+        own: dict[str, Any] = {"depth": workload.depth, "datagrams": workload.datagrams}
         run = processes.run_load
         if workload.mode == workloads.ROUND_TRIP:
             own = {"burst": workload.burst, "delay_us": workload.delay_us}

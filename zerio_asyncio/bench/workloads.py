@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.bench import messaging
+from zerio_asyncio.bench.echo import DATAGRAM
 from zerio_asyncio.bench.echo import MODES as ECHO_MODES
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ KIB = 1024
 
 PINGPONG, SCHEDULER, IDLE = "pingpong", "scheduler", "idle"
 ONE_WAY, ROUND_TRIP = messaging.MODES
-MODES = (*ECHO_MODES, PINGPONG, ONE_WAY, ROUND_TRIP, SCHEDULER, IDLE)
+MODES = (*ECHO_MODES, DATAGRAM, PINGPONG, ONE_WAY, ROUND_TRIP, SCHEDULER, IDLE)
 """What ``--mode`` takes."""
 
 LATENCY_MODES = (PINGPONG, ROUND_TRIP)
@@ -63,6 +64,11 @@ class Workload:
     def spin(self) -> bool:
         """Whether the generator polls."""
         return self.mode in LATENCY_MODES and self.load_spins
+
+    @property
+    def datagrams(self) -> bool:
+        """Whether messages are datagrams."""
+        return self.mode == DATAGRAM
 
     @property
     def figure(self) -> str:
