@@ -6,6 +6,7 @@ here. Each is run all the same, and one that passes is reported.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import sys
 
@@ -98,3 +99,7 @@ WINDOWS = Known(
     ),
     loopless=LOOPLESS | {"test_windows_utils"},
 )
+
+POSIX = Known(EXCLUSIONS, COLLAPSED, LOOPLESS)
+
+HERE = WINDOWS if hasattr(asyncio, "ProactorEventLoop") else POSIX

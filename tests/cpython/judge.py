@@ -15,7 +15,7 @@ import pathlib
 from collections.abc import Callable, Iterable
 
 from tests.cpython.child import Job
-from tests.cpython.exclusions import COLLAPSED, EXCLUSIONS, LOOPLESS, Exclusion
+from tests.cpython.exclusions import HERE, Exclusion
 from tests.cpython.processes import BAD, THIS_PYTHON, Interpreter, Module, Record, run_tests
 
 EXCLUDED_LIMIT = 10.0
@@ -35,9 +35,9 @@ class Settings:
     jobs: int = 2
     """Processes at the same time."""
     interpreter: Interpreter = THIS_PYTHON
-    exclusions: tuple[Exclusion, ...] = EXCLUSIONS
-    collapsed: tuple[str, ...] = COLLAPSED
-    loopless: frozenset[str] = LOOPLESS
+    exclusions: tuple[Exclusion, ...] = HERE.exclusions
+    collapsed: tuple[str, ...] = HERE.collapsed
+    loopless: frozenset[str] = HERE.loopless
 
     def job(self, module: str, **changes: object) -> Job:
         job = Job(self.package, module, self.kind, self.provider, self.limit)
