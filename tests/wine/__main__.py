@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
+import signal
 import sys
 from pathlib import Path
 
+from . import wine
 from .places import Places, RigError, default_cache
 
 
@@ -30,6 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Do one command; the exit status."""
     chosen, rest = parse(arguments)
     places = Places(chosen.cache.absolute())
+
+    def end(number: int, _: object) -> None:
+        """A time limit from outside leaves no server of Wine's behind, and so nothing under it."""
+        wine.stop(places)
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
     try:
         if chosen.command == "cpython":
             from . import cpython
