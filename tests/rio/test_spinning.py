@@ -193,6 +193,28 @@ def test_a_socket_is_retired_while_its_receive_is_polled(spinning, waits):
     assert sorted(r.socket_context for r in spinning.collect(queue, 2)) == [0, 2]
 
 
+def test_what_the_last_look_made_due_is_handed_over_before_the_sleep(bare):
+    """A result that tells nobody makes room for the next receive, when there is no time to look."""
+    bare.close_port()
+    bare.port = bare.table.create(ffi.new("rio_port_options *", {"spin_ns": 1}))
+    requests, queue, _, peer = bare.connection()
+    region = bare.region()
+    assert bare.receive(requests, region.buf(0, 8), 1, lib.RIO_MSG_DONT_NOTIFY) == 0
+    assert bare.receive(requests, region.buf(8, 8), 2) == 0
+    assert bare.rio.RIONotify(queue) == 0
+    assert bare.wait(0) == []
+    peer.sendall(b"quiet")
+    timer = threading.Timer(0.05, peer.sendall, (b"loud",))
+    timer.start()
+    events = ffi.new("rio_port_event[4]")
+    end = time.monotonic() + SECONDS
+    while bare.table.wait(bare.port, events, 4, int(SECONDS * 1e9)) == 0:
+        assert time.monotonic() < end, "it slept over the second receive"
+    assert events[0].kind == lib.RIO_PORT_NOTIFY
+    assert [(r.bytes, r.context) for r in bare.dequeue(queue)] == [(5, 1), (4, 2)]
+    timer.join()
+
+
 def test_everything_else_that_a_port_reports(spinning):
     listener = socket.create_server(("127.0.0.1", 0))
     spinning.keep(listener)

@@ -493,8 +493,10 @@ static int32_t uring__wait(rio_port *handle, rio_port_event *events, uint32_t si
     uring__write(port);
     if (timeout_ns != 0 && uring__tells(port, port->base.core.loud))
         timeout_ns = 0;
-    if (timeout_ns != 0 && port->base.core.spin.limit_ns != 0)
+    if (timeout_ns != 0 && port->base.core.spin.limit_ns != 0) {
         timeout_ns = rio_spin_poll(&port->base.core.spin, timeout_ns, uring__poll, port);
+        uring__write(port); /* what the last look made due */
+    }
     if (timeout_ns != 0 && rio_bell_may_sleep(&port->base.bell))
         code = uring__sleep(port, timeout_ns);
     else if (rio_ring_written(&port->ring) != 0 || rio_ring_stirs(&port->ring))
