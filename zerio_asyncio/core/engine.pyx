@@ -156,7 +156,10 @@ cdef class Engine(TimerOwner):
             if not self._ask(pause):
                 break  # the port is the parent's: nothing will come to this child
             self._drop_events()
-            self._dispatch_results()
+            try:
+                self._dispatch_results()
+            except SystemError:
+                break  # the queue is corrupt: nothing more can be fetched
             pause = 10_000_000
         self.provider.rio.RIOCloseCompletionQueue(self.queue)
         self.endpoints.clear()

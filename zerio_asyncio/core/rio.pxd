@@ -31,6 +31,7 @@ cdef extern from "rio.h" nogil:
     uint32_t RIO_CAP_NOW
     uint32_t RIO_CAP_BATCH
     uint32_t RIO_CAP_PENDING
+    uint32_t RIO_CAP_CLOSE_ENDS
 
     ctypedef struct RIO_BUF:
         RIO_BUFFERID BufferId
@@ -129,3 +130,4 @@ cdef extern from "rio.h" nogil:
         int64_t (*send_datagrams_now)(RIO_RQ, const rio_datagram *, uint32_t) noexcept nogil
         int64_t (*socket_send)(rio_socket, const void *, uint32_t) noexcept nogil
         int64_t (*socket_receive)(rio_socket, void *, uint32_t) noexcept nogil
+        rio_socket (*make_socket)(int32_t, int32_t, int32_t) noexcept

@@ -14,7 +14,7 @@ from asyncio import trsock
 
 from cpython.object cimport PyObject
 
-from zerio_asyncio.core.rio cimport RIO_INVALID_RQ
+from zerio_asyncio.core.rio cimport RIO_CAP_CLOSE_ENDS, RIO_INVALID_RQ
 
 logger = logging.getLogger("asyncio")
 
@@ -117,6 +117,13 @@ cdef class Transport(Endpoint):
 
     cdef void let_go(self) noexcept:
         self._retire()
+        if self.outstanding and self.provider.capabilities & RIO_CAP_CLOSE_ENDS:
+            self._end_requests()
+
+    def _end_requests(self):
+        # The loop closes and waits for its memory, which this system gives back only then.
+        if self._sock is not None:
+            self._sock.close()
 
     cdef void _drop_unissued(self) noexcept:
         pass

@@ -41,6 +41,8 @@ SOURCES = {
         "connections.c",
         "afd.c",
         "overlapped.c",
+        "winsock.c",
+        "winsock_table.c",
         "registry.c",
     ],
 }

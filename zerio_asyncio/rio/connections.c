@@ -42,6 +42,7 @@ struct iocp_accepts {
     int family, type, protocol;
     uint32_t busy;
     uint8_t stopped;
+    uint8_t plain; /* what the provider likes best was refused here */
     iocp_slot slots[AHEAD];
 };
 
@@ -82,14 +83,26 @@ static iocp_accepts *connections__accepts_of(const iocp_port *port, SOCKET liste
     return accepts;
 }
 
+/* A socket for the next connection, of the kind that the provider likes best where it can be. */
+static SOCKET connections__socket(const iocp_port *port, iocp_accepts *accepts)
+{
+    SOCKET socket = INVALID_SOCKET;
+    if (port->make_socket != NULL && !accepts->plain)
+        socket = port->make_socket(accepts->family, accepts->type, accepts->protocol);
+    if (socket != INVALID_SOCKET)
+        return socket;
+    accepts->plain = 1;
+    return WSASocketW(accepts->family, accepts->type, accepts->protocol, NULL, 0,
+                      WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+}
+
 /* One AcceptEx more. 0 or a code. */
 static int32_t connections__await(iocp_port *port, iocp_slot *slot)
 {
     iocp_accepts *accepts = slot->accepts;
     DWORD bytes;
 
-    slot->socket = WSASocketW(accepts->family, accepts->type, accepts->protocol, NULL, 0,
-                              WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+    slot->socket = connections__socket(port, accepts);
     port->core.counts.system_calls += 2;
     if (slot->socket == INVALID_SOCKET)
         return iocp_code((DWORD)WSAGetLastError());
@@ -99,7 +112,10 @@ static int32_t connections__await(iocp_port *port, iocp_slot *slot)
         WSAGetLastError() != WSA_IO_PENDING) {
         int32_t code = iocp_code((DWORD)WSAGetLastError());
         closesocket(slot->socket);
-        return code;
+        if ((code != RIO_EINVAL && code != RIO_EOPNOTSUPP) || accepts->plain)
+            return code;
+        accepts->plain = 1; /* a listener that was not made like it may not take it */
+        return connections__await(port, slot);
     }
     iocp_began(port);
     slot->busy = 1;

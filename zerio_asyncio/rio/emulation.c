@@ -59,7 +59,7 @@ static rio_rq *rio__queue(RIO_RQ handle, int32_t *code)
 }
 
 /* The memory of a slice, or null when it is not one of a living registration. */
-static inline char *rio__slice(const RIO_BUF *slice, uint32_t least)
+static inline char *rio__slice(const RIO_BUF *slice, uint32_t least, void **registration)
 {
     rio_handle *slot = rio_handle_find(slice->BufferId, RIO_KIND_BUFFER);
     if (RIO_UNLIKELY(slot == NULL))
@@ -67,6 +67,7 @@ static inline char *rio__slice(const RIO_BUF *slice, uint32_t least)
     if (RIO_UNLIKELY((uint64_t)slice->Offset + slice->Length > slot->extent ||
                      slice->Length < least))
         return NULL;
+    *registration = slot->u.registration;
     return (char *)slot->object + slice->Offset;
 }
 
@@ -89,10 +90,34 @@ static int32_t rio__commit(rio_rq *rq, enum rio_direction direction, const void 
     return 1;
 }
 
+static void rio__hold(const rio_driver *driver, const rio_lease *lease)
+{
+    void *const held[] = { lease->data, lease->remote, lease->flags };
+    for (int i = 0; i < 3; i++)
+        if (held[i] != NULL)
+            driver->hold(held[i]);
+}
+
+void rio_lease_end(const rio_driver *driver, const rio_lease *lease)
+{
+    void *const held[] = { lease->data, lease->remote, lease->flags };
+    for (int i = 0; i < 3; i++)
+        if (held[i] != NULL)
+            driver->let_go(held[i]);
+}
+
+/* Whether all memory that a request names is registered with the queue's own provider. */
+static int rio__leased(const rio_lease *lease, const char *memory, const rio_envelope *envelope)
+{
+    return (memory == NULL || lease->data != NULL) &&
+           (envelope == NULL || ((envelope->remote == NULL || lease->remote != NULL) &&
+                                 (envelope->flags == NULL || lease->flags != NULL)));
+}
+
 /* The one place where a request is accepted: all arguments were checked. */
 static inline int32_t rio__post(rio_rq *rq, enum rio_direction direction, char *memory,
                                 uint32_t length, uint32_t flags, void *context,
-                                const rio_envelope *envelope)
+                                const rio_envelope *envelope, const rio_lease *lease)
 {
     rio_lane *lane = &rq->lanes[direction];
 
@@ -107,6 +132,12 @@ static inline int32_t rio__post(rio_rq *rq, enum rio_direction direction, char *
     if (RIO_UNLIKELY(lane->cq->closed))
         return rio_refuse(RIO_EINVAL); /* nobody could ever dequeue the result */
     assert(!rq->retired && lane->tail - lane->head <= lane->mask);
+    if (RIO_UNLIKELY(lane->leases != NULL)) {
+        if (!rio__leased(lease, memory, envelope))
+            return rio_refuse(RIO_EFAULT);
+        lane->leases[lane->tail & lane->mask] = *lease;
+        rio__hold(rq->core->driver, lease);
+    }
     rio_request *request = &lane->requests[lane->tail & lane->mask];
     if (RIO_UNLIKELY(lane->envelopes != NULL))
         lane->envelopes[lane->tail & lane->mask] =
@@ -130,6 +161,7 @@ static inline int32_t rio__request(RIO_RQ handle, enum rio_direction direction,
 {
     int32_t code;
     char *memory;
+    rio_lease lease = { NULL, NULL, NULL };
     rio_rq *rq = rio__queue(handle, &code);
 
     if (RIO_UNLIKELY(rq == NULL))
@@ -139,11 +171,11 @@ static inline int32_t rio__request(RIO_RQ handle, enum rio_direction direction,
     if (RIO_UNLIKELY(count != 1)) {
         if (count != 0 || data != NULL || rq->stream)
             return rio_refuse(RIO_EINVAL);
-        return rio__post(rq, direction, NULL, 0, flags, context, NULL);
+        return rio__post(rq, direction, NULL, 0, flags, context, NULL, &lease);
     }
-    if (RIO_UNLIKELY(data == NULL || (memory = rio__slice(data, 0)) == NULL))
+    if (RIO_UNLIKELY(data == NULL || (memory = rio__slice(data, 0, &lease.data)) == NULL))
         return rio_refuse(RIO_EFAULT);
-    return rio__post(rq, direction, memory, data->Length, flags, context, NULL);
+    return rio__post(rq, direction, memory, data->Length, flags, context, NULL, &lease);
 }
 
 int32_t RIO_CALL rio_emulation_receive(RIO_RQ handle, RIO_BUF *data, uint32_t count,
@@ -165,6 +197,7 @@ static int32_t rio__request_ex(RIO_RQ handle, enum rio_direction direction, cons
 {
     int32_t code;
     rio_envelope envelope = { NULL, NULL };
+    rio_lease lease = { NULL, NULL, NULL };
     rio_rq *rq = rio__queue(handle, &code);
 
     if (rq == NULL)
@@ -176,16 +209,16 @@ static int32_t rio__request_ex(RIO_RQ handle, enum rio_direction direction, cons
     if (count > 1 || (count == 0) != (data == NULL))
         return rio_refuse(count > 1 || data != NULL ? RIO_EINVAL : RIO_EFAULT);
     if (remote != NULL &&
-        (envelope.remote = rio__slice(remote, sizeof(RIO_SOCKADDR_INET))) == NULL)
+        (envelope.remote = rio__slice(remote, sizeof(RIO_SOCKADDR_INET), &lease.remote)) == NULL)
         return rio_refuse(RIO_EFAULT);
     if (message_flags != NULL &&
-        (envelope.flags = rio__slice(message_flags, sizeof(uint32_t))) == NULL)
+        (envelope.flags = rio__slice(message_flags, sizeof(uint32_t), &lease.flags)) == NULL)
         return rio_refuse(RIO_EFAULT);
     char *memory = NULL;
-    if (data != NULL && (memory = rio__slice(data, 0)) == NULL)
+    if (data != NULL && (memory = rio__slice(data, 0, &lease.data)) == NULL)
         return rio_refuse(RIO_EFAULT);
     return rio__post(rq, direction, memory, data != NULL ? data->Length : 0, flags, context,
-                     &envelope);
+                     &envelope, &lease);
 }
 
 int32_t RIO_CALL rio_emulation_receive_ex(RIO_RQ handle, RIO_BUF *data, uint32_t count,
@@ -220,7 +253,9 @@ static int32_t rio__memory(RIO_RQ handle, enum rio_direction direction, char *me
         return rio_refuse(code);
     if (RIO_UNLIKELY(memory == NULL && length != 0))
         return rio_refuse(RIO_EFAULT);
-    return rio__post(rq, direction, memory, length, flags, context, NULL);
+    if (RIO_UNLIKELY(rq->leases))
+        return rio_refuse(RIO_EOPNOTSUPP); /* its system takes registered memory only */
+    return rio__post(rq, direction, memory, length, flags, context, NULL, NULL);
 }
 
 int32_t rio_emulation_send_memory(RIO_RQ handle, const void *memory, uint32_t length,

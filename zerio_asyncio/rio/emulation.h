@@ -36,8 +36,8 @@ typedef struct rio_request {
     uint64_t context;
     uint32_t length; /* bytes asked */
     uint32_t done;   /* bytes moved so far */
-    uint32_t flags;  /* RIO_MSG_DONT_NOTIFY, RIO_MSG_WAITALL */
-    uint32_t filler;
+    uint32_t flags;  /* RIO_MSG_DONT_NOTIFY, RIO_MSG_WAITALL; the upper half is the driver's */
+    int32_t status;  /* the driver's */
 } rio_request;
 
 /* What a datagram has beside its bytes; null where nobody asked. */
@@ -45,6 +45,12 @@ typedef struct rio_envelope {
     char *remote; /* RIO_SOCKADDR_INET: whom it is for, or whom it came from */
     char *flags;  /* uint32_t: the system's message flags of a received one */
 } rio_envelope;
+
+/* The registrations that a request uses; null where it uses none. Only request queues whose driver
+ * hands registered memory on as such (`leases`) keep them. */
+typedef struct rio_lease {
+    void *data, *remote, *flags;
+} rio_lease;
 
 /* One direction of a request queue: a ring of requests, cut by four running counters.
  *
@@ -65,6 +71,7 @@ typedef struct rio_lane {
     uint32_t limit;
     uint32_t filler;
     rio_envelope *envelopes; /* datagram sockets only */
+    rio_lease *leases;       /* request queues with `leases` only */
 } rio_lane;
 
 struct rio_rq {
@@ -73,7 +80,8 @@ struct rio_rq {
     rio_socket socket;
     uint8_t stream;  /* bytes, not datagrams */
     uint8_t retired; /* 1: its handle is closed; 2: and the driver had its chance to let go */
-    uint8_t filler[2];
+    uint8_t leases;  /* set by attach: requests hold the registrations they use */
+    uint8_t filler;
     int32_t broken;    /* the code with which the connection died; see rio_received */
     rio_lane lanes[2]; /* by enum rio_direction */
     RIO_RQ handle;
@@ -124,7 +132,7 @@ typedef struct rio_driver {
     rio_core *(*open)(const rio_port_options *);
     void (*shut)(rio_core *);
 
-    /* The socket joins. Sets rq->stream. 0 or a code. */
+    /* The socket joins; the lanes' limits are set. Sets rq->stream. 0 or a code. */
     int32_t (*attach)(rio_core *, rio_rq *);
 
     /* The socket leaves: lets go of it and, where that is possible at once, of its requests. */
@@ -141,6 +149,11 @@ typedef struct rio_driver {
 
     /* Whatever can be done without sleeping (rule 6: queues that are only polled). */
     void (*progress)(rio_core *);
+
+    /* A request begins to use a registration, or its result is made; null where no request queue
+     * has `leases`. */
+    void (*hold)(void *registration);
+    void (*let_go)(void *registration);
 } rio_driver;
 
 /* What every port of an emulated provider has. First member of the driver's port. */
@@ -163,6 +176,7 @@ struct rio_core {
 
 /* The thread's last refusal (registry.c). */
 int32_t rio_refuse(int32_t code); /* remembers the code; returns 0, which is FALSE */
+rio_socket rio_any_socket(int32_t family, int32_t type, int32_t protocol); /* refuses */
 
 void rio_core_begin(rio_core *, const rio_driver *, const volatile uint32_t *mark, uint32_t era);
 /* Retires every request queue and takes leave of the completion queues. */
@@ -176,6 +190,7 @@ rio_rq *rio_core_find(const rio_core *, rio_socket);
 void rio_rq_settle(rio_rq *);
 
 void rio_cq_fire(rio_cq *);
+void rio_lease_end(const rio_driver *, const rio_lease *);
 int rio_cq_reserve(rio_cq *, uint32_t more);
 void rio_cq_release(rio_cq *, uint32_t fewer);
 void rio_cq_drop_lane(rio_cq *);
@@ -249,6 +264,11 @@ static inline rio_request *rio_lane_request(const rio_lane *lane, uint32_t ahead
     return &lane->requests[(lane->head + ahead) & lane->mask];
 }
 
+static inline rio_lease *rio_lane_lease(const rio_lane *lane, uint32_t ahead)
+{
+    return &lane->leases[(lane->head + ahead) & lane->mask];
+}
+
 static inline rio_envelope *rio_lane_envelope(const rio_lane *lane, uint32_t ahead)
 {
     return &lane->envelopes[(lane->head + ahead) & lane->mask];
@@ -263,6 +283,8 @@ static inline void rio_complete(rio_rq *rq, enum rio_direction direction, int32_
 
     assert(lane->head != lane->tail && lane->outstanding > 0);
     assert(status != 0 || request->done <= request->length);
+    if (RIO_UNLIKELY(lane->leases != NULL))
+        rio_lease_end(rq->core->driver, rio_lane_lease(lane, 0));
     lane->head++;
     rq->core->counts.completions++;
     if (RIO_UNLIKELY(cq->closed)) {

@@ -74,7 +74,7 @@ static int rio__grow(void)
     uint32_t first = rio__chunk_count * SLOTS;
     for (uint32_t i = 0; i < SLOTS; i++) {
         rio_store_word_release(&chunk[i].value, (uintptr_t)(first + i) << RIO_HANDLE_KIND_BITS);
-        chunk[i].next_free = i + 1 < SLOTS ? first + i + 1 : NONE;
+        chunk[i].u.next_free = i + 1 < SLOTS ? first + i + 1 : NONE;
     }
     rio_store_word_release(&rio_handle_chunks[rio__chunk_count], (uintptr_t)chunk);
     rio__chunk_count++;
@@ -90,8 +90,9 @@ void *rio_handle_open(enum rio_handle_kind kind, void *object, uint32_t extent)
         return NULL;
     }
     rio_handle *slot = rio__slot(rio__first_free);
-    rio__first_free = slot->next_free;
+    rio__first_free = slot->u.next_free;
     rio__lock_give();
+    slot->u.registration = NULL;
     uintptr_t value = rio_load_word_acquire(&slot->value);
     assert((value & KIND_MASK) == 0);
     value += (uintptr_t)1 << GENERATION_SHIFT;
@@ -115,7 +116,7 @@ void rio_handle_close(void *handle)
     slot->object = NULL;
     slot->extent = 0;
     rio__lock_take();
-    slot->next_free = rio__first_free;
+    slot->u.next_free = rio__first_free;
     rio__first_free = (uint32_t)(value >> RIO_HANDLE_KIND_BITS) &
                       ((1u << RIO_HANDLE_INDEX_BITS) - 1);
     rio__lock_give();

@@ -27,8 +27,10 @@ typedef struct rio_handle {
     void *object;          /* what the handle stands for; the memory of a buffer */
     uint32_t extent;       /* bytes of a buffer */
     rio_atomic32 pins;     /* threads that use the object beside its own (rio_handle_pin) */
-    uint32_t next_free;
-    uint32_t filler;
+    union {
+        uint32_t next_free; /* of a free slot */
+        void *registration; /* of a buffer: what the provider keeps of it, or null */
+    } u;
 } rio_handle;
 
 extern rio_atomic_word rio_handle_chunks[1u << RIO_HANDLE_TABLE_BITS]; /* rio_handle * */

@@ -38,10 +38,6 @@
 #define END_TURN_MS 10
 #define JOINED_MIN 64
 
-/* The key of every file; other keys are of packets that somebody posted, with addresses that need
- * not be of memory any more. The bell's packet has no operation. */
-#define KEY ((ULONG_PTR)0x52494F)
-
 #define STATUS_IS_CANCELLED ((ULONG_PTR)0xC0000120u)
 
 /* Windows has no fork: every port is this process's (rule 14). */
@@ -147,7 +143,7 @@ static int iocp__remembers(const iocp_port *port, SOCKET socket)
 int32_t iocp_join(iocp_port *port, SOCKET socket)
 {
     port->core.counts.system_calls++;
-    if (CreateIoCompletionPort((HANDLE)socket, port->completions, KEY, 0) != NULL)
+    if (CreateIoCompletionPort((HANDLE)socket, port->completions, IOCP_KEY, 0) != NULL)
         return iocp__remember(port, socket) ? 0 : RIO_ENOBUFS;
     DWORD error = GetLastError();
     if (error == ERROR_INVALID_PARAMETER && iocp__remembers(port, socket))
@@ -183,7 +179,7 @@ static int32_t iocp__outcome(const iocp_operation *operation)
 static void iocp__foreign(iocp_port *port, const OVERLAPPED_ENTRY *packet)
 {
     rio_port_event event = { .kind = RIO_PORT_PACKET,
-                             .status = packet->lpCompletionKey == KEY
+                             .status = packet->lpCompletionKey == IOCP_KEY
                                            ? (int32_t)packet->lpOverlapped->Internal
                                            : 0,
                              .key = packet->lpCompletionKey,
@@ -204,7 +200,7 @@ uint32_t iocp_turn(iocp_port *port, DWORD ms)
         OVERLAPPED *overlapped = packets[i].lpOverlapped;
         if (overlapped == NULL)
             continue; /* the bell */
-        if (packets[i].lpCompletionKey != KEY || overlapped->Offset != IOCP_OURS ||
+        if (packets[i].lpCompletionKey != IOCP_KEY || overlapped->Offset != IOCP_OURS ||
             overlapped->OffsetHigh != IOCP_OURS) {
             iocp__foreign(port, &packets[i]);
             continue;
@@ -242,6 +238,8 @@ static void iocp__sleep(iocp_port *port, int64_t timeout_ns)
     int64_t end_ns = timeout_ns < 0 ? 0 : iocp__clock_ns() + rest_ns;
 
     for (;;) {
+        if (port->before_sleep != NULL)
+            port->before_sleep(port);
         uint32_t found = iocp_turn_within(port, rest_ns);
         if (loud != port->core.loud || iocp__ready(port))
             return;
@@ -259,7 +257,7 @@ static int iocp__look(void *object)
     uint32_t loud = port->core.loud;
 
     iocp_watches_arm(port);
-    (void)iocp_turn(port, 0);
+    port->core.driver->progress(&port->core);
     return loud != port->core.loud || iocp__ready(port);
 }
 
@@ -305,7 +303,7 @@ int32_t iocp_post(rio_port *handle, uint64_t key)
     iocp_port *port = slot->object;
     rio_store64(&port->rung_key, key);
     if (rio_exchange32(&port->rung, 1) == 0 && rio_load32(&port->sleeping) != 0)
-        (void)PostQueuedCompletionStatus(port->completions, 0, KEY, NULL);
+        (void)PostQueuedCompletionStatus(port->completions, 0, IOCP_KEY, NULL);
     rio_handle_unpin(slot);
     return 0;
 }

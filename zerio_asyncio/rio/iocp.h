@@ -26,6 +26,10 @@ struct iocp_operation {
  * file, which sockets ignore and no file has, for it is negative. */
 #define IOCP_OURS 0xf5a5f5a5u
 
+/* The key of every file; other keys are of packets that somebody posted, with addresses that need
+ * not be of memory any more. The bell's packet has no operation. */
+#define IOCP_KEY ((ULONG_PTR)0x52494F)
+
 typedef struct iocp_accepts iocp_accepts;
 typedef struct iocp_connect iocp_connect;
 typedef struct iocp_watch iocp_watch;
@@ -55,6 +59,10 @@ struct iocp_port {
     iocp_watch *to_arm;
     HANDLE afd;
     iocp_timer timer;
+    struct winsock_results *registered; /* winsock.c's; null: another provider's port */
+    /* Sockets for AcceptEx, where plain ones are not what the provider likes best; or null. */
+    SOCKET (*make_socket)(int family, int type, int protocol);
+    void (*before_sleep)(iocp_port *); /* or null */
 };
 
 /* ------------------------------------------------------------------------------------ iocp.c */
@@ -108,6 +116,26 @@ int32_t iocp_socket_kind(rio_socket, uint8_t *stream, int *family);
 /* iocp_turn after a sleep of so many ns at most, for ever if negative. May end a little early. */
 uint32_t iocp_turn_within(iocp_port *, int64_t ns);
 void iocp_timer_close(iocp_timer *);
+
+/* -------------------------------------------------------------------------------- overlapped.c */
+
+/* The driver's part of a request queue. */
+typedef struct overlapped_side {
+    rio_rq *rq;
+    iocp_operation operations[2]; /* by enum rio_direction */
+    SOCKADDR_STORAGE address;     /* of the datagram that is being received */
+    INT address_length;
+    DWORD flags;
+} overlapped_side;
+
+extern const rio_driver overlapped_driver;
+
+/* What neither Windows provider has: calls without a request. They refuse. */
+int64_t overlapped_no_send_now(RIO_RQ, const void *, uint32_t);
+int64_t overlapped_no_receive_now(RIO_RQ, void *, uint32_t);
+int64_t overlapped_no_datagrams_now(RIO_RQ, const rio_datagram *, uint32_t);
+int64_t overlapped_no_socket_send(rio_socket, const void *, uint32_t);
+int64_t overlapped_no_socket_receive(rio_socket, void *, uint32_t);
 
 /* ----------------------------------------------------------------------------- connections.c */
 

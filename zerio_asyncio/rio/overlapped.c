@@ -29,17 +29,6 @@
 
 #define RETIRE_TURNS 50 /* of 1 ms: then the results come with a later wait */
 
-/* The driver's part of a request queue. */
-typedef struct overlapped_side {
-    rio_rq *rq;
-    iocp_operation operations[2]; /* by enum rio_direction */
-    SOCKADDR_STORAGE address;     /* of the datagram that is being received */
-    INT address_length;
-    DWORD flags;
-} overlapped_side;
-
-extern const rio_driver overlapped_driver;
-
 static inline overlapped_side *overlapped__side(rio_rq *rq)
 {
     return (overlapped_side *)rq->driver;
@@ -275,33 +264,32 @@ static int64_t overlapped__not_now(RIO_RQ handle)
     return -(int64_t)(rio_handle_find(handle, RIO_KIND_RQ) != NULL ? RIO_EOPNOTSUPP : RIO_EINVAL);
 }
 
-static int64_t overlapped__send_now(RIO_RQ handle, const void *memory, uint32_t length)
+int64_t overlapped_no_send_now(RIO_RQ handle, const void *memory, uint32_t length)
 {
     (void)memory, (void)length;
     return overlapped__not_now(handle);
 }
 
-static int64_t overlapped__receive_now(RIO_RQ handle, void *memory, uint32_t length)
+int64_t overlapped_no_receive_now(RIO_RQ handle, void *memory, uint32_t length)
 {
     (void)memory, (void)length;
     return overlapped__not_now(handle);
 }
 
-static int64_t overlapped__send_datagrams_now(RIO_RQ handle, const rio_datagram *datagrams,
-                                              uint32_t count)
+int64_t overlapped_no_datagrams_now(RIO_RQ handle, const rio_datagram *datagrams, uint32_t count)
 {
     (void)datagrams, (void)count;
     return overlapped__not_now(handle);
 }
 
 /* Sockets here cannot be asked for one call that does not block. */
-static int64_t overlapped__socket_send(rio_socket socket, const void *memory, uint32_t length)
+int64_t overlapped_no_socket_send(rio_socket socket, const void *memory, uint32_t length)
 {
     (void)socket, (void)memory, (void)length;
     return -(int64_t)RIO_EOPNOTSUPP;
 }
 
-static int64_t overlapped__socket_receive(rio_socket socket, void *memory, uint32_t length)
+int64_t overlapped_no_socket_receive(rio_socket socket, void *memory, uint32_t length)
 {
     (void)socket, (void)memory, (void)length;
     return -(int64_t)RIO_EOPNOTSUPP;
@@ -346,9 +334,10 @@ const rio_provider rio_provider_overlapped = {
     },
     .send_memory = rio_emulation_send_memory,
     .receive_memory = rio_emulation_receive_memory,
-    .send_now = overlapped__send_now,
-    .receive_now = overlapped__receive_now,
-    .send_datagrams_now = overlapped__send_datagrams_now,
-    .socket_send = overlapped__socket_send,
-    .socket_receive = overlapped__socket_receive,
+    .send_now = overlapped_no_send_now,
+    .receive_now = overlapped_no_receive_now,
+    .send_datagrams_now = overlapped_no_datagrams_now,
+    .socket_send = overlapped_no_socket_send,
+    .socket_receive = overlapped_no_socket_receive,
+    .make_socket = rio_any_socket,
 };

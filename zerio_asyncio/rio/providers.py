@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
@@ -65,6 +66,20 @@ class Provider:
     def acts_now(self) -> bool:
         """Whether ``send_now`` and ``receive_now`` work."""
         return bool(self.c.capabilities & lib.RIO_CAP_NOW)
+
+    def make_socket(self, family: int = -1, kind: int = -1, proto: int = -1) -> socket.socket:
+        """Make a socket as the provider serves it best; arguments as ``socket.socket`` has them.
+
+        Any socket can have a request queue, but ``winsock`` drives only its own by Registered I/O.
+        ``OSError`` as from ``socket.socket``.
+        """
+        family = socket.AF_INET if family == -1 else family
+        kind = socket.SOCK_STREAM if kind == -1 else kind
+        if family in {socket.AF_INET, socket.AF_INET6}:
+            number = self.c.make_socket(family, kind, max(proto, 0))
+            if number != lib.RIO_INVALID_SOCKET:
+                return socket.socket(family, kind, proto, fileno=number)
+        return socket.socket(family, kind, proto)
 
     def probe(self) -> OSError | None:
         """Why the provider does not work here, with its cure; None if it does.

@@ -197,25 +197,32 @@ void rio_cq_drop_lane(rio_cq *cq)
 
 /* -------------------------------------------------------------------------- request queues */
 
-static int rio__lane_make(rio_lane *lane, uint32_t limit, int stream)
+static int rio__lane_make(const rio_rq *rq, rio_lane *lane, uint32_t limit)
 {
     uint32_t length = rio__power_of_two(limit);
     rio_request *requests = malloc(length * sizeof *requests);
-    rio_envelope *envelopes = stream ? NULL : malloc(length * sizeof *envelopes);
-    if (requests == NULL || (!stream && envelopes == NULL)) {
+    rio_envelope *envelopes = rq->stream ? NULL : malloc(length * sizeof *envelopes);
+    rio_lease *leases = rq->leases ? malloc(length * sizeof *leases) : NULL;
+    if (requests == NULL || (!rq->stream && envelopes == NULL) ||
+        (rq->leases && leases == NULL)) {
         free(requests);
         free(envelopes);
+        free(leases);
         return 0;
     }
     for (uint32_t i = lane->head; i != lane->tail; i++) {
         requests[i & (length - 1)] = lane->requests[i & lane->mask];
-        if (!stream)
+        if (envelopes != NULL)
             envelopes[i & (length - 1)] = lane->envelopes[i & lane->mask];
+        if (leases != NULL)
+            leases[i & (length - 1)] = lane->leases[i & lane->mask];
     }
     free(lane->requests);
     free(lane->envelopes);
+    free(lane->leases);
     lane->requests = requests;
     lane->envelopes = envelopes;
+    lane->leases = leases;
     lane->mask = length - 1;
     return 1;
 }
@@ -225,6 +232,7 @@ static void rio__rq_free(rio_rq *rq)
     for (int i = 0; i < 2; i++) {
         free(rq->lanes[i].requests);
         free(rq->lanes[i].envelopes);
+        free(rq->lanes[i].leases);
     }
     free(rq);
 }
@@ -313,21 +321,22 @@ static int32_t rio__rq_build(rio_core *core, rio_rq *rq, uint32_t receives, uint
     int32_t code = RIO_ENOBUFS;
 
     rq->core = core;
+    rq->lanes[RIO_RECEIVES].limit = receives;
+    rq->lanes[RIO_SENDS].limit = sends;
+    if (!rio__rq_reserve(rq, receives, sends))
+        return code;
     rq->handle = rio_handle_open(RIO_KIND_RQ, rq, 0);
     if (rq->handle == NULL)
-        return code;
+        goto release;
     if (!rio__table_add(core, rq))
         goto close;
     code = core->driver->attach(core, rq);
     if (code != 0)
         goto remove;
     code = RIO_ENOBUFS;
-    if (!rio__lane_make(&rq->lanes[RIO_RECEIVES], receives, rq->stream) ||
-        !rio__lane_make(&rq->lanes[RIO_SENDS], sends, rq->stream) ||
-        !rio__rq_reserve(rq, receives, sends))
+    if (!rio__lane_make(rq, &rq->lanes[RIO_RECEIVES], receives) ||
+        !rio__lane_make(rq, &rq->lanes[RIO_SENDS], sends))
         goto detach;
-    rq->lanes[RIO_RECEIVES].limit = receives;
-    rq->lanes[RIO_SENDS].limit = sends;
     rq->lanes[RIO_RECEIVES].cq->attached++;
     rq->lanes[RIO_SENDS].cq->attached++;
     return 0;
@@ -337,6 +346,9 @@ remove:
     rio__table_remove(core, rq);
 close:
     rio_handle_close(rq->handle);
+release:
+    rio_cq_release(rq->lanes[RIO_RECEIVES].cq, receives);
+    rio_cq_release(rq->lanes[RIO_SENDS].cq, sends);
     return code;
 }
 
@@ -401,7 +413,7 @@ int32_t RIO_CALL rio_emulation_resize_request_queue(RIO_RQ handle, uint32_t max_
         return rio_refuse(RIO_ENOBUFS);
     for (int i = 0; i < 2; i++) {
         rio_lane *lane = &rq->lanes[i];
-        if (limits[i] > lane->mask + 1 && !rio__lane_make(lane, limits[i], rq->stream)) {
+        if (limits[i] > lane->mask + 1 && !rio__lane_make(rq, lane, limits[i])) {
             rio_cq_release(rq->lanes[RIO_RECEIVES].cq, more[RIO_RECEIVES]);
             rio_cq_release(rq->lanes[RIO_SENDS].cq, more[RIO_SENDS]);
             return rio_refuse(RIO_ENOBUFS);

@@ -108,10 +108,19 @@ int32_t rio_last_error(void)
     return rio__refusal;
 }
 
+rio_socket rio_any_socket(int32_t family, int32_t type, int32_t protocol)
+{
+    (void)family, (void)type, (void)protocol;
+    rio_refuse(RIO_EOPNOTSUPP);
+    return RIO_INVALID_SOCKET;
+}
+
 #ifdef _WIN32
+extern const rio_provider rio_provider_winsock;
 extern const rio_provider rio_provider_overlapped;
 
 static const rio_provider *const rio__providers[] = {
+    &rio_provider_winsock,
     &rio_provider_overlapped,
 };
 #else

@@ -281,7 +281,8 @@ typedef struct rio_port_table {
      * WSA_OPERATION_ABORTED (or as it really ended), further ones are refused, the reservation
      * returns to the completion queues as its results are dequeued. On return the kernel has let go
      * of the descriptor wherever it can at once; the caller closes it. Unknown descriptors: 0. The
-     * handle is closed with this call: WSAEINVAL from then on. */
+     * handle is closed with this call: WSAEINVAL from then on. With RIO_CAP_CLOSE_ENDS the results
+     * may need the socket to be closed before they come. */
     int32_t (*retire)(rio_port *, rio_socket);
 
     /* Takes everything back from the kernel, so that this thread may end and another go on with
@@ -309,6 +310,9 @@ typedef struct rio_port_table {
                                      them is cheaper than as many calls of send_now */
 #define RIO_CAP_PENDING 32u       /* pending answers 1 as soon as the kernel has anything: no need
                                      to ask it by wait(0) while there is other work */
+
+#define RIO_CAP_CLOSE_ENDS 64u   /* requests of a retired socket end when it is closed, not before:
+                                    retire, close, drain */
 
 #define RIO_NOT_NOW (-0x80000000LL) /* of socket_send and socket_receive: it would block */
 
@@ -360,6 +364,11 @@ typedef struct rio_provider {
      * WSAGetLastError), because it goes to the program as it is. */
     int64_t (*socket_send)(rio_socket, const void *memory, uint32_t length);
     int64_t (*socket_receive)(rio_socket, void *memory, uint32_t length);
+
+    /* A new socket as this provider serves it best, blocking and not inherited by children; numbers
+     * as socket() takes them. RIO_INVALID_SOCKET on refusal (rio_last_error): WSAEOPNOTSUPP where
+     * any socket is as good as another. */
+    rio_socket (*make_socket)(int32_t family, int32_t type, int32_t protocol);
 } rio_provider;
 
 /* Providers of this platform, best first; `count` gets their number. */

@@ -689,5 +689,6 @@ const rio_provider rio_provider_uring = {
     .receive_now = rio_emulation_receive_now,
     .socket_send = rio_linux_socket_send,
     .socket_receive = rio_linux_socket_receive,
+    .make_socket = rio_any_socket,
     .send_datagrams_now = rio_emulation_send_datagrams_now,
 };

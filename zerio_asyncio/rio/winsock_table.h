@@ -1,0 +1,36 @@
+/* winsock_table.h: what winsock.c (the provider) and winsock_table.c (the system's table,
+ * registered memory) know of each other. */
+#ifndef ZERIO_WINSOCK_TABLE_H
+#define ZERIO_WINSOCK_TABLE_H
+
+#include "iocp.h"
+
+#define WINSOCK_ENTRIES 13
+
+/* Registered memory. */
+typedef struct winsock_buffer {
+    char *memory;
+    RIO_BUFFERID id;   /* the system's */
+    rio_atomic32 uses; /* requests, and 1 until it is deregistered */
+} winsock_buffer;
+
+/* The system's table; to be used after winsock_load. */
+extern RIO_EXTENSION_FUNCTION_TABLE winrio;
+
+/* 0, or a code, and why in `reason`, which may be null with a size of 0. */
+int32_t winsock_load(char *reason, uint32_t size);
+
+/* The same for the table of a socket's transport, into `table`. */
+int32_t winsock_ask(SOCKET, RIO_EXTENSION_FUNCTION_TABLE *table, char *reason, uint32_t size);
+
+/* A socket made for Registered I/O; INVALID_SOCKET: WSAGetLastError. */
+SOCKET winsock_make(int family, int type, int protocol);
+rio_socket winsock_make_socket(int32_t family, int32_t type, int32_t protocol);
+
+/* Entries of the provider's table, and its driver's: see emulation.h. */
+RIO_BUFFERID RIO_CALL winsock_register_buffer(char *memory, uint32_t length);
+void RIO_CALL winsock_deregister_buffer(RIO_BUFFERID);
+void winsock_hold(void *registration);
+void winsock_let_go(void *registration);
+
+#endif
