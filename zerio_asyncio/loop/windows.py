@@ -26,6 +26,7 @@ from asyncio import ProactorEventLoop  # as it is now: a program may replace asy
 from zerio_asyncio.loop.base import BaseLoop
 from zerio_asyncio.loop.proactor import PortProactor
 from zerio_asyncio.loop.readers import Readers
+from zerio_asyncio.loop.registered import ProviderSockets
 
 if TYPE_CHECKING:
     import socket
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
     from zerio_asyncio.loop.options import LoopOptions
 
 
-class RioEventLoop(BaseLoop, ProactorEventLoop):  # type: ignore[misc]
+NO_FILES = frozenset({10022, 10045})
+"""WSAEINVAL, WSAEOPNOTSUPP: what a socket with a request queue may answer to TransmitFile; nobody
+documents that it takes files. They are then read and written."""
+
+
+class RioEventLoop(BaseLoop, ProviderSockets, ProactorEventLoop):  # type: ignore[misc]
     """asyncio's event loop on Registered I/O.
 
     ``options``: sizes, depths and the provider, see ``LoopOptions``. ``OSError`` if the provider
@@ -206,6 +212,10 @@ class RioEventLoop(BaseLoop, ProactorEventLoop):  # type: ignore[misc]
         await transp._make_empty_waiter()
         try:
             return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
+        except OSError as error:
+            if getattr(error, "winerror", None) in NO_FILES:
+                raise asyncio.SendfileNotAvailableError(str(error)) from error
+            raise
         finally:
             transp._reset_empty_waiter()
             if reading:

@@ -1,0 +1,70 @@
+"""The sockets that a loop makes itself, made as its provider serves them best.
+
+Windows drives only sockets by Registered I/O that were made for it. The standard library's loop
+makes its own in the middle of long coroutines, with ``socket.socket``. Here the same coroutines run
+with another global name ``socket``: one that makes the provider's sockets and is the real module in
+everything else. So each Python version's own code goes on doing the rest.
+
+Coroutines of ``BaseEventLoop`` that are used so, checked against CPython 3.10 to 3.13:
+create_server, create_datagram_endpoint, _connect_sock (which create_connection calls).
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+import types
+from asyncio import BaseEventLoop
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from zerio_asyncio.rio.providers import Choice, Provider
+
+
+class _Sockets:
+    """The module ``socket``, but for who makes sockets."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    def socket(self, family: int = -1, type: int = -1, proto: int = -1) -> socket.socket:  # noqa: A002
+        return self._provider.make_socket(family, type, proto)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(socket, name)
+
+
+@functools.cache
+def with_sockets_of(provider: Provider, name: str) -> Any:
+    """Return the function ``name`` of `asyncio.BaseEventLoop`, making sockets of ``provider``."""
+    function: Any = getattr(BaseEventLoop, name)
+    names = {**function.__globals__, "socket": _Sockets(provider)}
+    made = types.FunctionType(
+        function.__code__, names, name, function.__defaults__, function.__closure__
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
+
+
+class ProviderSockets:
+    """A loop whose own sockets are its provider's; goes before the standard library's loop."""
+
+    _choice: Choice
+
+    def _with_sockets(self, name: str) -> Any:
+        return with_sockets_of(self._choice.provider, name)
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
+        """Listen on TCP; see ``asyncio.loop.create_server``."""
+        server: asyncio.Server = await self._with_sockets("create_server")(self, *args, **kwargs)
+        return server
+
+    async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> Any:
+        """Open a datagram socket; see ``asyncio.loop.create_datagram_endpoint``."""
+        return await self._with_sockets("create_datagram_endpoint")(self, *args, **kwargs)
+
+    async def _connect_sock(self, *args: Any, **kwargs: Any) -> socket.socket:
+        sock: socket.socket = await self._with_sockets("_connect_sock")(self, *args, **kwargs)
+        return sock
