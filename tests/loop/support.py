@@ -13,7 +13,7 @@ from typing import Any
 
 WINDOWS = sys.platform == "win32"
 
-PROVIDERS = ("overlapped",) if WINDOWS else ("uring", "epoll")
+PROVIDERS = ("winsock", "overlapped") if WINDOWS else ("uring", "epoll")
 """What our loop runs on here; the best comes first."""
 
 SECONDS = 10.0

@@ -67,6 +67,7 @@ class Bare:
         self._ports = [self.port]
         self._queues: list[Any] = []
         self._sockets: list[socket.socket] = []
+        self._attached: list[socket.socket] = []  # those with a request queue
         self._regions: list[Region] = []
         self._overlapped: list[Any] = []
         self.heard: list[tuple[Any, ...]] = []  # events that `collect` met
@@ -100,7 +101,7 @@ class Bare:
 
     def pair(self, kind: str = "tcp") -> tuple[socket.socket, socket.socket]:
         """Return connected sockets: ours (non-blocking) and the peer's (blocking, bounded)."""
-        ours, peer = connected(kind)
+        ours, peer = connected(kind, self.provider)
         ours.setblocking(False)
         peer.settimeout(SECONDS)
         self.keep(ours, peer)
@@ -117,6 +118,8 @@ class Bare:
         context: int = 0,
     ) -> Any:
         number = sock if isinstance(sock, int) else sock.fileno()
+        if isinstance(sock, socket.socket):
+            self._attached.append(sock)
         made = self.rio.RIOCreateRequestQueue(
             number, receives, 1, sends, 1, queue, sends_to or queue, ffi.cast("void *", context)
         )
@@ -227,7 +230,11 @@ class Bare:
         return counts
 
     def retire(self, sock: socket.socket) -> None:
-        assert self.table.retire(self.port, sock.fileno()) == 0
+        """Retire, and close where requests do not end before that (RIO_CAP_CLOSE_ENDS)."""
+        number = sock.fileno()
+        assert number < 0 or self.table.retire(self.port, number) == 0
+        if self.provider.c.capabilities & lib.RIO_CAP_CLOSE_ENDS:
+            sock.close()
 
     # ----------------------------------------------------------------------------------- end
 
@@ -246,12 +253,24 @@ class Bare:
             self.rio.RIODeregisterBuffer(region.id)
 
     def close_port(self) -> None:
+        if self.provider.c.capabilities & lib.RIO_CAP_CLOSE_ENDS:
+            for sock in self._attached:
+                self.retire(sock)
         port, self.port = self.port, None
         self.table.close(port)
 
 
-def connected(kind: str = "tcp") -> tuple[socket.socket, socket.socket]:
-    """Make a connected pair: tcp, tcp6, unix, udp, udp6 or unix-datagram."""
+def new_socket(provider: Any, family: int, kind: int) -> socket.socket:
+    """Make a socket as the provider likes it best (Registered I/O takes no other)."""
+    number = provider.c.make_socket(family, kind, 0)
+    if number == lib.RIO_INVALID_SOCKET:
+        assert lib.rio_last_error() == lib.RIO_EOPNOTSUPP, "no socket"
+        return socket.socket(family, kind)
+    return socket.socket(family, kind, fileno=number)
+
+
+def connected(kind: str, provider: Any) -> tuple[socket.socket, socket.socket]:
+    """Make a connected pair, ours first: tcp, tcp6, unix, udp, udp6 or unix-datagram."""
     if kind == "unix":
         return socket.socketpair()  # the system's own way: where there are none, TCP
     if kind == "unix-datagram":
@@ -260,15 +279,16 @@ def connected(kind: str = "tcp") -> tuple[socket.socket, socket.socket]:
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     family, host = (socket.AF_INET6, "::1") if kind.endswith("6") else (socket.AF_INET, "127.0.0.1")
     if kind.startswith("udp"):
-        pair = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(2)]
+        pair = [new_socket(provider, family, socket.SOCK_DGRAM) for _ in range(2)]
         for sock in pair:
             sock.bind((host, 0))
         pair[0].connect(pair[1].getsockname())
         pair[1].connect(pair[0].getsockname())
         return pair[0], pair[1]
     with socket.create_server((host, 0), family=family) as listener:
-        peer = socket.create_connection(listener.getsockname()[:2])
-        ours, _ = listener.accept()
+        ours = new_socket(provider, family, socket.SOCK_STREAM)
+        ours.connect(listener.getsockname())
+        peer, _ = listener.accept()
     ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return ours, peer

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+FAKE = "tests.wine.fake_rio"
+"""What pytest runs with is what the function runs with, too."""
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -16,9 +19,10 @@ def isolated(function: Any, *arguments: Any, seconds: float = 50) -> str:
     Arguments are literals. A crash shows as the signal's negative number.
     """
     call = f"{function.__name__}({', '.join(map(repr, arguments))})"
-    code = (
-        f"import faulthandler; faulthandler.enable(); import {function.__module__} as m; m.{call}"
-    )
+    before = "import faulthandler; faulthandler.enable(); "
+    if FAKE in sys.modules:
+        before += f"import {FAKE}; {FAKE}.install(); "
+    code = f"{before}import {function.__module__} as m; m.{call}"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

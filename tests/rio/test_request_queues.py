@@ -81,7 +81,7 @@ def test_a_socket_has_one_request_queue(bare):
 
 def test_a_retired_socket_may_get_another_request_queue(bare):
     first, queue, ours, peer = bare.connection()
-    bare.retire(ours)
+    assert bare.table.retire(bare.port, ours.fileno()) == 0
     second = bare.requests(ours, queue, context=77)
     region = bare.region()
     assert bare.receive(first, region.buf(0, 10)) != 0

@@ -1,0 +1,149 @@
+/* fake_rio.h: what the two files of the fake know of each other; its page is in fake_rio.c. */
+#ifndef FAKE_RIO_H
+#define FAKE_RIO_H
+
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#include <winsock2.h>
+#include <ws2tcpip.h>
+#include <windows.h>
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORT __declspec(dllexport)
+
+enum { DONT_NOTIFY = 1, DEFER = 2, WAITALL = 4, COMMIT_ONLY = 8 };
+enum { RECEIVES = 0, SENDS = 1 };
+
+#define INVALID_BUFFER ((void *)(ULONG_PTR)0xFFFFFFFF)
+#define CORRUPT 0xFFFFFFFFu
+#define QUEUE_MAX 0x08000000u
+#define ADDRESS_BYTES 28u /* SOCKADDR_INET */
+#define GET_MULTIPLE 0xC8000024u
+#define FLAG_REGISTERED 0x100u
+#define MARK 0x5A000000u
+#define MARK_BITS 0xFF000000u
+#define LOOK_MS 2
+#define RECLAIM_TURNS 100
+#define CLOSING_TURNS 50 /* of 1 ms */
+#define TEXT_BYTES (1u << 20)
+
+typedef struct {
+    void *id;
+    ULONG offset, length;
+} slice;
+
+typedef struct {
+    LONG status;
+    ULONG bytes;
+    ULONGLONG socket_context, request_context;
+} result;
+
+typedef struct {
+    int type;
+    union {
+        struct {
+            HANDLE port;
+            void *key, *overlapped;
+        } iocp;
+        struct {
+            HANDLE event;
+            BOOL reset;
+        } event;
+    } u;
+} notification;
+
+typedef struct buffer {
+    uint32_t alive;
+    char *memory;
+    ULONG length;
+    uint32_t uses;
+} buffer;
+
+struct request;
+
+typedef struct queue { /* of completions */
+    uint32_t alive;
+    volatile LONG busy;
+    DWORD size, reserved;
+    result *results;
+    struct request **owners;
+    DWORD head, count, loud;
+    int armed, notifies;
+    HANDLE port;
+    void *key, *overlapped;
+} queue;
+
+typedef struct lane {
+    struct request *first, *last, *committed; /* the last one that may start */
+    int active;
+    DWORD limit, outstanding;
+    queue *to;
+} lane;
+
+typedef struct requests {
+    uint32_t alive;
+    volatile LONG busy;
+    SOCKET socket;
+    DWORD number;
+    int stream, ended;
+    void *context;
+    lane lanes[2];
+    struct requests *next;
+} requests;
+
+typedef struct request {
+    OVERLAPPED overlapped; /* first */
+    struct request *next;
+    requests *owner;
+    int direction;
+    char *memory, *remote, *message_flags;
+    buffer *buffers[3];
+    ULONG length, done;
+    DWORD flags;
+    void *context;
+    SOCKADDR_STORAGE address;
+    INT address_length;
+    DWORD out_flags;
+} request;
+
+/* What fake_mode sets. */
+enum {
+    WORKS = 0,
+    REFUSES = 1,        /* WSAIoctl fails */
+    WRONG_SIZE = 2,     /* a table of another size */
+    LACKS_ENTRY = 3,    /* a null entry */
+    REFUSES_QUEUES = 4, /* no request queue for any socket */
+    OTHER_LAYER = 5,    /* sockets answer with other functions than before */
+    CORRUPTED = 6       /* every dequeue says that the queue is damaged */
+};
+
+/* ------------------------------------------------------------------------------ fake_rio_work.c */
+
+extern CRITICAL_SECTION lock;
+extern HANDLE bell;
+extern requests *all;
+extern int recording;
+extern char *calls, *violations;
+extern volatile LONG mode;
+
+void violated(const char *format, ...);
+void called(const char *format, ...);
+int refuse(int code); /* 0, and the code for WSAGetLastError */
+
+/* Nobody else may be inside of this queue between the two. */
+void enter(volatile LONG *busy, const char *function);
+void leave(volatile LONG *busy);
+
+DWORD mark_of(SOCKET);
+int is_open(const requests *);
+void fire(queue *);
+void go_on(requests *, int direction); /* starts what may start and fails what cannot */
+void reclaim(void);
+
+#endif
