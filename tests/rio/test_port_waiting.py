@@ -15,9 +15,12 @@ from zerio_asyncio.rio._rio import ffi, lib
 
 def test_nothing_comes_of_nothing(bare):
     assert bare.wait(0) == []
-    start = time.monotonic()
-    assert bare.wait(0.03) == []
-    assert time.monotonic() - start >= 0.025
+    end = time.monotonic() + 0.025
+    waits = 0
+    while time.monotonic() < end:  # a ring that was closed a moment ago may interrupt one of them
+        assert bare.wait(0.03) == []
+        waits += 1
+    assert waits <= 3
     assert bare.table.pending(bare.port) == 0
 
 
