@@ -234,6 +234,31 @@ async def test_a_reader_that_never_reads_does_not_hold_up_stop(loop):
         assert reason.cause is DisconnectCause.LOCAL
 
 
+async def fill(server, peer_id):
+    """Send until the system takes no more."""
+    while server._sessions[peer_id].writer.unsent < 100_000:
+        server.send(peer_id, bytes(10_000))
+        await spin()
+
+
+async def test_a_reader_that_never_reads_does_not_hold_up_disconnect(loop):
+    async with serving() as server, plain(server, "deaf"):
+        await fill(server, "deaf")
+        server.disconnect("deaf", "at last", patience=0.05)
+        count = server._sessions["deaf"].writer.messages
+        server.send("deaf", b"forgotten")
+        assert server._sessions["deaf"].writer.messages == count
+        assert str(await server.reason_of("deaf")) == "at last"
+
+
+async def test_a_reader_that_never_reads_and_ends_its_side(loop, monkeypatch):
+    monkeypatch.setattr("zerio_asyncio.messaging.session.STOP_SECONDS", 0.05)
+    async with serving() as server, plain(server, "deaf") as deaf:
+        await fill(server, "deaf")
+        deaf.end()
+        assert (await server.reason_of("deaf")).cause is DisconnectCause.PEER
+
+
 async def test_a_handler_that_raises_ends_its_connection_alone(loop, caught):
     class Wrong(Exception):
         pass

@@ -9,7 +9,7 @@ import pytest
 from zerio_asyncio.messaging import DisconnectCause, ZerioServerConfiguration
 
 from ..loop.tls import client_context, forgetful, server_context
-from .support import Client, address_of, connected, serving
+from .support import Client, address_of, connected, dial, serving
 
 pytestmark = forgetful
 
@@ -75,3 +75,14 @@ async def test_the_name_in_the_certificate(loop, authority):
         options = {"ssl": client_context(authority), "server_hostname": "example.org"}
         async with connected(server, **options) as client:
             assert client.is_connected
+
+
+async def test_a_handshake_of_tls_that_never_comes_does_not_hold_up_stop(loop, authority):
+    config = ZerioServerConfiguration(handshake_timeout=0.1)
+    async with serving(config, ssl=server_context(authority.issue())) as server:
+        silent = await dial(server)
+        async with connected(server, ssl=client_context(authority)) as client:
+            await server.stop(patience=0.05)
+            await client.reason()
+        assert await silent.receive_all() == b"", "its handshake has a limit, too"
+        silent.close()

@@ -49,6 +49,7 @@ cdef class MessageWriter:
     cdef readonly size_t length_max
     cdef readonly size_t unsent_max
     cdef uint32_t conflated_max
+    cdef readonly bint closed
     cdef readonly size_t waiting   # bytes in the ring of other threads' messages
     cdef readonly uint64_t messages
 

@@ -24,6 +24,7 @@ class MessageFramer:
 class MessageWriter:
     length_max: int
     unsent_max: int
+    closed: bool
     waiting: int
     messages: int
     def __init__(
@@ -36,4 +37,5 @@ class MessageWriter:
     ) -> None: ...
     @property
     def unsent(self) -> int: ...
+    def close(self) -> None: ...
     def send(self, message: ReadableBuffer) -> None: ...

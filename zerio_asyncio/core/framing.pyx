@@ -138,6 +138,7 @@ cdef class MessageFramer:
     cdef void _forget(self) noexcept:
         self.rest = None
         self.assembly = None
+        self.handler = self.first = None    # a method of the connection's, usually: a cycle
 
     @property
     def pending(self):
@@ -354,8 +355,15 @@ cdef class MessageWriter:
         finally:
             PyBuffer_Release(&view)
 
+    def close(self):
+        """Send no more; what is given to ``send`` from now on is forgotten."""
+        self.closed = True
+        self.overflow = None
+
     cdef int _write(self, object owner, const char *memory, size_t length) except -1:
         self._check_length(length)
+        if self.closed:
+            return 0
         if not self._has_room(length):
             self.overflow(self._unsent() + self.waiting)
             return 0
@@ -375,6 +383,8 @@ cdef class MessageWriter:
         return self._hand_over(None, memory, length)
 
     cdef int _hand_over(self, object owner, const char *memory, size_t length) except -1:
+        if self.closed:
+            return 0
         self.messages += 1
         if self.direct is not None:
             self.direct._write_framed(owner, memory, length, self.conflated_max)

@@ -7,14 +7,14 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.messaging.configuration import ZerioClientConfiguration
-from zerio_asyncio.messaging.node import STOP_SECONDS, Node
+from zerio_asyncio.messaging.node import Node
 from zerio_asyncio.messaging.reasons import (
     DisconnectCause,
     DisconnectReason,
     HandshakeError,
     NotConnectedError,
 )
-from zerio_asyncio.messaging.session import Session, check_peer_id
+from zerio_asyncio.messaging.session import STOP_SECONDS, Session, check_peer_id
 
 if TYPE_CHECKING:
     import ssl as tls

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from zerio_asyncio.messaging.configuration import ZerioConfiguration
     from zerio_asyncio.messaging.session import Session
 
-STOP_SECONDS = 5.0
-"""How long ``stop`` lets peers read what was sent to them."""
-
 
 class Node:
     """The base of ``ZerioServer`` and ``ZerioClient``."""
@@ -62,9 +59,9 @@ class Node:
         handler = self.message_received  # type: ignore[attr-defined]  # of the subclasses
         self._keeps = getattr(handler, "__func__", None) is default_handler
         config.check_loop(loop)
-        self._loop = loop
-        self.inbox.open(config.receiving_buffer_count * loop.options.slice_size)
         self._outbox = Outbox(loop, config.sending_buffer_count, config.sending_buffer_length)
+        self.inbox.open(config.receiving_buffer_count * loop.options.slice_size)
+        self._loop = loop
 
     def _check_keeps(self) -> None:
         if self._loop is not None and not self._keeps:
@@ -77,7 +74,7 @@ class Node:
         ended = []
         for session in sessions:
             if not session.closing:
-                session.close(DisconnectCause.LOCAL, "stopped")
+                session.close(DisconnectCause.LOCAL, "stopped", patience)
             ended.append(session.ended)
         if not ended:
             return

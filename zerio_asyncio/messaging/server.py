@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.messaging.configuration import ZerioServerConfiguration
-from zerio_asyncio.messaging.node import STOP_SECONDS, Node
+from zerio_asyncio.messaging.node import Node
 from zerio_asyncio.messaging.reasons import (
     DisconnectCause,
     DisconnectReason,
@@ -13,10 +15,9 @@ from zerio_asyncio.messaging.reasons import (
     SendingBuffersFullError,
     UnknownPeerError,
 )
-from zerio_asyncio.messaging.session import Session, check_peer_id
+from zerio_asyncio.messaging.session import STOP_SECONDS, Session, check_peer_id
 
 if TYPE_CHECKING:
-    import asyncio
     import ssl as tls
     from collections.abc import AsyncIterator, Callable
     from types import TracebackType
@@ -95,7 +96,12 @@ class ZerioServer(Node):
         host, port = self._address
         try:
             self._server = await self._loop.create_server(
-                lambda: Session(self, self._loop), host, port, ssl=self._ssl, backlog=BACKLOG
+                lambda: Session(self, self._loop),
+                host,
+                port,
+                ssl=self._ssl,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=self.config.handshake_timeout if self._ssl else None,
             )
         except BaseException:
             self._tear_down()
@@ -116,7 +122,9 @@ class ZerioServer(Node):
             await self._close_sessions(tuple(self._connections), patience)
         finally:
             self._tear_down()
-        await server.wait_closed()
+        with contextlib.suppress(asyncio.TimeoutError):
+            # From Python 3.12 on this waits for handshakes of TLS, too, which have their own end.
+            await asyncio.wait_for(server.wait_closed(), patience)
 
     async def __aenter__(self) -> Self:
         """Start as ``"server"`` unless it was started."""
@@ -245,11 +253,16 @@ class ZerioServer(Node):
         if session is not None:
             session.resume_reading("program")
 
-    def disconnect(self, peer_id: str, text: str = "disconnected") -> None:
-        """Close the connection when what was sent has left; ``text`` becomes the reason's."""
+    def disconnect(
+        self, peer_id: str, text: str = "disconnected", patience: float = STOP_SECONDS
+    ) -> None:
+        """Close the connection when what was sent has left, after ``patience`` seconds at last.
+
+        ``text`` becomes the reason's. What is sent to this peer from now on is forgotten.
+        """
         session = self._sessions.get(peer_id) or self._missing(peer_id)
         if session is not None:
-            session.close(DisconnectCause.LOCAL, text)
+            session.close(DisconnectCause.LOCAL, text, patience)
 
     # ---------------------------------------------------------------- what sessions call
 
@@ -280,6 +293,6 @@ class ZerioServer(Node):
     def session_closed(self, session: Session, reason: DisconnectReason) -> None:
         """A connection has ended."""
         self._connections.discard(session)
-        if session.peer_id is not None:
-            self._sessions.pop(session.peer_id, None)
+        if session.peer_id is not None and self._sessions.get(session.peer_id) is session:
+            del self._sessions[session.peer_id]
         self.client_disconnected(session.peer_id, reason)

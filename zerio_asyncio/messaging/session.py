@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from zerio_asyncio.messaging.configuration import ZerioConfiguration
     from zerio_asyncio.messaging.inbox import Inbox
 
+STOP_SECONDS = 5.0
+"""How long a peer may take to read what was sent to it, before the connection is closed."""
+
 PEER_ID_LENGTH_MAX = 255
 """Bytes of a peer id: enough for a host name (RFC 1035), and no more until a peer is known."""
 
@@ -119,6 +122,12 @@ class Session(RegisteredProtocol):
         self._writing_paused = False
         self._wake_drains(None)
 
+    def eof_received(self) -> None:
+        """Close, as soon as what was sent has left; a peer that does not read gets no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(STOP_SECONDS, self._transport.abort)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the owner, and whoever waits."""
         if self._transport is None or self.ended.done():
@@ -217,9 +226,10 @@ class Session(RegisteredProtocol):
         """Whether the connection is ending, or has ended."""
         return self.reason is not None or self.ended.done() or self._transport.is_closing()
 
-    def close(self, cause: DisconnectCause, text: str) -> None:
-        """End when what was sent has left; nothing more is received."""
+    def close(self, cause: DisconnectCause, text: str, patience: float) -> None:
+        """End when what was sent has left, or after so many seconds; nothing more is received."""
         self._end(cause, text, None)
+        self._timer = self._loop.call_later(patience, self._transport.abort)
         self._transport.close()
 
     def abort(self, cause: DisconnectCause, text: str, error: BaseException | None = None) -> None:
@@ -229,6 +239,7 @@ class Session(RegisteredProtocol):
 
     def _end(self, cause: DisconnectCause, text: str, error: BaseException | None) -> None:
         self._framer.stop()
+        self.writer.close()
         if self._timer is not None:
             self._timer.cancel()
         if self.reason is None:
