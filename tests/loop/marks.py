@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 
 import pytest
 
@@ -25,8 +26,14 @@ with_watched_pipes = pytest.mark.skipif(
 with_sending_now = pytest.mark.skipif(
     WINDOWS, reason="the proactor sends by overlapped operations, and tells of one at a time"
 )
+with_called_methods = pytest.mark.skipif(
+    WINDOWS, reason="the proactor starts overlapped operations and calls no method of a socket"
+)
 with_spare_wakeup = pytest.mark.skipif(
     WINDOWS, reason="the proactor's loop takes the wake-up descriptor when it is made"
+)
+with_reused_ports = pytest.mark.skipif(
+    not hasattr(socket, "SO_REUSEPORT"), reason="this system has no SO_REUSEPORT"
 )
 with_posix_children = pytest.mark.skipif(
     WINDOWS, reason="a child's signals, descriptors and status word are POSIX's"

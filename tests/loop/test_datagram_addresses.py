@@ -11,7 +11,8 @@ import struct
 import pytest
 
 from .datagrams import Answering, Letters, open_endpoint, peer, receive, shut
-from .support import spin
+from .marks import beyond_proactor, with_reused_ports, with_sending_now
+from .support import WINDOWS, spin
 
 
 async def test_a_connected_endpoint(loop):
@@ -43,6 +44,7 @@ async def test_a_connected_endpoint_sends_nowhere_else(loop):
         assert protocol.errors == []
 
 
+@beyond_proactor
 async def test_a_socket_that_was_connected_before(loop):
     """The system knows the peer, the transport was told of none: it does not look at addresses."""
     with peer() as sock, peer() as other:
@@ -72,6 +74,7 @@ async def test_local_and_remote_address(loop):
         await shut(transport)
 
 
+@beyond_proactor
 async def test_broadcasting_to_one_address_and_hearing_all(loop):
     """With allow_broadcast the socket is not connected, yet sends to the remote address alone."""
     with peer() as sock, peer() as other:
@@ -116,6 +119,7 @@ async def test_multicast_on_loopback(loop):
     await shut(transport)
 
 
+@with_reused_ports
 async def test_a_port_for_two(loop):
     one, first, address = await open_endpoint(local_addr=("127.0.0.1", 0), reuse_port=True)
     two, second, _ = await open_endpoint(local_addr=address, reuse_port=True)
@@ -134,7 +138,7 @@ async def test_a_port_for_two(loop):
 
 
 async def test_a_scope_goes_both_ways(loop):
-    index = socket.if_nametoindex("lo")
+    index = 1 if WINDOWS else socket.if_nametoindex("lo")
     transport, protocol, address = await open_endpoint(Answering, local_addr=("::1", 0))
     with peer(socket.AF_INET6) as sock:
         sock.sendto(b"scoped", (*address[:2], 0, index))
@@ -145,6 +149,7 @@ async def test_a_scope_goes_both_ways(loop):
     await shut(transport)
 
 
+@beyond_proactor
 @pytest.mark.parametrize("host", ["localhost", "127.1", "", "0x7f000001"])
 async def test_addresses_in_other_words(loop, host):
     """A name or a number as the socket module understands it; empty is the own machine."""
@@ -156,6 +161,7 @@ async def test_addresses_in_other_words(loop, host):
     await shut(transport)
 
 
+@beyond_proactor
 async def test_addresses_in_other_words_amid_a_burst(loop):
     class Naming(Letters):
         def datagram_received(self, data, addr):
@@ -192,16 +198,18 @@ async def test_a_subclass_of_tuple_and_numbers_that_are_no_int(loop):
 # ------------------------------------------------------------------------------------ errors
 
 
+@beyond_proactor
 async def test_a_port_where_nobody_is(loop):
     """A connected socket hears of it; the endpoint goes on."""
+    refusals = {ConnectionRefusedError, ConnectionResetError if WINDOWS else ConnectionRefusedError}
     with peer() as sock:
         where = sock.getsockname()
     transport, protocol, address = await open_endpoint(remote_addr=where)
-    for number in range(3):
+    while len(protocol.errors) < 3:
         transport.sendto(b"anybody")
-        await protocol.failed(number + 1)
-    assert {type(error) for error in protocol.errors} == {ConnectionRefusedError}
-    assert {error.errno for error in protocol.errors} == {errno.ECONNREFUSED}
+        await asyncio.sleep(0.001)  # Wine tells of every second one
+    assert {type(error) for error in protocol.errors} <= refusals
+    assert {error.errno for error in protocol.errors} <= {errno.ECONNREFUSED, errno.ECONNRESET}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(where)
         sock.settimeout(5)
@@ -230,6 +238,7 @@ async def test_an_endpoint_without_a_peer_does_not_hear_of_it(loop):
     await shut(transport)
 
 
+@beyond_proactor
 @pytest.mark.parametrize(
     "address",
     [("127.0.0.1", 0), ("255.255.255.255", 9), ("240.0.0.1", 9)],
@@ -266,6 +275,7 @@ async def test_a_datagram_that_no_packet_holds(loop, size, connected):
         await shut(transport)
 
 
+@beyond_proactor
 async def test_errors_amid_a_burst_concern_one_datagram_each(loop):
     class Overdoing(Letters):
         def datagram_received(self, data, addr):
@@ -286,6 +296,7 @@ async def test_errors_amid_a_burst_concern_one_datagram_each(loop):
     await shut(transport)
 
 
+@with_sending_now
 async def test_error_received_that_raises(loop, caught):
     """Inside sendto it is the caller's."""
 
@@ -331,6 +342,7 @@ async def test_an_endpoint_that_ends_in_error_received(loop):
     assert protocol.calls.count("connection_lost") == 1
 
 
+@beyond_proactor
 @pytest.mark.parametrize(
     ("address", "exception"),
     [
@@ -358,6 +370,7 @@ async def test_an_address_that_is_none_is_fatal(loop, caught, address, exception
     assert protocol.errors == []
 
 
+@beyond_proactor
 async def test_an_address_of_the_other_family_is_an_error(loop):
     transport, protocol, _ = await open_endpoint()
     transport.sendto(b"x", ("::1", 9))
@@ -379,6 +392,7 @@ async def test_arguments_that_do_not_go_together(loop):
         await open_endpoint(local_addr=("::1", 0), remote_addr=("127.0.0.1", 9))
 
 
+@beyond_proactor
 async def test_a_socket_with_a_transport_is_not_the_users(loop):
     transport, _, _ = await open_endpoint()
     sock = transport.get_extra_info("socket")

@@ -10,9 +10,11 @@ import weakref
 import pytest
 
 from .datagrams import Answering, Letters, open_endpoint, peer, shut
+from .marks import beyond_proactor, with_sending_now
 from .support import spin
 
 
+@beyond_proactor
 async def test_nothing_is_received_after_close(loop):
     class Closing(Answering):
         def datagram_received(self, data, addr):
@@ -31,7 +33,7 @@ async def test_nothing_is_received_after_close(loop):
         assert [sock.recv(10) for _ in range(5)] == [b"%d" % number for number in range(5)]
 
 
-@pytest.mark.parametrize("end", ["close", "abort"])
+@pytest.mark.parametrize("end", ["close", pytest.param("abort", marks=with_sending_now)])
 async def test_what_was_sent_before_the_end_goes_out(loop, end):
     class Ending(Letters):
         def datagram_received(self, data, addr):
@@ -67,6 +69,7 @@ async def test_ending_twice_is_harmless(loop):
             assert protocol.calls == ["connection_made", "connection_lost"]
 
 
+@beyond_proactor
 async def test_sending_on_a_lost_connected_endpoint_is_ignored_and_warned_of(loop, caplog):
     with peer() as sock:
         transport, protocol, _ = await open_endpoint(remote_addr=sock.getsockname())
@@ -85,6 +88,7 @@ async def test_sending_on_a_lost_connected_endpoint_is_ignored_and_warned_of(loo
             sock.recv(10)
 
 
+@beyond_proactor
 async def test_an_endpoint_without_a_peer_sends_until_it_is_lost(loop):
     transport, protocol, _ = await open_endpoint()
     with peer() as sock:

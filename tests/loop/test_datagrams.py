@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from .datagrams import HOSTS, Answering, Letters, open_endpoint, peer, receive, shut
-from .marks import with_sending_now
+from .marks import beyond_proactor, with_sending_now
 from .support import WINDOWS, Changes, spin
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
@@ -69,6 +69,7 @@ async def test_an_ipv6_socket_hears_ipv4(loop):
     await shut(transport)
 
 
+@beyond_proactor
 @pytest.mark.parametrize("debug", [False, True])
 async def test_a_burst_is_received_whole_and_in_order(loop, debug):
     loop.set_debug(debug)
@@ -98,6 +99,7 @@ async def test_all_sizes_in_both_directions(loop, family):
     await shut(transport)
 
 
+@beyond_proactor
 async def test_empty_datagrams(loop):
     transport, protocol, address = await open_endpoint()
     with peer() as sock:
@@ -127,6 +129,7 @@ async def test_any_buffer_is_copied_as_it_is(loop):
     await shut(transport)
 
 
+@beyond_proactor
 @pytest.mark.parametrize("data", ["text", 5, None, [b"list"]])
 async def test_only_buffers_are_data(loop, data):
     transport, protocol, _ = await open_endpoint()
@@ -334,6 +337,7 @@ PAUSES = pytest.mark.skipif(
 )
 
 
+@beyond_proactor
 @PAUSES
 async def test_pausing_reading_keeps_datagrams(loop):
     transport, protocol, address = await open_endpoint()
@@ -354,6 +358,7 @@ async def test_pausing_reading_keeps_datagrams(loop):
     assert not transport.is_reading()
 
 
+@beyond_proactor
 @PAUSES
 async def test_pausing_amid_a_burst(loop):
     class Pausing(Letters):
@@ -408,6 +413,7 @@ async def test_limits_of_the_buffer(loop):
     await shut(transport)
 
 
+@beyond_proactor
 async def test_how_it_looks(loop):
     transport, protocol, _ = await open_endpoint()
     number = transport.get_extra_info("socket").fileno()

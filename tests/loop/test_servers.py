@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from .marks import beyond_proactor
+from .marks import beyond_proactor, with_reused_ports
 from .support import SECONDS, Recorder, listener, set_reset_on_close, spin
 
 
@@ -178,7 +178,7 @@ async def test_clients_that_came_before_serving_began_are_served(loop):
     await stop(server)
 
 
-@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="this system has no SO_REUSEPORT")
+@with_reused_ports
 async def test_reuse_port(loop):
     first = await loop.create_server(Recorder, "127.0.0.1", 0, reuse_port=True)
     address = first.sockets[0].getsockname()

@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from .marks import with_unix_sockets
+from .marks import beyond_proactor, with_called_methods, with_unix_sockets
 from .support import Peer, fill, listener, spin
 
 pytestmark = pytest.mark.timeout(60)
@@ -386,6 +386,7 @@ CALLS = {
 each_call = pytest.mark.parametrize("call", CALLS)
 
 
+@beyond_proactor
 @each_call
 async def test_debug_mode_refuses_blocking_sockets(loop, call):
     need(loop, call)
@@ -398,6 +399,7 @@ async def test_debug_mode_refuses_blocking_sockets(loop, call):
             await CALLS[call](loop, sock)
 
 
+@beyond_proactor
 @each_call
 async def test_tls_sockets_are_refused(loop, call):
     need(loop, call)
@@ -418,6 +420,7 @@ async def test_closed_sockets_are_refused(loop, call):
         await CALLS[call](loop, sock)
 
 
+@beyond_proactor
 async def test_the_socket_of_a_transport_is_refused(loop, tcp):
     ours, peer = tcp
     transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
@@ -445,6 +448,7 @@ class Own(socket.socket):
         return super().send(bytes(data[:2]).upper(), *arguments)
 
 
+@with_called_methods
 async def test_the_methods_of_a_derived_socket_are_used(loop, tcp):
     plain, peer = tcp
     with Own(plain.family, plain.type, plain.proto, plain.detach()) as ours:
@@ -470,6 +474,7 @@ class Interrupted(socket.socket):
         raise self.kind
 
 
+@with_called_methods
 @pytest.mark.parametrize("kind_of", [KeyboardInterrupt, SystemExit])
 def test_interrupts_leave_the_loop_usable(loop, pair, kind_of):
     plain, peer = pair

@@ -83,7 +83,7 @@ def test_the_front_page_of_the_package_stays_short():
 
 OTHER_PLATFORM = {
     "win32": {"posix.py", "processes.py", "sendfile.py"},
-}.get(sys.platform, {"windows.py", "proactor.py"})
+}.get(sys.platform, {"windows.py", "proactor.py", "calls.py"})
 """What only loads on the platform that it is about."""
 
 

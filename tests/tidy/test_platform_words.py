@@ -14,6 +14,7 @@ ALLOWED = (
     "zerio_asyncio/rio/",
     "zerio_asyncio/loop/posix.py",
     "zerio_asyncio/loop/windows.py",
+    "zerio_asyncio/loop/calls.py",
     "zerio_asyncio/loop/proactor.py",
     "zerio_asyncio/loop/__init__.py",
     "setup.py",

@@ -3,9 +3,10 @@
 It starts overlapped operations (pipes, processes, ``sock_*``, files) and keeps each by the address
 of its OVERLAPPED. Their packets come to our port, which hands on what is not its own.
 
-Private parts of ``IocpProactor`` that this rests on, checked against CPython 3.13: _iocp, _cache,
-_results, _registered, _unregistered, _stopped_serving, _register_with_iocp, _unregister, _poll,
-_WaitCancelFuture.
+Private parts that this rests on, checked against CPython 3.10 to 3.13. Of ``IocpProactor``: _iocp,
+_cache, _results, _registered, _unregistered, _stopped_serving, _register_with_iocp, _unregister,
+_poll, _WaitCancelFuture. Of its loop: _proactor, _self_reading_future, _loop_self_reading,
+_make_subprocess_transport, _WindowsSubprocessTransport.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any
 assert sys.platform == "win32"  # a type checker of another platform reads no further
 
 import _overlapped  # type: ignore[import-not-found]
-from asyncio import IocpProactor, windows_events
+from asyncio import IocpProactor, ProactorEventLoop, windows_events
+from asyncio.proactor_events import BaseProactorEventLoop
 
 from zerio_asyncio.rio.ports import CompletionPort, Kind
 
@@ -29,6 +31,63 @@ FORGET = 1
 
 PATIENCE = 5.0
 """Seconds that closing waits for operations it has cancelled; the system ends them at once."""
+
+
+class ChildTransport(windows_events._WindowsSubprocessTransport):  # type: ignore[name-defined,misc]
+    """A child that may be collected after its loop was closed, without a word about it."""
+
+    def close(self) -> None:
+        """Close the pipes and kill the child, if it still runs."""
+        if self._loop.is_closed():
+            # Each would have the loop tell its protocol. They close by themselves.
+            self._pipes: dict[int, Any] = {}
+        super().close()
+
+
+class ProactorLoop(BaseProactorEventLoop):
+    """What ``asyncio.ProactorEventLoop`` is, under another name.
+
+    Libraries (pyzmq, psycopg) look for that class to learn that a loop has no ``add_reader``, and
+    refuse it; this one's loop has it.
+    """
+
+    create_pipe_connection = ProactorEventLoop.create_pipe_connection
+    start_serving_pipe = ProactorEventLoop.start_serving_pipe
+
+    _proactor: Any
+    _self_reading_future: Any
+    _loop_self_reading: Any
+
+    async def _make_subprocess_transport(  # as ProactorEventLoop's, with another class
+        self, *args: Any, extra: Any = None, **kwargs: Any
+    ) -> ChildTransport:
+        waiter = self.create_future()
+        transport = ChildTransport(self, *args, waiter=waiter, extra=extra, **kwargs)
+        try:
+            await waiter
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            transport.close()
+            await transport._wait()
+            raise
+        return transport
+
+    def run_forever(self) -> None:
+        """Run until ``stop``, and read what signals write to the wake-up descriptor meanwhile."""
+        assert self._self_reading_future is None
+        self.call_soon(self._loop_self_reading)
+        try:
+            super().run_forever()
+        finally:
+            future: Any = self._self_reading_future
+            self._self_reading_future = None
+            if future is not None:
+                overlapped = future._ov
+                future.cancel()
+                # Still pending: the packet of its end is to come, and needs its memory.
+                if overlapped is not None and not overlapped.pending:
+                    self._proactor._unregister(overlapped)
 
 
 class PortProactor(IocpProactor):

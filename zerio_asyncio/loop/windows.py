@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 assert sys.platform == "win32"  # a type checker of another platform reads no further
 
-from asyncio import ProactorEventLoop  # as it is now: a program may replace asyncio's name
-
 from zerio_asyncio.loop.base import BaseLoop
+from zerio_asyncio.loop.calls import CheckedCalls
 from zerio_asyncio.loop.proactor import PortProactor
 from zerio_asyncio.loop.readers import Readers
 from zerio_asyncio.loop.registered import ProviderSockets
+from zerio_asyncio.loop.selector import descriptor_of
 
 if TYPE_CHECKING:
     import socket
@@ -40,7 +40,7 @@ NO_FILES = frozenset({10022, 10045})
 documents that it takes files. They are then read and written."""
 
 
-class RioEventLoop(BaseLoop, ProviderSockets, ProactorEventLoop):  # type: ignore[misc]
+class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[misc]
     """asyncio's event loop on Registered I/O.
 
     ``options``: sizes, depths and the provider, see ``LoopOptions``. ``OSError`` if the provider
@@ -53,7 +53,7 @@ class RioEventLoop(BaseLoop, ProviderSockets, ProactorEventLoop):  # type: ignor
         self._signal_handlers: dict[int, Any] = {}
         self._set_up(options)
         try:
-            ProactorEventLoop.__init__(self, PortProactor(self._rio_port))
+            CheckedCalls.__init__(self, PortProactor(self._rio_port))
         except BaseException:
             self._closed = True
             self._tear_down()
@@ -106,8 +106,7 @@ class RioEventLoop(BaseLoop, ProviderSockets, ProactorEventLoop):  # type: ignor
         return self._readers.remove(fd, 1)
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
-        number = fd if isinstance(fd, int) else int(fd.fileno())
-        transport = self._transports.get(number)
+        transport = self._transports.get(descriptor_of(fd))
         if transport is not None and not transport.is_closing():
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
