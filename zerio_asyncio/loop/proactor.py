@@ -38,7 +38,8 @@ class ChildTransport(windows_events._WindowsSubprocessTransport):  # type: ignor
 
     def close(self) -> None:
         """Close the pipes and kill the child, if it still runs."""
-        if self._loop.is_closed():
+        # A transport that is over has no loop any more.
+        if self._loop is not None and self._loop.is_closed():
             # Each would have the loop tell its protocol. They close by themselves.
             self._pipes: dict[int, Any] = {}
         super().close()
