@@ -91,7 +91,7 @@ def finish(*arguments: str) -> tuple[int, str, str]:
     """Run Python to its end: exit status, output, errors."""
     process = start(*arguments)
     try:
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=4 * PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()

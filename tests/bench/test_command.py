@@ -13,6 +13,7 @@ PEERS = ("--peer", "asyncio", "--peer", "c-epoll")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.timeout(150)  # measures eight times and more, on a busy machine slowly
 def test_tables_json_and_picture(tmp_path: Path) -> None:
     data, picture = tmp_path / "figures.json", tmp_path / "figures.png"
     files = ("--json", str(data), "--plot", str(picture))

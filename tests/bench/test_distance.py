@@ -1,6 +1,8 @@
 """The distance of the two CPUs: measured for real, and what a run does when it changes."""
 
+import math
 import os
+import time
 
 import pytest
 
@@ -60,7 +62,7 @@ def test_it_waits_no_longer_than_its_patience(monkeypatch: pytest.MonkeyPatch) -
     assert not Moved(300).wait()
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, cpus: Cpus):
+def measured(monkeypatch: pytest.MonkeyPatch, cpus: Cpus, end_of_patience: float = math.inf):
     """Outcome of one short measurement, and how often the load was run."""
     loads = 0
     run_load = processes.run_load
@@ -74,6 +76,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, cpus: Cpus):
     settings: Settings = SHORT
     plan = Plan([(workloads.Workload("protocol", connections=2), [ready("c-epoll")])], [], settings)
     monkeypatch.setitem(plan.__dict__, "_cpus", cpus)
+    monkeypatch.setitem(plan.__dict__, "_end_of_patience", end_of_patience)
     (row,) = plan.run(lambda _: None)
     (outcome,) = row.outcomes
     assert outcome.error is None
@@ -91,3 +94,14 @@ def test_the_last_try_is_kept_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome, loads = measured(monkeypatch, Moved(300))
     assert (outcome.repeated, outcome.apart, loads) == (TRIES - 1, 1, TRIES)
     assert [sample["distance_ns"] for sample in outcome.samples] == [300]
+
+
+def test_patience_with_a_whole_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome, loads = measured(monkeypatch, Moved(300), end_of_patience=-math.inf)
+    assert (outcome.repeated, outcome.apart, loads) == (0, 1, 1)
+
+
+def test_patience_with_a_run_is_twice_its_estimate() -> None:
+    plan = Plan([(workloads.Workload("protocol", connections=2), [ready("c-epoll")])], [], SHORT)
+    before = time.monotonic()
+    assert before <= plan._end_of_patience - 2 * plan.seconds <= time.monotonic()

@@ -235,6 +235,7 @@ def test_tables_of_messages() -> None:
     assert "…" not in text
 
 
+@pytest.mark.timeout(150)  # measures eight times and more, on a busy machine slowly
 def test_the_command(tmp_path: Path) -> None:
     data, picture, folder = tmp_path / "f.json", tmp_path / "f.png", tmp_path / "hgrm"
     status, out, err = finish(

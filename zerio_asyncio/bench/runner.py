@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.bench import memory, messaging, processes, workloads
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 TRIES = 5
 """How often a measurement is taken at most when the CPUs were apart before or after it."""
+
+PATIENCE = 2.0
+"""Times the estimated length of a run after which nothing is waited for or repeated any more."""
 
 SCHEDULER_COUNT = 100_000
 STARTS_S = 0.6
@@ -77,6 +81,10 @@ class Plan:
     @functools.cached_property
     def _cpus(self) -> Cpus:
         return Cpus(self.settings.server_core, self.settings.load_core)
+
+    @functools.cached_property
+    def _end_of_patience(self) -> float:
+        return time.monotonic() + PATIENCE * self.seconds
 
     @property
     def steps(self) -> int:
@@ -137,14 +145,15 @@ class Plan:
         """Load with the CPUs near each other, or, when that cannot be had, as it comes."""
         load = self._send if workload.mode == workloads.ONE_WAY else self._load
         for left in reversed(range(TRIES)):
-            near = self._cpus.wait()
+            patient = time.monotonic() < self._end_of_patience
+            near = self._cpus.wait() if patient else self._cpus.are_near()
             found = load(workload, outcome.peer.name)
             if self._cpus.are_near() and near:
                 break
-            if left:
-                outcome.repeated += 1
-            else:
+            if not left or not patient:
                 outcome.apart += 1
+                break
+            outcome.repeated += 1
         return found
 
     def _load(self, workload: Workload, peer: str) -> tuple[processes.Address, Sample, list[str]]:
