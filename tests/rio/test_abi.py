@@ -64,6 +64,12 @@ MISTAKES = {
         "x86_64", "rio.h", "uint32_t(RIO_CALL *RIODequeueC", "int32_t(RIO_CALL *RIODequeueC",
     ),
     "the calling convention": ("i686", "rio.h", "#define RIO_CALL __stdcall", "#define RIO_CALL"),
+    "how the table is asked for": (
+        "x86_64", "winsock_table.h", "_WSAIORW(IOC_WS2, 36)", "_WSAIORW(IOC_WS2, 6)",
+    ),
+    "the entries that are looked at": (
+        "x86_64", "winsock_table.h", "#define WINSOCK_ENTRIES 13", "#define WINSOCK_ENTRIES 12",
+    ),
     "the driver's question": ("x86_64", "afd.c", "ULONG exclusive;", "ULONGLONG exclusive;"),
     "the driver's request": ("x86_64", "afd.c", "AFD_POLL 0x00012024u", "AFD_POLL 0x00012020u"),
 }  # fmt: skip

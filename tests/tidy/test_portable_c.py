@@ -82,6 +82,7 @@ def test_the_words_are_found(word):
 def test_the_windows_build_is_what_is_looked_at():
     names = {path.name for path in windows_files()}
     assert {"iocp.c", "afd.c", "sdk.h", "handles.h", "emulation.h"} <= names
+    assert {"winsock.c", "winsock_table.c", "winsock_table.h"} <= names
     assert not names & {"uring.c", "epoll.c", "linux.h"}
 
 

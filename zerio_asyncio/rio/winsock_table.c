@@ -14,13 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#ifndef WSA_FLAG_REGISTERED_IO
-#define WSA_FLAG_REGISTERED_IO 0x100
-#endif
-#ifndef SIO_GET_MULTIPLE_EXTENSION_FUNCTION_POINTER
-#define SIO_GET_MULTIPLE_EXTENSION_FUNCTION_POINTER _WSAIORW(IOC_WS2, 36)
-#endif
-
 typedef int(WSAAPI *winsock_ioctl)(SOCKET, DWORD, void *, DWORD, void *, DWORD, DWORD *,
                                    OVERLAPPED *, LPWSAOVERLAPPED_COMPLETION_ROUTINE);
 typedef SOCKET(WSAAPI *winsock_socket)(int, int, int, WSAPROTOCOL_INFOW *, GROUP, DWORD);
@@ -62,12 +55,9 @@ rio_socket winsock_make_socket(int32_t family, int32_t type, int32_t protocol)
 
 /* The table of a socket's transport: 0, or a code and why (`reason` may be null). */
 int32_t winsock_ask(SOCKET socket, RIO_EXTENSION_FUNCTION_TABLE *table, char *reason,
-                            uint32_t size)
+                    uint32_t size)
 {
-    static const GUID multiple_rio = {
-        0x8509e081, 0x96dd, 0x4005, { 0xb1, 0x65, 0x9e, 0x2e, 0xe8, 0xc7, 0x9e, 0x3f }
-    };
-    GUID which = multiple_rio;
+    GUID which = WSAID_MULTIPLE_RIO;
     winsock_ioctl ask = winsock__ioctl != NULL ? winsock__ioctl : WSAIoctl;
     DWORD bytes = 0;
     void *entries[WINSOCK_ENTRIES];
@@ -182,4 +172,3 @@ void RIO_CALL winsock_deregister_buffer(RIO_BUFFERID handle)
     if (registration != NULL)
         winsock_let_go(registration);
 }
-

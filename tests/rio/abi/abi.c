@@ -34,6 +34,7 @@ static const ULONG_PTR sdk_invalid_cq = (ULONG_PTR)RIO_INVALID_CQ;
 static const ULONG_PTR sdk_invalid_rq = (ULONG_PTR)RIO_INVALID_RQ;
 
 #include "afd.c"
+#include "winsock_table.h"
 
 #include <stdio.h>
 
@@ -113,8 +114,10 @@ static int report_guid(const char *what, GUID guid, const char *theirs)
 static int report_guids(void)
 {
     static const GUID accept_ex = WSAID_ACCEPTEX, connect_ex = WSAID_CONNECTEX;
+    static const GUID multiple_rio = WSAID_MULTIPLE_RIO;
     return report_guid("WSAID_ACCEPTEX", accept_ex, "f17d36b5accbcf1195ca00805f48a192") |
-           report_guid("WSAID_CONNECTEX", connect_ex, "b907a225f3dd60468ee976e58c74063e");
+           report_guid("WSAID_CONNECTEX", connect_ex, "b907a225f3dd60468ee976e58c74063e") |
+           report_guid("WSAID_MULTIPLE_RIO", multiple_rio, "81e00985dd960540b1659e2ee8c79e3f");
 }
 
 int main(void)
