@@ -25,7 +25,8 @@ def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     commands.add_parser(
         "cpython", add_help=False, help="CPython's own tests of asyncio, see tests/cpython"
     )
-    commands.add_parser("test", help="run files of tests, by default those of green.txt")
+    test = commands.add_parser("test", help="run files of tests, by default those of green.txt")
+    test.add_argument("--fake-rio", action="store_true", help="on the provider winsock")
     return parser.parse_known_args(arguments)
 
 
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             options = list(itertools.dropwhile(lambda one: not one.startswith("-"), rest))
             named = rest[: len(rest) - len(options)]
-            return 0 if suite.run_all(places, named, options) else 1
+            return 0 if suite.run_all(places, named, options, chosen.fake_rio) else 1
         if rest:
             raise RigError(f"{chosen.command} takes no {rest[0]}")
         if chosen.command == "setup":

@@ -15,9 +15,8 @@ from .places import Places, RigError
 # One line a file; what is here is known to pass under Wine, and has to. A word with "!" before it
 # is in the name of a test that does not.
 GREEN = Path(__file__).resolve().parent / "green.txt"
-# The same for the provider `winsock` on the Registered I/O of fake_rio.c, which FAKE asks for.
+# The same for the provider `winsock` on the Registered I/O of fake_rio.c.
 WINSOCK = GREEN.with_name("winsock.txt")
-FAKE = "--fake-rio"
 
 FILES_A_PROCESS = 6
 PROCESSES = min(2, os.cpu_count() or 1)
@@ -95,19 +94,24 @@ def batches(names: list[str], known: dict[str, list[str]], options: list[str]) -
     ]
 
 
-def run_all(places: Places, named: list[str], options: list[str]) -> bool:
-    """Run every file; whether all of them are good."""
+def run_all(places: Places, named: list[str], options: list[str], fake_rio: bool) -> bool:
+    """Run every file; whether all of them are good.
+
+    ``named`` may have lists among its files, each with a name that ends in ``.txt``.
+    """
     if not places.site.exists():
         raise RigError(f"nothing is built in {places.cache}: run python -m tests.wine build")
     began = time.monotonic()
     names = GREEN
     os.environ.setdefault("ZERIO_PROVIDER", "overlapped")  # the best one is refused by Wine
-    if FAKE in options:
+    if fake_rio:
         names = WINSOCK
         os.environ["ZERIO_PROVIDER"] = "winsock"
-        options = [*(one for one in options if one != FAKE), "-p", "tests.wine.fake_rio"]
-    known = {} if named else green(names)
-    work = batches(files(places, named or list(known)), known, options)
+        options = [*options, "-p", "tests.wine.fake_rio"]
+    known: dict[str, list[str]] = {}
+    for one in named or [str(names)]:
+        known.update(green(Path(one)) if one.endswith(".txt") else {one: []})
+    work = batches(files(places, list(known)), known, options)
     places.results.mkdir(parents=True, exist_ok=True)
 
     def run(number: int) -> list[Outcome]:
