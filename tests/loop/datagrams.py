@@ -91,6 +91,11 @@ async def receive(sock: socket.socket, size: int = 1 << 17) -> tuple[bytes, Any]
     return await asyncio.to_thread(sock.recvfrom, size)
 
 
+async def receive_many(sock: socket.socket, count: int) -> list[bytes]:
+    """By one call into another thread, which for each of many would take long under Wine."""
+    return await asyncio.to_thread(lambda: [sock.recv(1 << 17) for _ in range(count)])
+
+
 async def shut(*transports: Any) -> None:
     for transport in transports:
         protocol = transport.get_protocol()

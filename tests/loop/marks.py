@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 
 import pytest
 
@@ -40,6 +41,19 @@ with_posix_children = pytest.mark.skipif(
 )
 with_plain_pipes = pytest.mark.skipif(
     WINDOWS, reason="os.pipe() knows no overlapped operations; children's pipes do on Windows"
+)
+with_os_sendfile = pytest.mark.skipif(
+    not hasattr(os, "sendfile"), reason="one overlapped operation sends a whole file here"
+)
+with_seccomp = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="seccomp and io_uring are Linux's"
+)
+with_limits = pytest.mark.skipif(resource is None, reason="this system has no resource limits")
+with_duplicates = pytest.mark.skipif(
+    WINDOWS, reason="sockets are handles: os.dup2() is of C descriptors"
+)
+with_ports_to_choose = pytest.mark.skipif(
+    WINDOWS, reason="a socket stays with the completion port that it was first used with"
 )
 with_switch_counts = pytest.mark.skipif(
     not hasattr(resource, "RUSAGE_THREAD"), reason="no count of a thread's sleeps here"

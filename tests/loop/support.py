@@ -262,6 +262,21 @@ def recorder_of(protocol: str) -> Any:
 PROTOCOLS = ("protocol", "buffered", "registered")
 
 
+def socket_numbered(number: int) -> socket.socket:
+    """A new socket that has got the descriptor of one that was closed."""
+    others = []
+    try:
+        for _ in range(100):
+            sock = socket.socket()
+            if sock.fileno() == number:
+                return sock
+            others.append(sock)
+        raise AssertionError(f"the system does not use {number} again")
+    finally:
+        for other in others:
+            other.close()
+
+
 def listener(host: str = "127.0.0.1", backlog: int = 128) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)

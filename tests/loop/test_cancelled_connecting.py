@@ -12,8 +12,8 @@ import socket
 
 import pytest
 
-from .marks import with_unix_sockets
-from .support import SECONDS, Recorder, connect, descriptors, listener, shut
+from .marks import beyond_proactor, with_unix_sockets
+from .support import SECONDS, Recorder, connect, descriptors, listener, shut, socket_numbered
 
 
 def count_descriptors() -> int:
@@ -202,6 +202,7 @@ async def test_answers_never_reach_the_wrong_client(loop):
     await server.wait_closed()
 
 
+@beyond_proactor
 async def test_a_number_that_was_watched_is_forgotten_with_its_descriptor(loop):
     """add_reader, then close without remove_reader: the next owner of the number is not called."""
     seen = []
@@ -209,10 +210,12 @@ async def test_a_number_that_was_watched_is_forgotten_with_its_descriptor(loop):
     number = ours.fileno()
     loop.add_reader(ours, seen.append, "old")
     loop.remove_reader(ours)
-    ours.close()
-    theirs.close()
-    again, other = socket.socketpair()
-    assert again.fileno() == number
+    with listener() as server:
+        ours.close()
+        theirs.close()
+        again = socket_numbered(number)
+        again.connect(server.getsockname())
+        other, _ = server.accept()
     other.send(b"x")
     await asyncio.sleep(0.005)
     assert seen == []

@@ -13,6 +13,7 @@ import textwrap
 
 import pytest
 
+from .marks import with_limits, with_seccomp
 from .support import provider_refusal
 
 SECCOMP = """
@@ -87,6 +88,7 @@ def test_a_loop_tells_its_provider(loop, kind):
     assert loop.rio_stats().provider == kind
 
 
+@with_seccomp
 def test_the_best_one_is_taken_by_itself():
     best = "epoll" if provider_refusal("uring") else "uring"
     assert answer(NAME_AND_ECHO) == f"{best} echo"
@@ -123,6 +125,7 @@ def test_an_unknown_name_is_a_value_error(monkeypatch):
         zerio_asyncio.new_event_loop()
 
 
+@with_seccomp
 @pytest.mark.parametrize("error", [1, 38, 22], ids=["EPERM", "ENOSYS", "EINVAL"])
 def test_where_io_uring_is_forbidden_the_next_provider_is_taken(error):
     program = f"""
@@ -143,6 +146,7 @@ def test_where_io_uring_is_forbidden_the_next_provider_is_taken(error):
     assert "uring" in told[0]
 
 
+@with_seccomp
 @pytest.mark.parametrize("error", [1, 38], ids=["EPERM", "ENOSYS"])
 def test_asking_by_name_for_a_forbidden_provider_is_an_os_error(error):
     program = f"""
@@ -168,11 +172,13 @@ resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
 """
 
 
+@with_limits
 def test_without_any_locked_memory_some_provider_works():
     """Kernels that count rings as locked memory refuse io_uring then; the next one is taken."""
     assert answer(NO_LOCKED_MEMORY + NAME_AND_ECHO).endswith(" echo")
 
 
+@with_limits
 def test_a_limit_that_a_few_rings_use_up_leaves_the_next_loops_to_epoll():
     program = (
         NO_LOCKED_MEMORY.replace("(0, 0)", "(1 << 18, 1 << 18)")
@@ -189,10 +195,12 @@ print(kinds[0], kinds[-1])
     assert answer(program) in ("uring epoll", "epoll epoll", "uring uring")
 
 
+@with_limits
 def test_epoll_needs_no_locked_memory():
     assert answer(NO_LOCKED_MEMORY + NAME_AND_ECHO, ZERIO_PROVIDER="epoll") == "epoll echo"
 
 
+@with_limits
 @pytest.mark.ours
 def test_too_few_descriptors_for_a_loop_is_an_os_error(kind):
     """EMFILE is no refusal of the provider: no other one could do better."""

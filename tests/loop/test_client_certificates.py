@@ -8,6 +8,7 @@ import ssl
 import pytest
 
 from .certificates import Authority
+from .marks import beyond_proactor
 from .support import Recorder, spin
 from .tls import (
     VERSIONS,
@@ -64,6 +65,7 @@ async def fails_at_client(address, client):
     return failure.value
 
 
+@beyond_proactor
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_no_certificate(loop, authority, demanding, caplog, caught, version):
     """The server says why, in debug mode; the client is refused."""

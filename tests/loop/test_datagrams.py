@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from .datagrams import HOSTS, Answering, Letters, open_endpoint, peer, receive, shut
+from .datagrams import HOSTS, Answering, Letters, open_endpoint, peer, receive, receive_many, shut
 from .marks import beyond_proactor, with_sending_now
 from .support import WINDOWS, Changes, spin
 
@@ -82,9 +82,7 @@ async def test_a_burst_is_received_whole_and_in_order(loop, debug):
                 sock.sendto(message, address)
             got = await protocol.got(100 * (round_number + 1))
             assert got[-100:] == many
-            # In one thread's turn: to hand over each, in debug mode, takes longer than they do.
-            answers = await asyncio.to_thread(lambda: [sock.recv(1 << 10) for _ in range(100)])
-            assert answers == many
+            assert await receive_many(sock, 100) == many
     await shut(transport)
 
 

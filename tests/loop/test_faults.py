@@ -9,6 +9,7 @@ import asyncio
 
 import pytest
 
+from .marks import beyond_proactor
 from .support import BufferedRecorder, Recorder, connect, recorder_of, shut, spin
 
 
@@ -40,6 +41,7 @@ async def bystander_lives(bystander):
     await shut(transport, recorder, peer)
 
 
+@beyond_proactor
 async def test_raising_in_the_receive_callback(loop, caught, protocol):
     bystander = await connect(lambda: recorder_of(protocol))
     transport, recorder, peer = await connect(
@@ -56,6 +58,7 @@ async def test_raising_in_the_receive_callback(loop, caught, protocol):
     await bystander_lives(bystander)
 
 
+@beyond_proactor
 async def test_raising_in_get_buffer(loop, caught):
     bystander = await connect(BufferedRecorder)
     transport, recorder, peer = await connect(lambda: raising(BufferedRecorder(), "get_buffer"))
@@ -66,6 +69,7 @@ async def test_raising_in_get_buffer(loop, caught):
     await bystander_lives(bystander)
 
 
+@beyond_proactor
 async def test_raising_in_eof_received(loop, caught, protocol):
     bystander = await connect(lambda: recorder_of(protocol))
     transport, recorder, peer = await connect(
@@ -204,6 +208,7 @@ def test_a_connection_goes_on_after_its_callback_left_the_loop(loop, protocol, l
     loop.run_until_complete(go_on())
 
 
+@beyond_proactor
 async def test_many_faults_at_once_leave_nothing_behind(loop, caught):
     made = [await connect(lambda: raising(Recorder(), "data_received")) for _ in range(20)]
     for _, _, peer in made:

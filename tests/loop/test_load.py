@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 
+from .marks import with_unix_sockets
 from .support import SECONDS, Recorder, connect, recorder_of, registered_recorder, shut
 
 
@@ -144,6 +145,7 @@ def blocks_after(work, rounds):
 
 
 @pytest.mark.ours
+@pytest.mark.timeout(150)  # a message takes a millisecond and more under Wine
 def test_steady_traffic_keeps_no_memory(loop, protocol):
     """Twenty thousand messages and not one block more than before, but for the noise of others."""
     held = {}
@@ -200,6 +202,7 @@ def test_connections_that_come_and_go_keep_no_memory(loop):
     assert found[-1] - found[0] < 300, found
 
 
+@with_unix_sockets
 @pytest.mark.ours
 def test_a_write_to_a_peer_that_left_raises_no_signal(kind):
     """Trap 14: SIGPIPE must not end a process that has the system's own handling of it."""

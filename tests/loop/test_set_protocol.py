@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from .marks import beyond_proactor
 from .support import PROTOCOLS, Recorder, connect, recorder_of, shut
 
 
@@ -50,6 +51,7 @@ async def test_switching_inside_data_received_gives_the_rest_to_the_new_one(loop
     await shut(transport, second, peer)
 
 
+@beyond_proactor
 async def test_switching_while_paused(loop, protocol):
     transport, first, peer = await connect(Recorder)
     transport.pause_reading()

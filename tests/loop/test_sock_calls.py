@@ -8,7 +8,7 @@ import ssl
 import pytest
 
 from .marks import beyond_proactor, with_called_methods, with_unix_sockets
-from .support import Peer, fill, listener, spin
+from .support import WINDOWS, Peer, fill, listener, spin
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -141,6 +141,7 @@ async def test_recv_into(loop, tcp):
     assert await loop.sock_recv_into(ours, buffer) == 0
 
 
+@beyond_proactor
 @pytest.mark.parametrize("buffer", [b"read-only", "text", 7])
 async def test_recv_into_what_cannot_be_written(loop, pair, buffer):
     ours, peer = pair
@@ -207,6 +208,7 @@ async def test_datagrams_by_recv_are_not_joined(loop, datagrams):
 # ----------------------------------------------------------------------------------- sending
 
 
+@beyond_proactor
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview])
 async def test_sendall(loop, pair, make):
     ours, peer = pair
@@ -315,6 +317,7 @@ def client_of(family):
     return sock
 
 
+@beyond_proactor
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_connect(loop, host):
     with listener() as server, client_of(socket.AF_INET) as client:
@@ -324,6 +327,7 @@ async def test_connect(loop, host):
             assert address == client.getsockname()
 
 
+@beyond_proactor
 async def test_connect_by_ipv6(loop):
     try:
         server = listener("::1")
@@ -347,7 +351,8 @@ async def test_connect_to_a_unix_socket(loop, tmp_path):
 async def test_connect_where_nobody_listens(loop):
     with socket.socket() as unused, client_of(socket.AF_INET) as client:
         unused.bind(("127.0.0.1", 0))
-        with pytest.raises(ConnectionRefusedError, match="Connect call failed"):
+        words = "refused" if WINDOWS else "Connect call failed"
+        with pytest.raises(ConnectionRefusedError, match=words):
             await loop.sock_connect(client, unused.getsockname())
 
 
@@ -355,9 +360,9 @@ async def test_a_connect_that_was_cancelled_can_be_tried_again(loop):
     with listener() as server, client_of(socket.AF_INET) as client:
         task = asyncio.ensure_future(loop.sock_connect(client, server.getsockname()))
         await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        if task.cancel():  # or it has connected at once, as Windows may
+            with pytest.raises(asyncio.CancelledError):
+                await task
         for _ in range(3):
             try:
                 await loop.sock_connect(client, server.getsockname())

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from .marks import MAKERS
+from .marks import MAKERS, beyond_proactor
 from .support import (
     BufferedRecorder,
     Recorder,
@@ -19,6 +19,7 @@ from .support import (
 )
 
 
+@beyond_proactor
 async def test_a_paused_connection_receives_nothing_until_resumed(loop, protocol):
     transport, recorder, peer = await connect(lambda: recorder_of(protocol))
     assert transport.is_reading()
@@ -46,6 +47,7 @@ async def test_pause_and_resume_are_idempotent(loop, protocol):
     await shut(transport, recorder, peer)
 
 
+@beyond_proactor
 async def test_pausing_inside_data_received_holds_the_rest(loop, protocol):
     transport, recorder, peer = await connect(lambda: recorder_of(protocol))
     remember = recorder.note
@@ -110,6 +112,7 @@ async def test_pausing_inside_connection_made(loop, kind, protocol):
     await shut(transport, recorder, peer)
 
 
+@beyond_proactor
 async def test_the_end_is_not_seen_while_paused(loop, protocol):
     transport, recorder, peer = await connect(lambda: recorder_of(protocol))
     transport.pause_reading()
@@ -245,6 +248,7 @@ async def test_a_small_buffer_and_the_end_of_the_stream(loop):
     assert recorder.calls[-2:] == ["eof_received", "connection_lost"]
 
 
+@beyond_proactor
 async def test_pausing_between_small_buffers(loop):
     class Pausing(BufferedRecorder):
         def buffer_updated(self, nbytes):

@@ -94,6 +94,28 @@ def test_what_is_left_open_ends_without_a_word(kind):
     assert (status, output, errors) == (0, "end", "")
 
 
+def test_a_child_that_outlives_its_loop_ends_without_a_word(kind):
+    """Its transport, its pipes and theirs are collected in any order."""
+    status, output, errors = run("""
+        import gc
+
+        pipe = asyncio.subprocess.PIPE
+
+        async def start():
+            return await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()",
+                stdin=pipe, stdout=pipe, stderr=pipe,
+            )
+
+        for _ in range(3):
+            child = run(start())
+            del child
+            gc.collect()
+        print("end")
+    """)
+    assert (status, output, errors) == (0, "end", "")
+
+
 def test_a_peer_that_resets_leaves_no_trace(kind):
     status, output, errors = run("""
         async def serve(reader, writer):

@@ -1,21 +1,22 @@
 """``sock_*`` of the proactor's loop, with the checks that other systems' loops make.
 
 The standard loop of Windows takes any socket: of one that a transport reads it would take bytes
-away, of a TLS socket it would hand out what is encrypted.
+away, of a TLS socket it would hand out what is encrypted. Its receives take bytes before the task
+runs that asked for them, so one that is cancelled then has lost them, and they write into memory
+that is read-only. It connects to no names, and to IPv6 only by four numbers.
 """
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import sys
 from asyncio import base_events
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 assert sys.platform == "win32"  # a type checker of another platform reads no further
 
 from zerio_asyncio.loop.proactor import ProactorLoop
-
-if TYPE_CHECKING:
-    import socket
 
 
 class CheckedCalls(ProactorLoop):
@@ -26,6 +27,7 @@ class CheckedCalls(ProactorLoop):
     """
 
     def _check_socket(self, sock: socket.socket) -> None:
+        self._check_closed()  # type: ignore[attr-defined]
         base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
         if self.get_debug() and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
@@ -38,11 +40,19 @@ class CheckedCalls(ProactorLoop):
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to ``n`` bytes; see ``asyncio.loop.sock_recv``."""
         self._check_socket(sock)
+        while _can_try(sock):
+            with contextlib.suppress(BlockingIOError):
+                return sock.recv(n)
+            await self._proactor.recv(sock, 0)  # no bytes: until there are some
         return await super().sock_recv(sock, n)
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receive into ``buf``; see ``asyncio.loop.sock_recv_into``."""
         self._check_socket(sock)
+        while _can_try(sock):
+            with contextlib.suppress(BlockingIOError):
+                return sock.recv_into(buf)
+            await self._proactor.recv(sock, 0)  # no bytes: until there are some
         return await super().sock_recv_into(sock, buf)
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> Any:
@@ -73,9 +83,19 @@ class CheckedCalls(ProactorLoop):
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect to ``address``; see ``asyncio.loop.sock_connect``."""
         self._check_socket(sock)
+        if sock.family in {socket.AF_INET, socket.AF_INET6}:
+            found = await self._ensure_resolved(  # type: ignore[attr-defined]
+                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
+            )
+            address = found[0][4]
         await super().sock_connect(sock, address)
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection; see ``asyncio.loop.sock_accept``."""
         self._check_socket(sock)
         return await super().sock_accept(sock)
+
+
+def _can_try(sock: socket.socket) -> bool:
+    """Whether a receive of no bytes tells when there are some: a datagram would be lost by it."""
+    return sock.type == socket.SOCK_STREAM and sock.gettimeout() == 0

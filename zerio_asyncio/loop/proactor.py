@@ -6,13 +6,15 @@ of its OVERLAPPED. Their packets come to our port, which hands on what is not it
 Private parts that this rests on, checked against CPython 3.10 to 3.13. Of ``IocpProactor``: _iocp,
 _cache, _results, _registered, _unregistered, _stopped_serving, _register_with_iocp, _unregister,
 _poll, _WaitCancelFuture. Of its loop: _proactor, _self_reading_future, _loop_self_reading,
-_make_subprocess_transport, _WindowsSubprocessTransport.
+_make_subprocess_transport, _WindowsSubprocessTransport, _make_read_pipe_transport and its like; of
+its pipe transports: _sock.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+import warnings
 import weakref
 from typing import Any
 
@@ -22,9 +24,13 @@ import _overlapped  # type: ignore[import-not-found]
 from asyncio import IocpProactor, ProactorEventLoop, windows_events
 from asyncio.proactor_events import BaseProactorEventLoop
 
+from zerio_asyncio.rio.errors import os_error
 from zerio_asyncio.rio.ports import CompletionPort, Kind
 
 WAIT_CANCELLED: Any = windows_events._WaitCancelFuture  # type: ignore[attr-defined]
+
+NOT_A_SOCKET = 10038
+"""WSAENOTSOCK: what the system says of a socket that is closed."""
 
 FORGET = 1
 """Key of the packet that follows the last one that an operation can have."""
@@ -58,6 +64,49 @@ class ProactorLoop(BaseProactorEventLoop):
     _proactor: Any
     _self_reading_future: Any
     _loop_self_reading: Any
+
+    def __init__(self, proactor: Any) -> None:
+        self._pipe_transports: weakref.WeakSet[Any] = weakref.WeakSet()
+        super().__init__(proactor)
+
+    def close(self) -> None:
+        """Close the loop, and the pipes that nobody has closed.
+
+        They could not close without it, and whichever is collected first, a transport or its pipe,
+        the standard library's transport has no words for a pipe that is closed.
+        """
+        super().close()
+        for transport in list(self._pipe_transports):
+            if transport._sock is not None:
+                if not transport.is_closing():
+                    warnings.warn(
+                        f"unclosed transport {transport!r}",
+                        ResourceWarning,
+                        stacklevel=2,
+                        source=transport,
+                    )
+                transport._sock.close()
+                transport._sock = None
+        self._pipe_transports.clear()
+
+    def _make_read_pipe_transport(self, *args: Any, **kwargs: Any) -> Any:
+        return self._remembered(
+            super()._make_read_pipe_transport(*args, **kwargs)  # type: ignore[misc]
+        )
+
+    def _make_write_pipe_transport(self, *args: Any, **kwargs: Any) -> Any:
+        return self._remembered(
+            super()._make_write_pipe_transport(*args, **kwargs)  # type: ignore[misc]
+        )
+
+    def _make_duplex_pipe_transport(self, *args: Any, **kwargs: Any) -> Any:
+        return self._remembered(
+            super()._make_duplex_pipe_transport(*args, **kwargs)  # type: ignore[misc]
+        )
+
+    def _remembered(self, transport: Any) -> Any:
+        self._pipe_transports.add(transport)
+        return transport
 
     async def _make_subprocess_transport(  # as ProactorEventLoop's, with another class
         self, *args: Any, extra: Any = None, **kwargs: Any
@@ -106,6 +155,8 @@ class PortProactor(IocpProactor):
 
     def _register_with_iocp(self, obj: Any) -> None:
         if obj not in self._registered:
+            if obj.fileno() < 0:
+                raise os_error(NOT_A_SOCKET)
             self._registered.add(obj)
             self._port.join(obj)
 

@@ -206,19 +206,20 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
     # -------------------------------------------------------------------- files
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
-        reading = transp.is_reading()
-        transp.pause_reading()
-        await transp._make_empty_waiter()
+        written = transp._make_empty_waiter()
         try:
+            await written
             return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
         except OSError as error:
             if getattr(error, "winerror", None) in NO_FILES:
                 raise asyncio.SendfileNotAvailableError(str(error)) from error
+            if transp.is_closing() and not isinstance(error, ConnectionError):
+                raise ConnectionAbortedError(
+                    "the connection was closed while a file was being sent"
+                ) from error
             raise
         finally:
             transp._reset_empty_waiter()
-            if reading:
-                transp.resume_reading()
 
 
 def _caller_of(method: weakref.WeakMethod[Callable[[int], None]]) -> Callable[[int, Any], None]:
