@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import sys
 
 import pytest
 
@@ -45,9 +44,7 @@ with_plain_pipes = pytest.mark.skipif(
 with_os_sendfile = pytest.mark.skipif(
     not hasattr(os, "sendfile"), reason="one overlapped operation sends a whole file here"
 )
-with_seccomp = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="seccomp and io_uring are Linux's"
-)
+with_seccomp = pytest.mark.skipif(WINDOWS, reason="seccomp and io_uring are Linux's")
 with_limits = pytest.mark.skipif(resource is None, reason="this system has no resource limits")
 with_duplicates = pytest.mark.skipif(
     WINDOWS, reason="sockets are handles: os.dup2() is of C descriptors"
