@@ -86,4 +86,4 @@ def _curves(axis: Axes, row: Row) -> None:
     axis.minorticks_off()
     axis.set_title(row.title, loc="left")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize="small")
+    axis.legend(fontsize="small", loc="upper left")  # curves rise to the right
