@@ -68,6 +68,8 @@ def run(loop, coroutine):
 @pytest.fixture
 def pair(tmp_path):
     """Connected Unix sockets with names, the sending one with the least of buffers."""
+    if not hasattr(socket, "AF_UNIX"):
+        pytest.skip("Python has no AF_UNIX here")
     ours, theirs = (socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2))
     ours.setblocking(False)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)

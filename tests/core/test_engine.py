@@ -40,7 +40,7 @@ def test_an_interrupt_in_the_middle_of_a_batch_loses_nothing(loop, counting):
 
     async def begin():
         for ours, _ in pairs:
-            await loop.create_unix_connection(counting, sock=ours)
+            await loop.create_connection(counting, sock=ours)
 
     loop.run_until_complete(begin())
     for _, theirs in pairs:
@@ -94,7 +94,7 @@ def test_statistics_count(loop):
     ours, theirs = socket.socketpair()
 
     async def main():
-        transport, _ = await loop.create_unix_connection(asyncio.Protocol, sock=ours)
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
         await asyncio.sleep(0)
         assert loop.rio_stats().connections == 1
         transport.write(b"a" * 10)
@@ -128,7 +128,7 @@ def test_slabs_come_on_demand_and_go(make_loop):
     async def main():
         transports = []
         for ours, _ in pairs:
-            transport, _ = await loop.create_unix_connection(asyncio.Protocol, sock=ours)
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
             transports.append(transport)
         await asyncio.sleep(0.002)
         assert 3 <= loop.rio_stats().slabs <= 4, "ten slices, with or without room between"

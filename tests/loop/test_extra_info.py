@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from .marks import with_unix_sockets
+from .marks import beyond_proactor, with_unix_sockets
 from .support import Recorder, connect, connect_unix, shut
 
 
@@ -87,6 +87,7 @@ async def accept_one(loop, **options):
     return delay, alive
 
 
+@beyond_proactor
 async def test_accepted_connections_do_not_delay_nor_keep_alive_by_themselves(loop):
     assert await accept_one(loop) == (1, 0)
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from .datagrams import Letters, open_endpoint, peer, receive_many, shut
+from .marks import beyond_proactor
 
 PEERS = 3
 PENDING_MAX = 40_000
@@ -123,6 +124,7 @@ class Program:
             await asyncio.sleep(0)
 
 
+@beyond_proactor  # empty datagrams
 @pytest.mark.timeout(120)
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

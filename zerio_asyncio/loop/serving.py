@@ -8,6 +8,7 @@ at once; only TLS, which has a handshake to wait for, takes the standard library
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import logging
@@ -118,6 +119,7 @@ class Listeners:
             socket.close(descriptor)
             return
         connection.setblocking(False)
+        _send_at_once(connection, sock)
         if self._loop.get_debug():
             _log.debug("%r got a new connection: %r", listener.server, connection)
         if listener.sslcontext is not None:
@@ -157,3 +159,13 @@ class Listeners:
                 **listener.named_timeouts,
             )
         )
+
+
+def _send_at_once(connection: socket.socket, listening: socket.socket) -> None:
+    """Python on Windows knows no protocol of a socket made from a number.
+
+    The standard library sets TCP_NODELAY only where the protocol is TCP's.
+    """
+    if listening.proto == socket.IPPROTO_TCP != connection.proto:
+        with contextlib.suppress(OSError):  # gone already: the first receive tells
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
