@@ -7,7 +7,7 @@ standard loop out, for what only we have. In the environment, ``ZERIO_PROVIDER``
 to that one provider, and ``ZERIO_STD=no`` leaves the standard loop out everywhere. What a system
 lacks has its mark in marks.py.
 
-An ``async def`` test runs on the fixture ``loop``, bounded by ``LIMIT``. After each test no
+An ``async def`` test runs on the fixture ``loop``, bounded by ``limit_of``. After each test no
 descriptor may be left open and no exception may have reached the exception handler unclaimed.
 """
 
@@ -36,7 +36,10 @@ from .support import (
 )
 
 LIMIT = 30.0
-"""Seconds for one asynchronous test; the slowest needs about five on two cores."""
+"""Seconds for one asynchronous test; the slowest needs about five on two cores. One with a mark
+``timeout`` of its own gets that, less a margin in which what went wrong can still be told."""
+
+MARGIN = 10.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -79,8 +82,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = pyfuncitem._fixtureinfo.argnames
     loop = pyfuncitem.funcargs["loop"]
     test = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
-    loop.run_until_complete(asyncio.wait_for(test, LIMIT))
+    loop.run_until_complete(asyncio.wait_for(test, limit_of(pyfuncitem)))
     return True
+
+
+def limit_of(item: pytest.Item) -> float:
+    """Seconds for this test."""
+    mark = item.get_closest_marker("timeout")
+    return max(LIMIT, float(mark.args[0]) - MARGIN if mark is not None and mark.args else 0.0)
 
 
 @pytest.fixture(scope="session", autouse=True)
