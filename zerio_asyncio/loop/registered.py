@@ -54,6 +54,9 @@ class ProviderSockets:
     _choice: Choice
 
     def _with_sockets(self, name: str) -> Any:
+        own: Any = getattr(BaseEventLoop, name)
+        if own.__globals__["socket"] is not socket:
+            return own  # a program, or its test, has put something else there
         return with_sockets_of(self._choice.provider, name)
 
     async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
