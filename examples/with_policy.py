@@ -7,6 +7,7 @@ and with_runner.py shows what stays. zerio_asyncio.install() is the same in one 
 """
 
 import asyncio
+import sys
 
 import zerio_asyncio
 
@@ -14,7 +15,7 @@ import zerio_asyncio
 async def main():
     print("running on", type(asyncio.get_running_loop()).__name__)
     process = await asyncio.create_subprocess_exec(
-        "echo", "a subprocess, too", stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", "print('a subprocess, too')", stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
     print(output.decode().strip())

@@ -18,6 +18,7 @@ from zerio_asyncio.rio import available
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 SECONDS = 20
+WINDOWS = sys.platform == "win32"
 
 
 def start(name: str, *arguments: str) -> subprocess.Popen[str]:
@@ -30,6 +31,12 @@ def start(name: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def complaints(errors: str) -> str:
+    """What was written there, but for slow steps, of which debug mode tells: time is no test."""
+    lines = errors.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("Executing <"))
+
+
 @contextlib.contextmanager
 def serving(name: str, *arguments: str, end: int = signal.SIGTERM):
     """Runs a server and gives its address; afterwards it must have ended cleanly."""
@@ -39,10 +46,10 @@ def serving(name: str, *arguments: str, end: int = signal.SIGTERM):
         found = re.search(r"([\d.]+):(\d+)", line)
         assert found, (line, process.stderr.read() if process.poll() is not None else "")
         yield found[1], int(found[2])
-        process.send_signal(end)
+        process.send_signal(end)  # on Windows the end of it, at once
         _, errors = process.communicate(timeout=SECONDS)
-        assert process.returncode == 0, errors
-        assert errors == ""
+        assert process.returncode == (1 if WINDOWS else 0), errors
+        assert complaints(errors) == ""
     finally:
         if process.poll() is None:
             process.kill()
@@ -82,6 +89,7 @@ def test_echo_servers_echo(command):
             assert receive_exactly(first, 60_000) == large[-60_000:]
 
 
+@pytest.mark.skipif(WINDOWS, reason="no SIGINT can be sent to another process here")
 @pytest.mark.parametrize("command", SERVERS, ids=lambda command: command[0])
 def test_echo_servers_end_on_an_interrupt(command):
     with serving(*command, end=signal.SIGINT) as address, dial(address) as sock:
@@ -110,7 +118,7 @@ def run(name: str, *arguments: str) -> str:
     process = start(name, *arguments)
     output, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, errors
-    assert errors == ""
+    assert complaints(errors) == ""
     return output
 
 
@@ -215,8 +223,10 @@ def test_pytest_asyncio():
     command = [sys.executable, "-m", "pytest", "-c", str(folder / "pytest.ini"), str(folder), "-v"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=3 * SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    for provider in available():
-        assert f"test_echo[{provider.name}] PASSED" in done.stdout
+    names = [provider.name for provider in available()]
+    ids = [f"[{name}]" for name in names] if len(names) > 1 else [""]
+    for test in ids:
+        assert f"test_echo{test} PASSED" in done.stdout
 
 
 @pytest.mark.parametrize("wait", ["block", "hybrid(20)"])
