@@ -23,7 +23,7 @@ ALLOWED = (
 REASONS = {
     "zerio_asyncio/cli.py": "`info` prints the name of the system, and decides nothing by it",
     "tests/loop/support.py": "which standard loop is the oracle, and which providers there are",
-    "tests/examples/test_examples.py": "a program is ended there by other means, with another status",
+    "tests/examples/test_examples.py": "a program is ended there by other means",
     "tests/rio/": "the providers differ by system, and the suite must know which to expect",
     "tests/wine/": "it builds for Windows on another system",
     "tests/tidy/test_imports.py": "each platform has modules that only load there",
