@@ -12,7 +12,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from zerio_asyncio.bench.courier import Courier, CourierConfig, send_until_told
-from zerio_asyncio.bench.load import LoadError
+from zerio_asyncio.bench.generator import LoadError
 
 from .support import PATIENCE, descriptors, echo, server
 

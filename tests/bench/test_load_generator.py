@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from zerio_asyncio.bench.load import LoadConfig, LoadError
+from zerio_asyncio.bench.generator import LoadError
+from zerio_asyncio.bench.load import LoadConfig
 
 from .support import PATIENCE, descriptors, load, server
 

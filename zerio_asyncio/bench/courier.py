@@ -1,4 +1,4 @@
-"""The generator of framed messages as a program of its own: JSON lines on its output.
+"""The generator of framed messages, as a program of its own.
 
 ``python -m zerio_asyncio.bench.courier --port 5555 --connections 10 --delay-us 100 --burst 3``
 
@@ -10,24 +10,20 @@ input ends, for the server may not have had the last of them.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import sys
 import threading
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from zerio_asyncio.bench._native import ffi, lib
-from zerio_asyncio.bench.latencies import figures_of
-from zerio_asyncio.bench.limits import pin, raise_descriptor_limit
-from zerio_asyncio.bench.load import (
-    CONNECTIONS_MAX,
-    SECONDS_MAX,
+from zerio_asyncio.bench.generator import (
     SIZE_MAX,
-    LoadError,
-    add_fields,
+    Generator,
+    RunConfig,
     check,
-    explain,
+    parser_of,
+    program,
     tell,
 )
 
@@ -36,100 +32,48 @@ DELAY_US_MAX = 500_000
 
 
 @dataclasses.dataclass(frozen=True)
-class CourierConfig:
-    """One run. ``size`` in bytes, without the four of its length; times as their names say.
+class CourierConfig(RunConfig):
+    """One run. ``size`` is without the four bytes of a message's length.
 
     ``burst`` messages go together, every ``delay_us`` on each connection, or, when that is 0, as
-    soon as all before were answered. ``bursts_each`` 0 means: by time only.
+    soon as all before were answered.
     """
 
-    address: str = "127.0.0.1"
-    port: int = 0
-    connections: int = 1
-    size: int = 64
+    quota: ClassVar[str] = "bursts_each"
+
     burst: int = 1
     delay_us: int = 0
     one_way: bool = False
-    spin: bool = False
-    server_pid: int = 0
     bursts_each: int = 0
-    warmup_s: float = 0.5
-    measure_s: float = 1.5
-    stall_s: float = 5.0
 
     def __post_init__(self) -> None:
-        check("connections", self.connections, 1, CONNECTIONS_MAX)
+        super().__post_init__()
         check("size", self.size, 0, SIZE_MAX)
         check("burst", self.burst, 1, BURST_MAX)
         check("delay_us", self.delay_us, 0, DELAY_US_MAX)
-        check("port", self.port, 0, 65535)
-        check("bursts_each", self.bursts_each, 0, 1 << 40)
-        check("warmup_s", self.warmup_s, 0, SECONDS_MAX)
-        check("measure_s", self.measure_s, 0.001, SECONDS_MAX)
-        check("stall_s", self.stall_s, 0.001, SECONDS_MAX)
-        if self.bursts_each and self.warmup_s:
-            raise ValueError("bursts_each counts from the first burst: warmup_s must be 0")
         if self.one_way and self.delay_us:
             raise ValueError("one way knows no delay: delay_us must be 0")
 
+    def native(self) -> dict[str, Any]:
+        """What native.h's structure has of it, but the address."""
+        return {
+            **super().native(),
+            "burst": self.burst,
+            "one_way": self.one_way,
+            "delay_ns": self.delay_us * 1000,
+        }
+
 
 @final
-class Courier:
-    """A set of peers of one server; a context manager that closes their connections."""
+class Courier(Generator):
+    """Peers of one server; to connect is to exchange names, too."""
 
-    def __init__(self, config: CourierConfig) -> None:
-        self.config = config
-        self._address = ffi.new("char[]", config.address.encode())
-        self._c_config = ffi.new(
-            "courier_config *",
-            {
-                "address": self._address,
-                "port": config.port,
-                "connections": config.connections,
-                "size": config.size,
-                "burst": config.burst,
-                "one_way": config.one_way,
-                "spin": config.spin,
-                "server_pid": config.server_pid,
-                "delay_ns": config.delay_us * 1000,
-                "quota": config.bursts_each,
-                "warmup_ns": round(config.warmup_s * 1e9),
-                "measure_ns": round(config.measure_s * 1e9),
-                "stall_ns": round(config.stall_s * 1e9),
-            },
-        )
-        self._courier = lib.courier_new(self._c_config)
-        if self._courier == ffi.NULL:
-            raise MemoryError("no memory or descriptor for the generator")
-
-    def connect(self) -> None:
-        """Open all connections and exchange names; OSError if one fails."""
-        status = lib.courier_connect(self._courier)
-        if status:
-            raise OSError(-status, f"connect: {os.strerror(-status)}")
-
-    def run(self) -> dict[str, Any]:
-        """Run once to the end; LoadError unless all came back right and in time."""
-        result = ffi.new("load_result *")
-        if lib.courier_run(self._courier, result) != lib.LOAD_OK:
-            raise LoadError(explain(result))
-        return figures_of(result, lib.courier_counts(self._courier))
+    kind = "courier"
 
     def stop(self) -> None:
         """From another thread: let the run come to its end now."""
-        if self._courier != ffi.NULL:
-            lib.courier_stop(self._courier)
-
-    def close(self) -> None:
-        """Close the connections; again does nothing."""
-        courier, self._courier = self._courier, ffi.NULL
-        lib.courier_free(courier)
-
-    def __enter__(self) -> Courier:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        if self._handle != ffi.NULL:
+            lib.courier_stop(self._handle)
 
 
 def send_until_told(courier: Courier, commands: int) -> dict[str, Any]:
@@ -144,29 +88,24 @@ def send_until_told(courier: Courier, commands: int) -> dict[str, Any]:
     return courier.run()
 
 
+def send_one_way(courier: Courier) -> None:
+    """Send between the first line of the input and the second; stay until it ends."""
+    tell({"connected": courier.config.connections})
+    os.read(sys.stdin.fileno(), 1)
+    tell(send_until_told(courier, sys.stdin.fileno()))
+    sys.stdin.read()
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run once and print figures as JSON; 1 and ``{"error": ...}`` if it failed."""
-    parser = argparse.ArgumentParser(prog="python -m zerio_asyncio.bench.courier")
-    add_fields(parser, CourierConfig())
-    options = vars(parser.parse_args(arguments))
-    lib.process_die_with_parent()
-    pin(options.pop("core"))
-    try:
-        config = CourierConfig(**options)
-        raise_descriptor_limit(config.connections)
-        with Courier(config) as courier:
-            courier.connect()
-            if config.one_way:
-                tell({"connected": config.connections})
-                os.read(sys.stdin.fileno(), 1)
-                tell(send_until_told(courier, sys.stdin.fileno()))
-                sys.stdin.read()
-            else:
-                tell(courier.run())
-    except (LoadError, OSError, ValueError, MemoryError) as error:
-        tell({"error": str(error)})
-        return 1
-    return 0
+    """Run once and print figures; the exit status."""
+    options = vars(parser_of("courier", CourierConfig()).parse_args(arguments))
+    one_way = options["one_way"]
+    return program(
+        Courier,
+        CourierConfig,
+        options,
+        send_one_way if one_way else lambda courier: tell(courier.run()),
+    )
 
 
 if __name__ == "__main__":
