@@ -19,7 +19,6 @@ from zerio_asyncio.messaging.session import STOP_SECONDS, Session, check_peer_id
 if TYPE_CHECKING:
     import ssl as tls
     from collections.abc import AsyncIterator, Callable
-    from types import TracebackType
 
     from _typeshed import ReadableBuffer
     from typing_extensions import Self
@@ -114,15 +113,6 @@ class ZerioClient(Node):
     async def __aenter__(self) -> Self:
         """Give the client, which ``start`` has connected, or will."""
         return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop."""
-        await self.stop()
 
     @property
     def is_connected(self) -> bool:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio import RioEventLoop
 from zerio_asyncio.messaging.inbox import Inbox
 from zerio_asyncio.messaging.reasons import DisconnectCause
+from zerio_asyncio.messaging.session import STOP_SECONDS
 from zerio_asyncio.messaging.threads import Outbox
 
 if TYPE_CHECKING:
     import ssl as tls
     from collections.abc import Callable, Iterable
+    from types import TracebackType
 
     from zerio_asyncio.messaging.configuration import ZerioConfiguration
     from zerio_asyncio.messaging.session import Session
 
 
-class Node:
+class Node(ABC):
     """The base of ``ZerioServer`` and ``ZerioClient``."""
 
     def __init__(
@@ -62,6 +65,19 @@ class Node:
         self._outbox = Outbox(loop, config.sending_buffer_count, config.sending_buffer_length)
         self.inbox.open(config.receiving_buffer_count * loop.options.slice_size)
         self._loop = loop
+
+    @abstractmethod
+    async def stop(self, patience: float = STOP_SECONDS) -> None:
+        """Close what is open when what was sent has left, after ``patience`` seconds at last."""
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        await self.stop()
 
     def _check_keeps(self) -> None:
         if self._loop is not None and not self._keeps:

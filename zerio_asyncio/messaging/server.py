@@ -20,7 +20,6 @@ from zerio_asyncio.messaging.session import STOP_SECONDS, Session, check_peer_id
 if TYPE_CHECKING:
     import ssl as tls
     from collections.abc import AsyncIterator, Callable
-    from types import TracebackType
 
     from _typeshed import ReadableBuffer
     from typing_extensions import Self
@@ -131,15 +130,6 @@ class ZerioServer(Node):
         if self._server is None:
             await self.start("server")
         return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop."""
-        await self.stop()
 
     @property
     def is_running(self) -> bool:
