@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import sys
 
@@ -21,17 +22,28 @@ from .support import address_of, connected, pair, plain, serving
 NARROW = ZerioServerConfiguration(sending_high_water=50_000, sending_low_water=10_000)
 
 
-async def fill(server, peer_id):
-    """Send until more than the high water waits."""
-    while not server._sessions[peer_id]._writing_paused:
-        server.send(peer_id, bytes(20_000))
-        await spin()
+async def fill(session, send):
+    """Send until more than the high water waits, and the system takes no more; how many it were."""
+    sent = 0
+    unsent = None
+    while unsent is None or session.writer.unsent != unsent:
+        while not session._writing_paused:
+            send(bytes(20_000))
+            sent += 1
+            await spin()
+        unsent = session.writer.unsent
+        await asyncio.sleep(0.05)
+    return sent
+
+
+async def fill_plain(server):
+    await fill(server._sessions["plain"], functools.partial(server.send, "plain"))
 
 
 async def test_drain_waits_for_a_slow_reader(loop):
     async with serving(NARROW) as server, plain(server) as peer:
         await server.drain("plain")  # at once: nothing waits
-        await fill(server, "plain")
+        await fill_plain(server)
         draining = asyncio.ensure_future(server.drain("plain"))
         everybody = asyncio.ensure_future(server.drain())
         await asyncio.sleep(0.02)
@@ -47,7 +59,7 @@ async def test_drain_waits_for_a_slow_reader(loop):
 
 async def test_drain_ends_with_the_connection(loop):
     async with serving(NARROW) as server, plain(server) as peer:
-        await fill(server, "plain")
+        await fill_plain(server)
         draining = asyncio.ensure_future(server.drain("plain"))
         await spin()
         peer.reset()
@@ -57,7 +69,7 @@ async def test_drain_ends_with_the_connection(loop):
 
 async def test_a_drain_that_is_cancelled_disturbs_no_other(loop):
     async with serving(NARROW) as server, plain(server) as peer:
-        await fill(server, "plain")
+        await fill_plain(server)
         first = asyncio.ensure_future(server.drain("plain"))
         second = asyncio.ensure_future(server.drain("plain"))
         await spin()
@@ -72,11 +84,7 @@ async def test_clients_drain_too(loop):
     config = ZerioClientConfiguration(sending_high_water=50_000, sending_low_water=10_000)
     async with pair(client_config=config) as (server, client):
         server.pause_reading("peer")
-        sent = 0
-        while not client._session._writing_paused:
-            client.send(bytes(20_000))
-            sent += 1
-            await spin()
+        sent = await fill(client._session, client.send)
         draining = asyncio.ensure_future(client.drain())
         await asyncio.sleep(0.02)
         assert not draining.done()
