@@ -84,13 +84,8 @@ class Known:
     loopless: frozenset[str]
 
 
-_ONE_TURN_LATER = (
-    "the last bytes are on their way when the loop is stopped, and it asks that the connection be "
-    "gone without another turn; here a send is over when its completion has come, in the next turn"
-)
-
 WINDOWS = Known(
-    exclusions=(Exclusion("test_ssl.TestSSL.test_create_connection_memory_leak", _ONE_TURN_LATER),),
+    exclusions=(),
     # Their twins on SelectorEventLoop are the same tests, here on the same loop.
     collapsed=(
         "test_sendfile.ProactorEventLoopTests.*",

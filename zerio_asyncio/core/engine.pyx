@@ -39,7 +39,7 @@ from libc.string cimport memmove
 from zerio_asyncio.core.handles cimport new_handle, new_timer
 from zerio_asyncio.core.memory cimport DATAGRAM_SLAB, DATAGRAM_SLICE
 from zerio_asyncio.core.rio cimport (
-    RIO_CAP_BATCH, RIO_CAP_NOW, RIO_CAP_PENDING,
+    RIO_CAP_BATCH, RIO_CAP_PENDING, RIO_CAP_SEND_NOW,
     RIO_CORRUPT_CQ, RIO_INVALID_CQ, RIO_IOCP_COMPLETION, RIO_MAX_CQ_SIZE,
     RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_PACKET, RIO_PORT_READY)
 
@@ -664,7 +664,7 @@ cdef class Engine(TimerOwner):
         cdef list dirty = self.dirty
         cdef uint32_t can = self.provider.capabilities
         cdef bint many = can & RIO_CAP_BATCH and len(dirty) >= BATCH_MIN
-        cdef bint now = can & RIO_CAP_NOW and not many
+        cdef bint now = can & RIO_CAP_SEND_NOW and not many
         cdef Py_ssize_t done = 0
         # What a resumed protocol writes meanwhile waits for the next tick, as others wait for it.
         self.dirty = self.clean

@@ -32,6 +32,7 @@ cdef extern from "rio.h" nogil:
     uint32_t RIO_CAP_BATCH
     uint32_t RIO_CAP_PENDING
     uint32_t RIO_CAP_CLOSE_ENDS
+    uint32_t RIO_CAP_SEND_NOW
 
     ctypedef struct RIO_BUF:
         RIO_BUFFERID BufferId

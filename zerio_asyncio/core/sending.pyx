@@ -25,7 +25,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.rio cimport (
-    RIO_BUF, RIO_CAP_NOW, RIO_CAP_SEND_MEMORY, RIO_EWOULDBLOCK, RIO_MSG_COMMIT_ONLY,
+    RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_CAP_SEND_NOW, RIO_EWOULDBLOCK, RIO_MSG_COMMIT_ONLY,
     RIO_MSG_DEFER)
 
 logger = logging.getLogger("asyncio")
@@ -127,7 +127,7 @@ cdef class SendingTransport(Transport):
         cdef int64_t sent
         cdef uint32_t part = <uint32_t>min(length[0], <size_t>REQUEST_MAX)
         cdef const char *start = memory[0]
-        if self.count or not self.provider.capabilities & RIO_CAP_NOW:
+        if self.count or not self.provider.capabilities & RIO_CAP_SEND_NOW:
             return 0
         with nogil:
             sent = self.provider.send_now(self.queue, start, part)

@@ -130,8 +130,7 @@ typedef struct overlapped_side {
 
 extern const rio_driver overlapped_driver;
 
-/* What neither Windows provider has: calls without a request. They refuse. */
-int64_t overlapped_no_send_now(RIO_RQ, const void *, uint32_t);
+/* What neither Windows provider has of the calls without a request. They refuse. */
 int64_t overlapped_no_receive_now(RIO_RQ, void *, uint32_t);
 int64_t overlapped_no_datagrams_now(RIO_RQ, const rio_datagram *, uint32_t);
 int64_t overlapped_no_socket_send(rio_socket, const void *, uint32_t);
@@ -152,5 +151,29 @@ int32_t iocp_watch_change(rio_port *, rio_socket, uint32_t mask, uint64_t key);
 /* Hands over the polls of all watches that have none. */
 void iocp_watches_arm(iocp_port *);
 void iocp_watches_end(iocp_port *);
+
+/* ---------------------------------------------------------------------------------- the tables */
+
+/* What is alike in the tables of both providers. */
+#define IOCP_PORT_ENTRIES                                                                        \
+    .size = sizeof(rio_port_table),                                                              \
+    .pending = iocp_pending,                                                                     \
+    .post = iocp_post,                                                                           \
+    .watch = iocp_watch_change,                                                                  \
+    .accept = iocp_accept,                                                                       \
+    .accept_stop = iocp_accept_stop,                                                             \
+    .connect = iocp_connect_start,                                                               \
+    .connect_stop = iocp_connect_stop,                                                           \
+    .retire = iocp_retire,                                                                       \
+    .park = iocp_park,                                                                           \
+    .statistics = iocp_statistics,                                                               \
+    .join = iocp_join_foreign,                                                                   \
+    .native = iocp_native
+
+#define IOCP_NOTHING_NOW                                                                         \
+    .receive_now = overlapped_no_receive_now,                                                    \
+    .send_datagrams_now = overlapped_no_datagrams_now,                                           \
+    .socket_send = overlapped_no_socket_send,                                                    \
+    .socket_receive = overlapped_no_socket_receive
 
 #endif

@@ -177,4 +177,25 @@ rio_port_event rio_accept_event(int descriptor, int error, uint64_t key);
 /* 1 if an error of accept4 concerns one client that is gone, not the listener. */
 int rio_accept_survives(int error);
 
+/* ------------------------------------------------------------------------------ the tables */
+
+/* What is alike in the tables of both providers. */
+#define RIO_LINUX_PORT_ENTRIES                                                                   \
+    .size = sizeof(rio_port_table),                                                              \
+    .post = rio_linux_post,                                                                      \
+    .retire = rio_linux_retire,                                                                  \
+    .statistics = rio_linux_statistics,                                                          \
+    .join = rio_linux_join,                                                                      \
+    .native = rio_linux_native
+
+#define RIO_LINUX_ENTRIES                                                                        \
+    .send_memory = rio_emulation_send_memory,                                                    \
+    .receive_memory = rio_emulation_receive_memory,                                              \
+    .send_now = rio_emulation_send_now,                                                          \
+    .receive_now = rio_emulation_receive_now,                                                    \
+    .socket_send = rio_linux_socket_send,                                                        \
+    .socket_receive = rio_linux_socket_receive,                                                  \
+    .make_socket = rio_any_socket,                                                               \
+    .send_datagrams_now = rio_emulation_send_datagrams_now
+
 #endif

@@ -123,6 +123,16 @@ static void overlapped__start(rio_core *core, rio_rq *rq, enum rio_direction dir
     }
 }
 
+/* A send without an overlapped structure is answered here, not by a packet. */
+static int64_t overlapped__now(rio_rq *rq, enum rio_direction direction, char *memory,
+                               uint32_t length)
+{
+    (void)direction; /* there is no receive_now */
+    uint32_t part = length < RIO_TRANSFER_MAX ? length : RIO_TRANSFER_MAX;
+    int sent = send((SOCKET)rq->socket, memory, (int)part, 0);
+    return sent != SOCKET_ERROR ? sent : -(int64_t)iocp_code((DWORD)WSAGetLastError());
+}
+
 /* ------------------------------------------------------------------------------------- results */
 
 /* The direction is free again: its queue may end, or go on. */
@@ -264,12 +274,6 @@ static int64_t overlapped__not_now(RIO_RQ handle)
     return -(int64_t)(rio_handle_find(handle, RIO_KIND_RQ) != NULL ? RIO_EOPNOTSUPP : RIO_EINVAL);
 }
 
-int64_t overlapped_no_send_now(RIO_RQ handle, const void *memory, uint32_t length)
-{
-    (void)memory, (void)length;
-    return overlapped__not_now(handle);
-}
-
 int64_t overlapped_no_receive_now(RIO_RQ handle, void *memory, uint32_t length)
 {
     (void)memory, (void)length;
@@ -304,40 +308,27 @@ const rio_driver overlapped_driver = {
     .attach = overlapped__attach,
     .detach = overlapped__detach,
     .start = overlapped__start,
+    .now = overlapped__now,
     .progress = overlapped__progress,
 };
 
 const rio_provider rio_provider_overlapped = {
     .size = sizeof(rio_provider),
-    .capabilities = RIO_CAP_SEND_MEMORY | RIO_CAP_RECEIVE_MEMORY | RIO_CAP_DATAGRAM,
+    .capabilities = RIO_CAP_SEND_MEMORY | RIO_CAP_RECEIVE_MEMORY | RIO_CAP_DATAGRAM |
+                    RIO_CAP_SEND_NOW,
     .name = "overlapped",
     .probe = overlapped__probe,
     .rio = RIO_EMULATION_TABLE(overlapped__create_completion_queue,
                                overlapped__create_request_queue),
     .port = {
-        .size = sizeof(rio_port_table),
+        IOCP_PORT_ENTRIES,
         .create = overlapped__create,
         .close = overlapped__close,
         .wait = overlapped__wait,
-        .pending = iocp_pending,
-        .post = iocp_post,
-        .watch = iocp_watch_change,
-        .accept = iocp_accept,
-        .accept_stop = iocp_accept_stop,
-        .connect = iocp_connect_start,
-        .connect_stop = iocp_connect_stop,
-        .retire = iocp_retire,
-        .park = iocp_park,
-        .statistics = iocp_statistics,
-        .join = iocp_join_foreign,
-        .native = iocp_native,
     },
     .send_memory = rio_emulation_send_memory,
     .receive_memory = rio_emulation_receive_memory,
-    .send_now = overlapped_no_send_now,
-    .receive_now = overlapped_no_receive_now,
-    .send_datagrams_now = overlapped_no_datagrams_now,
-    .socket_send = overlapped_no_socket_send,
-    .socket_receive = overlapped_no_socket_receive,
+    .send_now = rio_emulation_send_now,
+    IOCP_NOTHING_NOW,
     .make_socket = rio_any_socket,
 };

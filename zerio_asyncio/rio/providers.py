@@ -64,8 +64,13 @@ class Provider:
 
     @property
     def acts_now(self) -> bool:
-        """Whether ``send_now`` and ``receive_now`` work."""
+        """Whether ``send_now`` and ``receive_now`` work, whatever the mode of the socket."""
         return bool(self.c.capabilities & lib.RIO_CAP_NOW)
+
+    @property
+    def sends_now(self) -> bool:
+        """Whether ``send_now`` works, at least on a socket that does not block."""
+        return bool(self.c.capabilities & lib.RIO_CAP_SEND_NOW)
 
     def make_socket(self, family: int = -1, kind: int = -1, proto: int = -1) -> socket.socket:
         """Make a socket as the provider serves it best; arguments as ``socket.socket`` has them.

@@ -359,7 +359,8 @@ class RequestQueue:
 
         For large data on a stream whose sends are all dequeued (EALREADY otherwise). Returns the
         bytes sent, at least one; BlockingIOError if none could be. EOPNOTSUPP where
-        `Provider.acts_now` is false.
+        `Provider.sends_now` is false; where that is true and `Provider.acts_now` is not, a socket
+        in blocking mode blocks.
         """
         view = ffi.from_buffer("char[]", memory)
         return self._now(self._provider.c.send_now, view, "send_now")

@@ -311,8 +311,10 @@ typedef struct rio_port_table {
 #define RIO_CAP_PENDING 32u       /* pending answers 1 as soon as the kernel has anything: no need
                                      to ask it by wait(0) while there is other work */
 
-#define RIO_CAP_CLOSE_ENDS 64u   /* requests of a retired socket end when it is closed, not before:
+#define RIO_CAP_CLOSE_ENDS 64u    /* requests of a retired socket end when it is closed, not before:
                                     retire, close, drain */
+#define RIO_CAP_SEND_NOW 128u     /* send_now works on a stream that does not block; part of
+                                     RIO_CAP_NOW, with which the stream may block */
 
 #define RIO_NOT_NOW (-0x80000000LL) /* of socket_send and socket_receive: it would block */
 
@@ -348,7 +350,8 @@ typedef struct rio_provider {
     /* What a stream can send or give at once, in one system call and with no request: for large
      * data that is in the cache now and would not be when its request's turn comes. Returns bytes,
      * possibly fewer than asked; 0 of receive_now is the end of the stream; or minus a Winsock
-     * code: WSAEWOULDBLOCK when nothing can be moved now, WSAEALREADY while a request of this
+     * code: WSAEWOULDBLOCK when nothing can be moved now (with RIO_CAP_SEND_NOW alone, a socket
+     * that is in blocking mode blocks then), WSAEALREADY while a request of this
      * direction is outstanding (order, rule 2), WSAEOPNOTSUPP without the capability or on a
      * datagram socket. A connection that died is told again by the next request. */
     int64_t (*send_now)(RIO_RQ, const void *memory, uint32_t length);

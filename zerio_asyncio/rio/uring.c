@@ -661,34 +661,22 @@ const rio_driver uring_driver = {
 const rio_provider rio_provider_uring = {
     .size = sizeof(rio_provider),
     .capabilities = RIO_CAP_SEND_MEMORY | RIO_CAP_RECEIVE_MEMORY | RIO_CAP_DATAGRAM | RIO_CAP_NOW |
-                    RIO_CAP_BATCH | RIO_CAP_PENDING, /* the ring's TASKRUN flag tells */
+                    RIO_CAP_SEND_NOW | RIO_CAP_BATCH | RIO_CAP_PENDING, /* the ring's TASKRUN flag tells */
     .name = "uring",
     .probe = rio_ring_probe,
     .rio = RIO_EMULATION_TABLE(uring__create_completion_queue, uring__create_request_queue),
     .port = {
-        .size = sizeof(rio_port_table),
+        RIO_LINUX_PORT_ENTRIES,
         .create = uring__create,
         .close = uring__close,
         .wait = uring__wait,
         .pending = uring__pending,
-        .post = rio_linux_post,
         .watch = uring_watch,
         .accept = uring_accept,
         .accept_stop = uring_accept_stop,
         .connect = uring_connect,
         .connect_stop = uring_connect_stop,
-        .retire = rio_linux_retire,
         .park = uring__park,
-        .statistics = rio_linux_statistics,
-        .join = rio_linux_join,
-        .native = rio_linux_native,
     },
-    .send_memory = rio_emulation_send_memory,
-    .receive_memory = rio_emulation_receive_memory,
-    .send_now = rio_emulation_send_now,
-    .receive_now = rio_emulation_receive_now,
-    .socket_send = rio_linux_socket_send,
-    .socket_receive = rio_linux_socket_receive,
-    .make_socket = rio_any_socket,
-    .send_datagrams_now = rio_emulation_send_datagrams_now,
+    RIO_LINUX_ENTRIES,
 };

@@ -535,6 +535,13 @@ static int32_t winsock__receive_memory(RIO_RQ handle, void *memory, uint32_t len
     return winsock__send_memory(handle, memory, length, flags, context);
 }
 
+/* And sends by requests: that is what it is for. */
+static int64_t winsock__send_now(RIO_RQ handle, const void *memory, uint32_t length)
+{
+    (void)memory;
+    return overlapped_no_receive_now(handle, NULL, length);
+}
+
 RIO_EMULATION_CREATORS(winsock_, &winsock_driver)
 
 const rio_driver winsock_driver = {
@@ -571,29 +578,14 @@ const rio_provider rio_provider_winsock = {
         .RIOResizeRequestQueue = winsock__resize_request_queue,
     },
     .port = {
-        .size = sizeof(rio_port_table),
+        IOCP_PORT_ENTRIES,
         .create = winsock__create_port,
         .close = winsock__close,
         .wait = winsock__wait,
-        .pending = iocp_pending,
-        .post = iocp_post,
-        .watch = iocp_watch_change,
-        .accept = iocp_accept,
-        .accept_stop = iocp_accept_stop,
-        .connect = iocp_connect_start,
-        .connect_stop = iocp_connect_stop,
-        .retire = iocp_retire,
-        .park = iocp_park,
-        .statistics = iocp_statistics,
-        .join = iocp_join_foreign,
-        .native = iocp_native,
     },
     .send_memory = winsock__send_memory,
     .receive_memory = winsock__receive_memory,
-    .send_now = overlapped_no_send_now,
-    .receive_now = overlapped_no_receive_now,
-    .send_datagrams_now = overlapped_no_datagrams_now,
-    .socket_send = overlapped_no_socket_send,
-    .socket_receive = overlapped_no_socket_receive,
+    .send_now = winsock__send_now,
+    IOCP_NOTHING_NOW,
     .make_socket = winsock_make_socket,
 };
