@@ -17,6 +17,9 @@ from .support import SECONDS, free_port
 if TYPE_CHECKING:
     from .certificates import Certificate
 
+POSTGRES = "/usr/lib/postgresql/*/bin"
+"""Where Debian has programs that are not on the path."""
+
 
 def program(name: str, *places: str) -> str:
     """The path of a program; fails with what to install."""
@@ -61,11 +64,14 @@ class Redis:
 
 
 class Postgres:
-    """A cluster of its own, with TLS; PostgreSQL refuses root, so root runs it as ``postgres``."""
+    """A cluster of its own, with TLS where there is a certificate for it.
+
+    PostgreSQL refuses root, so root runs it as ``postgres``.
+    """
 
     USER = "tester"
 
-    def __init__(self, certificate: Certificate) -> None:
+    def __init__(self, certificate: Certificate | None = None) -> None:
         self.port = free_port()
         self._certificate = certificate
 
@@ -86,25 +92,19 @@ class Postgres:
             self._as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         else:
             self._as = {}
-        places = "/usr/lib/postgresql/*/bin"
         data = self.folder / "data"
-        initdb = [program("initdb", places), "-D", str(data), "-U", self.USER, "-A", "trust"]
+        initdb = [program("initdb", POSTGRES), "-D", str(data), "-U", self.USER, "-A", "trust"]
         initdb += ["-N", "-E", "UTF8", "--locale=C"]
         done = subprocess.run(initdb, capture_output=True, text=True, cwd="/", **self._as)
         assert done.returncode == 0, done.stdout + done.stderr
-        for name, content in (
-            ("server.key", self._certificate.key_bytes),
-            ("server.crt", self._certificate.certificate_bytes),
-        ):
-            path = data / name
-            path.write_bytes(content)
-            path.chmod(0o600)
-            os.chown(path, self._as.get("user", -1), self._as.get("group", -1))
-        command = [program("postgres", places), "-D", str(data), "-p", str(self.port)]
+        if self._certificate is not None:
+            self._give(data / "server.key", self._certificate.key_bytes)
+            self._give(data / "server.crt", self._certificate.certificate_bytes)
+        command = [program("postgres", POSTGRES), "-D", str(data), "-p", str(self.port)]
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(self.folder),
-            "ssl": "on",
+            "ssl": "off" if self._certificate is None else "on",
             "fsync": "off",
             "max_connections": "50",
         }
@@ -115,8 +115,13 @@ class Postgres:
             self._process = subprocess.Popen(
                 command, stdout=output, stderr=output, cwd="/", **self._as
             )
-        ready = [program("pg_isready", places), "-h", "127.0.0.1", "-p", str(self.port)]
+        ready = [program("pg_isready", POSTGRES), "-h", "127.0.0.1", "-p", str(self.port)]
         until(ready, self._process, log)
+
+    def _give(self, path: pathlib.Path, content: bytes) -> None:
+        path.write_bytes(content)
+        path.chmod(0o600)
+        os.chown(path, self._as.get("user", -1), self._as.get("group", -1))
 
     def __exit__(self, *exception: object) -> None:
         self._process.send_signal(2)  # a "fast" shutdown: clients are disconnected

@@ -1,8 +1,14 @@
-"""Libraries that want ``add_reader``, which the standard loop of Windows lacks: pyzmq, aiodns."""
+"""Libraries that want ``add_reader``, which the standard loop of Windows lacks.
+
+pyzmq and aiodns are their own peers; psycopg asks the PostgreSQL that ``ZERIO_TEST_POSTGRES`` names
+as libpq does ("host=127.0.0.1 port=5432 user=postgres dbname=postgres").
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 import socket
 import struct
 import threading
@@ -86,3 +92,57 @@ async def test_names_by_aiodns(loop):
     finally:
         await resolver.close()
         server.end()
+
+
+@pytest.fixture
+def database() -> str:
+    pytest.importorskip("psycopg")
+    try:
+        return os.environ["ZERIO_TEST_POSTGRES"]
+    except KeyError:
+        pytest.skip("ZERIO_TEST_POSTGRES names no server")
+
+
+async def test_queries_by_psycopg(loop, database):
+    import psycopg
+
+    async def worker(number):
+        async with await psycopg.AsyncConnection.connect(database) as connection:
+            for turn in range(50):
+                cursor = await connection.execute("SELECT %s::int + %s::int", (number, turn))
+                assert await cursor.fetchone() == (number + turn,)
+
+    await asyncio.wait_for(asyncio.gather(*[worker(number) for number in range(4)]), SECONDS)
+
+
+async def test_large_results_by_psycopg(loop, database):
+    import psycopg
+
+    data = random.Random(7).randbytes(3 << 20)
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        cursor = await connection.execute("SELECT %b::bytea", (data,))
+        assert await cursor.fetchone() == (data,)
+        cursor = await connection.execute("SELECT n FROM generate_series(1, 20000) AS n")
+        assert [row[0] async for row in cursor] == list(range(1, 20_001))
+        query = "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 500)) TO STDOUT"
+        async with cursor.copy(query) as copy:
+            assert sum([len(part) async for part in copy]) == 500 * 1001
+
+
+async def test_notifications_and_a_cancelled_query_by_psycopg(loop, database):
+    import psycopg
+
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("LISTEN topic")
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as other:
+            for number in range(5):
+                await other.execute(f"NOTIFY topic, '{number}'")
+        told = [notice.payload async for notice in connection.notifies(stop_after=5)]
+        assert told == ["0", "1", "2", "3", "4"]
+        sleeping = asyncio.ensure_future(connection.execute("SELECT pg_sleep(60)"))
+        await asyncio.sleep(0.2)
+        sleeping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(sleeping, SECONDS)
+        cursor = await connection.execute("SELECT 1")  # the server was told
+        assert await cursor.fetchone() == (1,)

@@ -12,7 +12,7 @@ TREE = Path(__file__).resolve().parents[2]
 WINE = ("wine64", "/usr/lib/wine/wine64", "wine")
 COMPILER = ("x86_64-w64-mingw32-gcc",)
 
-PACKAGES = "apt-get install wine64 gcc-mingw-w64-x86-64"
+PACKAGES = "apt-get install wine64 gcc-mingw-w64-x86-64 postgresql"
 
 
 class RigError(Exception):

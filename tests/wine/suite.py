@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.apps import servers
 
 from . import wine
 from .batches import Batch, run_batch
@@ -17,6 +21,8 @@ from .places import Places, RigError
 GREEN = Path(__file__).resolve().parent / "green.txt"
 # The same for the provider `winsock` on the Registered I/O of fake_rio.c.
 WINSOCK = GREEN.with_name("winsock.txt")
+
+WANTS_POSTGRES = ("tests/loop/test_windows_libraries.py",)
 
 FILES_A_PROCESS = 6
 PROCESSES = min(2, os.cpu_count() or 1)
@@ -30,6 +36,8 @@ class Outcome:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    again: list[str] = field(default_factory=list)
+    """What failed at first, and passed when it was run alone."""
     details: list[str] = field(default_factory=list)
 
     @property
@@ -69,6 +77,8 @@ def outcomes(batch: Batch) -> list[Outcome]:
     for record in batch.records:
         outcome = found[record.name.partition("::")[0]]
         setattr(outcome, record.outcome, getattr(outcome, record.outcome) + 1)
+        if record.runs > 1:
+            outcome.again.append(record.name)
         if record.outcome == "failed":
             outcome.details.append(f"FAILED {record.name}\n{record.detail}")
     return list(found.values())
@@ -83,6 +93,8 @@ def show(shown: list[Outcome]) -> None:
         print(f"{one.name:{width}}{one.passed:8}{one.failed:8}{one.skipped:9}{none}")
     total = [sum(getattr(one, key) for one in shown) for key in ("passed", "failed", "skipped")]
     print(f"{'all':{width}}{total[0]:8}{total[1]:8}{total[2]:9}")
+    for name in [name for one in shown for name in one.again]:
+        print(f"passed when it was run again, alone: {name}")
 
 
 def batches(names: list[str], known: dict[str, list[str]], options: list[str]) -> list[Batch]:
@@ -92,6 +104,23 @@ def batches(names: list[str], known: dict[str, list[str]], options: list[str]) -
         Batch(names[first::number], {name: known.get(name, []) for name in names}, options)
         for first in range(number)
     ]
+
+
+@contextlib.contextmanager
+def database(names: list[str]) -> Iterator[None]:
+    """A PostgreSQL of this system, on loopback, for what asks for one."""
+    if not any(name.partition("::")[0] in WANTS_POSTGRES for name in names):
+        yield
+        return
+    try:
+        servers.program("initdb", servers.POSTGRES)
+    except AssertionError as error:
+        raise RigError(f"psycopg wants a server: {error}") from None
+    with servers.Postgres() as server:
+        os.environ["ZERIO_TEST_POSTGRES"] = (
+            f"host=127.0.0.1 port={server.port} user={server.USER} dbname=postgres"
+        )
+        yield
 
 
 def run_all(places: Places, named: list[str], options: list[str], fake_rio: bool) -> bool:
@@ -124,7 +153,7 @@ def run_all(places: Places, named: list[str], options: list[str], fake_rio: bool
         print(end="", flush=True)
         return told
 
-    with wine.server(places), ThreadPoolExecutor(PROCESSES) as workers:
+    with database(list(known)), wine.server(places), ThreadPoolExecutor(PROCESSES) as workers:
         told = [one for some in workers.map(run, range(len(work))) for one in some]
     show(sorted(told, key=lambda one: one.name))
     print(f"in {time.monotonic() - began:.0f} s")
