@@ -28,6 +28,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 GRACE = 20.0
 """Seconds beyond a test's limit in which its process must have ended by itself."""
 
+STARTS = 2
+"""Processes that may be started for a module, if they end before they come to its tests."""
+
 LOOK_S = 0.03
 """Seconds between two looks at what a child reports."""
 
@@ -188,9 +191,14 @@ def run_tests(job: Job, interpreter: Interpreter) -> Module:
     """Every test that ``job`` wants, in as many processes as that takes."""
     began = time.monotonic()
     result = Module(job.module)
+    starts = 0  # without a word of its tests
     while True:
         process = Process(job, interpreter)
         process.run()
+        if process.found is None and not process.done:
+            starts += 1
+            if starts < STARTS:
+                continue
         result.records += process.records
         result.found = result.found or process.found or []
         result.skipped = process.skipped

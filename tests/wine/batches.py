@@ -1,6 +1,7 @@
 """Several files of tests in one process under Wine, through crashes and hangs.
 
-A test that ends its process, or makes it hang, has failed; a new process goes on behind it.
+A test that ends its process, or makes it hang, has failed; a new process goes on behind it. What
+fails is run once more, alone: Wine itself fails now and then, and so do programs on a busy machine.
 """
 
 from __future__ import annotations
@@ -19,6 +20,15 @@ TEST_TIMEOUT_S = 60
 GOOD = frozenset({0, 1, 5})
 """Statuses of pytest: all passed, some failed, nothing was left to do."""
 
+STARTS = 2
+"""Processes that may be started for a test, if they end before they come to it."""
+
+PROCESS = "(the process)"
+"""Stands for a test in a record of what no test did."""
+
+MOST_AGAIN = 5
+"""Failures of a batch that are run again. More are no accident."""
+
 SILENCE_S = 180
 """Without a word for so long, a process is ended. A test may allow itself more than the limit."""
 
@@ -30,6 +40,8 @@ class Record:
     name: str
     outcome: str
     detail: str = ""
+    runs: int = 1
+    """2 if it failed at first and passed alone."""
 
 
 @dataclass
@@ -70,15 +82,32 @@ class Start:
 
 def run_batch(places: Places, batch: Batch, log: Path) -> None:
     """Run every test of the batch, in as many processes as that takes."""
+    _run_through(places, batch, log)
+    failures = [record for record in batch.records if record.outcome == "failed"]
+    for number, record in enumerate(failures[:MOST_AGAIN]):
+        if "::" in record.name and not record.name.endswith(PROCESS):
+            alone = Batch([record.name], {}, batch.options)
+            _run_through(places, alone, log.with_suffix(f".{number}.log"))
+            if [one.outcome for one in alone.records] == ["passed"]:
+                record.outcome, record.runs = "passed", 2
+
+
+def _run_through(places: Places, batch: Batch, log: Path) -> None:
+    starts = 0  # without a test
     while True:
         start, trouble = _run_once(places, batch, log)
         batch.records += start.records
         if start.running is not None:
             batch.records.append(Record(start.running, "failed", trouble))
             continue
-        if trouble:
-            batch.records.append(Record(f"{batch.names[0]}::(the process)", "failed", trouble))
-        if not trouble or start.done or not start.records:
+        if not trouble:
+            return
+        if not start.records and not start.done:  # it did not get as far as to a test
+            starts += 1
+            if starts < STARTS:
+                continue
+        batch.records.append(Record(f"{batch.names[0]}::{PROCESS}", "failed", trouble))
+        if start.done or not start.records:
             return
 
 
