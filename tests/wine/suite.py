@@ -79,6 +79,7 @@ def outcomes(batch: Batch) -> list[Outcome]:
         setattr(outcome, record.outcome, getattr(outcome, record.outcome) + 1)
         if record.runs > 1:
             outcome.again.append(record.name)
+            outcome.details.append(f"AT FIRST {record.name}\n{record.detail}")
         if record.outcome == "failed":
             outcome.details.append(f"FAILED {record.name}\n{record.detail}")
     return list(found.values())

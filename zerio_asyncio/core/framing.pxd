@@ -2,15 +2,12 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from zerio_asyncio.core.memory cimport ReceivedMemory
 from zerio_asyncio.core.sending cimport SendingTransport
 
-# Memory in which a message is put together; read-only to the views that a handler may keep.
-cdef class Assembly:
-    cdef char *memory
+# Memory in which a message is put together, shown to views that a handler may keep.
+cdef class Assembly(ReceivedMemory):
     cdef Py_ssize_t room
-    cdef Py_ssize_t length     # of the message that is shown
-    cdef int exports
-    cdef Py_ssize_t shape[1]
 
 
 cdef class MessageFramer:

@@ -26,8 +26,7 @@ Hazards, and what is done about them:
   held is kept in ``rest``, for nobody else has it.
 """
 
-from cpython.buffer cimport (
-    PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer)
+from cpython.buffer cimport PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.memoryview cimport (
@@ -78,8 +77,8 @@ cdef enum:
     LENGTH_LIMIT = 0x7FFFFFFF
 
 
-cdef class Assembly:
-    """Exports the message that was put together, read-only."""
+cdef class Assembly(ReceivedMemory):
+    """Shows the message that was put together."""
 
     def __cinit__(self, Py_ssize_t room):
         self.memory = <char *>PyMem_RawMalloc(room)
@@ -89,26 +88,6 @@ cdef class Assembly:
 
     def __dealloc__(self):
         PyMem_RawFree(self.memory)
-
-    def __getbuffer__(self, Py_buffer *buffer, int flags):
-        if flags & PyBUF_WRITABLE:
-            raise BufferError("a received message is read-only")
-        self.shape[0] = self.length
-        buffer.buf = self.memory
-        buffer.obj = self
-        buffer.len = self.length
-        buffer.itemsize = 1
-        buffer.readonly = 1
-        buffer.ndim = 1
-        buffer.format = "B"
-        buffer.shape = self.shape
-        buffer.strides = NULL
-        buffer.suboffsets = NULL
-        buffer.internal = NULL
-        self.exports += 1
-
-    def __releasebuffer__(self, Py_buffer *buffer):
-        self.exports -= 1
 
 
 cdef class MessageFramer:

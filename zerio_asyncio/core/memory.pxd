@@ -73,3 +73,11 @@ cdef class SpareBytes:
     cdef object make(self, const char *memory, Py_ssize_t length)
     cdef object make_large(self)
     cdef void release(self, PyObject *data) noexcept
+
+
+# What was received, read-only to the views of it.
+cdef class ReceivedMemory:
+    cdef char *memory
+    cdef Py_ssize_t length
+    cdef int exports           # views that look at it now
+    cdef Py_ssize_t shape[1]

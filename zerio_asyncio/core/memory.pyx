@@ -231,3 +231,27 @@ cdef class SpareBytes:
                 self.large_count += 1
                 return
         Py_DECREF_(data)
+
+
+cdef class ReceivedMemory:
+    """Exports ``length`` bytes of ``memory``, read-only; whose they are, its subclasses know."""
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("received memory is read-only")
+        self.shape[0] = self.length
+        buffer.buf = self.memory
+        buffer.obj = self
+        buffer.len = self.length
+        buffer.itemsize = 1
+        buffer.readonly = 1
+        buffer.ndim = 1
+        buffer.format = "B"
+        buffer.shape = self.shape
+        buffer.strides = NULL
+        buffer.suboffsets = NULL
+        buffer.internal = NULL
+        self.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        self.exports -= 1

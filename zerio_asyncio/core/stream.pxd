@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from zerio_asyncio.core.memory cimport LARGE_SIZE, Slice, SlicePool
+from zerio_asyncio.core.memory cimport LARGE_SIZE, ReceivedMemory, Slice, SlicePool
 from zerio_asyncio.core.sending cimport PROBE, RECEIVE, REQUEST_MAX, SEND, SendingTransport
 
 # How received bytes are handed over.
@@ -11,14 +11,11 @@ cdef enum ProtocolKind:
     BUFFERED = 1     # copied into get_buffer
     REGISTERED = 2   # a view on the slice to view_received
 
-# Read-only memory of a slice, exported to views that a RegisteredProtocol may keep.
-cdef class SliceView:
+# A slice, shown to views that a RegisteredProtocol may keep.
+cdef class SliceView(ReceivedMemory):
     cdef SlicePool pool
     cdef Slice slice
-    cdef Py_ssize_t length
-    cdef int exports
     cdef bint owner          # the slice is this object's to give back
-    cdef Py_ssize_t shape[1]
 
 
 cdef class StreamTransport(SendingTransport):

@@ -3,9 +3,10 @@ import socket
 from typing import Any
 
 from zerio_asyncio.core.engine import Engine
+from zerio_asyncio.core.memory import ReceivedMemory
 from zerio_asyncio.core.sending import SendingTransport
 
-class SliceView: ...
+class SliceView(ReceivedMemory): ...
 
 class StreamTransport(SendingTransport):
     def __init__(

@@ -43,28 +43,8 @@ cdef enum:
 cdef bint SERVER_KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
 
 
-cdef class SliceView:
-    """Exports the received bytes of one slice, read-only, to the views of a RegisteredProtocol."""
-
-    def __getbuffer__(self, Py_buffer *buffer, int flags):
-        if flags & PyBUF_WRITABLE:
-            raise BufferError("received memory is read-only")
-        self.shape[0] = self.length
-        buffer.buf = self.slice.memory
-        buffer.obj = self
-        buffer.len = self.length
-        buffer.itemsize = 1
-        buffer.readonly = 1
-        buffer.ndim = 1
-        buffer.format = "B"
-        buffer.shape = self.shape
-        buffer.strides = NULL
-        buffer.suboffsets = NULL
-        buffer.internal = NULL
-        self.exports += 1
-
-    def __releasebuffer__(self, Py_buffer *buffer):
-        self.exports -= 1
+cdef class SliceView(ReceivedMemory):
+    """Shows the received bytes of one slice to the views of a RegisteredProtocol."""
 
     def __dealloc__(self):
         # Every export holds a reference, so nobody looks at the slice any more.
@@ -398,6 +378,7 @@ cdef class StreamTransport(SendingTransport):
             self.view.pool = self.pool
         exporter = self.view
         exporter.slice = self.slice
+        exporter.memory = self.slice.memory
         exporter.length = count
         view = PyMemoryView_FromObject(exporter)
         try:

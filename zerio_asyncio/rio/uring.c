@@ -661,7 +661,7 @@ const rio_driver uring_driver = {
 const rio_provider rio_provider_uring = {
     .size = sizeof(rio_provider),
     .capabilities = RIO_CAP_SEND_MEMORY | RIO_CAP_RECEIVE_MEMORY | RIO_CAP_DATAGRAM | RIO_CAP_NOW |
-                    RIO_CAP_SEND_NOW | RIO_CAP_BATCH | RIO_CAP_PENDING, /* the ring's TASKRUN flag tells */
+                    RIO_CAP_SEND_NOW | RIO_CAP_BATCH | RIO_CAP_PENDING, /* by TASKRUN */
     .name = "uring",
     .probe = rio_ring_probe,
     .rio = RIO_EMULATION_TABLE(uring__create_completion_queue, uring__create_request_queue),
