@@ -270,6 +270,17 @@ int32_t rio_emulation_receive_memory(RIO_RQ handle, void *memory, uint32_t lengt
     return rio__memory(handle, RIO_RECEIVES, memory, length, flags, context);
 }
 
+int32_t rio_emulation_statistics(rio_port *handle, rio_port_statistics *statistics)
+{
+    int32_t code = 0;
+    const rio_core *core = rio_core_of(handle, NULL, &code);
+    if (core != NULL && statistics == NULL)
+        return RIO_EFAULT;
+    if (core != NULL)
+        *statistics = core->counts;
+    return code;
+}
+
 static int64_t rio__now(RIO_RQ handle, enum rio_direction direction, char *memory, uint32_t length)
 {
     int32_t code;

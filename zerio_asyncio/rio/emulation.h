@@ -159,6 +159,7 @@ typedef struct rio_driver {
 /* What every port of an emulated provider has. First member of the driver's port. */
 struct rio_core {
     const rio_driver *driver;
+    rio_port *handle;              /* null: a private port */
     const volatile uint32_t *mark; /* equals era in the process that made the port (rule 14) */
     uint32_t era;
     uint32_t holders; /* private port: completion queues that keep it */
@@ -179,7 +180,13 @@ int32_t rio_refuse(int32_t code); /* remembers the code; returns 0, which is FAL
 rio_socket rio_any_socket(int32_t family, int32_t type, int32_t protocol); /* refuses */
 
 void rio_core_begin(rio_core *, const rio_driver *, const volatile uint32_t *mark, uint32_t era);
-/* Retires every request queue and takes leave of the completion queues. */
+/* The core of a port's handle, if it is this driver's (null: any) and this process's; else the
+ * code. */
+rio_core *rio_core_of(const rio_port *, const rio_driver *, int32_t *code);
+/* Gives it a handle; where there is none to be had, it is shut. Null stays null. */
+rio_port *rio_core_publish(rio_core *);
+/* Closes the handle, retires every request queue, takes leave of the completion queues. Again does
+ * nothing. */
 void rio_core_end(rio_core *);
 uint32_t rio_core_packets(rio_core *, rio_port_event *events, uint32_t size);
 void rio_core_retire(rio_core *, rio_socket);
@@ -209,6 +216,7 @@ int32_t RIO_CALL rio_emulation_send_ex(RIO_RQ, RIO_BUF *, uint32_t, RIO_BUF *, R
                                        RIO_BUF *, RIO_BUF *, uint32_t, void *);
 int32_t rio_emulation_send_memory(RIO_RQ, const void *, uint32_t, uint32_t, void *);
 int32_t rio_emulation_receive_memory(RIO_RQ, void *, uint32_t, uint32_t, void *);
+int32_t rio_emulation_statistics(rio_port *, rio_port_statistics *);
 int64_t rio_emulation_send_now(RIO_RQ, const void *, uint32_t);
 int64_t rio_emulation_receive_now(RIO_RQ, void *, uint32_t);
 int64_t rio_emulation_send_datagrams_now(RIO_RQ, const rio_datagram *, uint32_t);

@@ -379,7 +379,7 @@ static rio_core *epoll__open(const rio_port_options *options)
 
 static rio_port *epoll__create(const rio_port_options *options)
 {
-    return rio_linux_port_create(epoll__open(options));
+    return rio_core_publish(epoll__open(options));
 }
 
 static void epoll__close(rio_port *handle)

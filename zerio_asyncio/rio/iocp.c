@@ -338,27 +338,7 @@ uintptr_t iocp_native(rio_port *handle)
     return port != NULL ? (uintptr_t)port->completions : 0;
 }
 
-int32_t iocp_statistics(rio_port *handle, rio_port_statistics *statistics)
-{
-    int32_t code = 0;
-    const iocp_port *port = iocp_port_of(handle, NULL, &code);
-    if (port != NULL && statistics == NULL)
-        return RIO_EFAULT;
-    if (port != NULL)
-        *statistics = port->core.counts;
-    return code;
-}
-
 /* ---------------------------------------------------------------------------- birth and death */
-
-iocp_port *iocp_port_of(const rio_port *handle, const rio_driver *driver, int32_t *code)
-{
-    rio_core *core = rio_handle_object(handle, RIO_KIND_PORT);
-    if (core != NULL && (driver == NULL || core->driver == driver))
-        return (iocp_port *)core;
-    *code = RIO_EINVAL;
-    return NULL;
-}
 
 rio_core *iocp_open(const rio_driver *driver, const rio_port_options *options)
 {
@@ -393,8 +373,6 @@ void iocp_shut(rio_core *core)
 {
     iocp_port *port = (iocp_port *)core;
 
-    if (port->handle != NULL)
-        rio_handle_close(port->handle);
     rio_core_end(core);
     iocp_connections_end(port);
     iocp_watches_end(port);
@@ -409,17 +387,4 @@ void iocp_shut(rio_core *core)
     if (core->counts.in_kernel == 0)
         free(port); /* else the system may still write to operations; nothing reads them any more */
     WSACleanup();
-}
-
-rio_port *iocp_create(rio_core *core)
-{
-    iocp_port *port = (iocp_port *)core;
-    if (port == NULL)
-        return NULL;
-    port->handle = rio_handle_open(RIO_KIND_PORT, port, 0);
-    if (port->handle != NULL)
-        return port->handle;
-    core->driver->shut(core);
-    rio_refuse(RIO_ENOBUFS);
-    return NULL;
 }

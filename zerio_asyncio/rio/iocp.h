@@ -46,7 +46,6 @@ typedef struct iocp_timer {
 struct iocp_port {
     rio_core core; /* first: handles of ports lead to it */
     HANDLE completions;
-    rio_port *handle; /* null: a private port */
     rio_inbox inbox;
     rio_atomic32 rung;     /* posted and not yet seen */
     rio_atomic32 sleeping; /* the port's thread is in the kernel, or about to be */
@@ -67,11 +66,15 @@ struct iocp_port {
 
 /* ------------------------------------------------------------------------------------ iocp.c */
 
-/* The port of a handle, if it is this driver's (null: any); else the code. */
-iocp_port *iocp_port_of(const rio_port *, const rio_driver *, int32_t *code);
+/* As rio_core_of. */
+static inline iocp_port *iocp_port_of(const rio_port *handle, const rio_driver *driver,
+                                      int32_t *code)
+{
+    return (iocp_port *)rio_core_of(handle, driver, code);
+}
+
 rio_core *iocp_open(const rio_driver *, const rio_port_options *);
 void iocp_shut(rio_core *);
-rio_port *iocp_create(rio_core *);
 
 /* The socket's operations report to this port from now on; a socket has one port for its life.
  * 0 or a code. */
@@ -102,7 +105,6 @@ int32_t iocp_pending(rio_port *);
 int32_t iocp_post(rio_port *, uint64_t key);
 int32_t iocp_retire(rio_port *, rio_socket);
 int32_t iocp_park(rio_port *);
-int32_t iocp_statistics(rio_port *, rio_port_statistics *);
 int32_t iocp_join_foreign(rio_port *, rio_socket file);
 uintptr_t iocp_native(rio_port *);
 
@@ -166,7 +168,7 @@ void iocp_watches_end(iocp_port *);
     .connect_stop = iocp_connect_stop,                                                           \
     .retire = iocp_retire,                                                                       \
     .park = iocp_park,                                                                           \
-    .statistics = iocp_statistics,                                                               \
+    .statistics = rio_emulation_statistics,                                                      \
     .join = iocp_join_foreign,                                                                   \
     .native = iocp_native
 

@@ -266,20 +266,6 @@ uint32_t rio_watch_event(const rio_interests *set, uint64_t tag, uint32_t epoll_
 
 /* --------------------------------------------------------------------------------- the port */
 
-rio_linux_port *rio_linux_port_of(const rio_port *handle, const rio_driver *driver, int32_t *code)
-{
-    rio_core *core = rio_handle_object(handle, RIO_KIND_PORT);
-    if (RIO_UNLIKELY(core == NULL || (driver != NULL && core->driver != driver))) {
-        *code = RIO_EINVAL;
-        return NULL;
-    }
-    if (RIO_UNLIKELY(!rio_core_ours(core))) {
-        *code = RIO_ENETDOWN;
-        return NULL;
-    }
-    return (rio_linux_port *)core;
-}
-
 rio_linux_port *rio_linux_port_begin(const rio_driver *driver, const rio_port_options *options,
                                      size_t bytes)
 {
@@ -302,23 +288,8 @@ rio_linux_port *rio_linux_port_begin(const rio_driver *driver, const rio_port_op
     return NULL;
 }
 
-rio_port *rio_linux_port_create(rio_core *core)
-{
-    rio_linux_port *port = (rio_linux_port *)core;
-    if (port == NULL)
-        return NULL;
-    port->handle = rio_handle_open(RIO_KIND_PORT, port, 0);
-    if (port->handle != NULL)
-        return port->handle;
-    core->driver->shut(core);
-    rio_refuse(RIO_ENOBUFS);
-    return NULL;
-}
-
 void rio_linux_port_end(rio_linux_port *port)
 {
-    if (port->handle != NULL)
-        rio_handle_close(port->handle);
     rio_core_end(&port->core);
     rio_inbox_free(&port->inbox);
     rio_bell_close(&port->bell);
@@ -361,17 +332,6 @@ int32_t rio_linux_retire(rio_port *handle, rio_socket socket)
     rio_linux_port *port = rio_linux_port_of(handle, NULL, &code);
     if (port != NULL)
         rio_core_retire(&port->core, socket);
-    return code;
-}
-
-int32_t rio_linux_statistics(rio_port *handle, rio_port_statistics *statistics)
-{
-    int32_t code = 0;
-    const rio_linux_port *port = rio_linux_port_of(handle, NULL, &code);
-    if (port != NULL && statistics == NULL)
-        return RIO_EFAULT;
-    if (port != NULL)
-        *statistics = port->core.counts;
     return code;
 }
 

@@ -118,15 +118,17 @@ typedef struct rio_linux_port {
     rio_core core; /* first: handles of ports lead to a core */
     rio_bell bell;
     rio_inbox inbox;
-    rio_port *handle; /* null: a private port */
 } rio_linux_port;
 
-/* The port of a handle, if it is this driver's (null: any) and this process's; else the code. */
-rio_linux_port *rio_linux_port_of(const rio_port *, const rio_driver *, int32_t *code);
+/* As rio_core_of. */
+static inline rio_linux_port *rio_linux_port_of(const rio_port *handle, const rio_driver *driver,
+                                                int32_t *code)
+{
+    return (rio_linux_port *)rio_core_of(handle, driver, code);
+}
+
 /* A zeroed port of `bytes` with its bell; null and rio_last_error. */
 rio_linux_port *rio_linux_port_begin(const rio_driver *, const rio_port_options *, size_t bytes);
-/* Gives it a handle. Null stays null. */
-rio_port *rio_linux_port_create(rio_core *);
 /* Everything but the memory and what the provider added. */
 void rio_linux_port_end(rio_linux_port *);
 /* Events that are there without asking the system. */
@@ -143,7 +145,6 @@ static inline uint32_t rio_linux_ready(const rio_linux_port *port)
 int32_t rio_linux_pending(rio_port *);
 int32_t rio_linux_post(rio_port *, uint64_t key);
 int32_t rio_linux_retire(rio_port *, rio_socket);
-int32_t rio_linux_statistics(rio_port *, rio_port_statistics *);
 int32_t rio_linux_join(rio_port *, rio_socket);
 uintptr_t rio_linux_native(rio_port *);
 
@@ -184,7 +185,7 @@ int rio_accept_survives(int error);
     .size = sizeof(rio_port_table),                                                              \
     .post = rio_linux_post,                                                                      \
     .retire = rio_linux_retire,                                                                  \
-    .statistics = rio_linux_statistics,                                                          \
+    .statistics = rio_emulation_statistics,                                                      \
     .join = rio_linux_join,                                                                      \
     .native = rio_linux_native
 

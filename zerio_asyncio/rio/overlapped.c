@@ -246,7 +246,7 @@ static rio_core *overlapped__open(const rio_port_options *options)
 
 static rio_port *overlapped__create(const rio_port_options *options)
 {
-    return iocp_create(overlapped__open(options));
+    return rio_core_publish(overlapped__open(options));
 }
 
 static void overlapped__close(rio_port *handle)

@@ -455,6 +455,32 @@ void rio_core_begin(rio_core *core, const rio_driver *driver, const volatile uin
     core->era = era;
 }
 
+rio_core *rio_core_of(const rio_port *handle, const rio_driver *driver, int32_t *code)
+{
+    rio_core *core = rio_handle_object(handle, RIO_KIND_PORT);
+    if (RIO_UNLIKELY(core == NULL || (driver != NULL && core->driver != driver))) {
+        *code = RIO_EINVAL;
+        return NULL;
+    }
+    if (RIO_UNLIKELY(!rio_core_ours(core))) {
+        *code = RIO_ENETDOWN;
+        return NULL;
+    }
+    return core;
+}
+
+rio_port *rio_core_publish(rio_core *core)
+{
+    if (core == NULL)
+        return NULL;
+    core->handle = rio_handle_open(RIO_KIND_PORT, core, 0);
+    if (core->handle != NULL)
+        return core->handle;
+    core->driver->shut(core);
+    rio_refuse(RIO_ENOBUFS);
+    return NULL;
+}
+
 static void rio__retire(rio_core *core, rio_rq *rq)
 {
     rio__table_remove(core, rq);
@@ -474,6 +500,9 @@ void rio_core_retire(rio_core *core, rio_socket socket)
 
 void rio_core_end(rio_core *core)
 {
+    if (core->handle != NULL)
+        rio_handle_close(core->handle);
+    core->handle = NULL;
     for (uint32_t i = 0; core->table != NULL && i <= core->table_mask; i++)
         while (core->table[i] != NULL)
             rio__retire(core, core->table[i]);

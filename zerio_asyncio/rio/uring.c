@@ -632,7 +632,7 @@ static rio_core *uring__open(const rio_port_options *options)
 
 static rio_port *uring__create(const rio_port_options *options)
 {
-    return rio_linux_port_create(uring__open(options));
+    return rio_core_publish(uring__open(options));
 }
 
 static void uring__close(rio_port *handle)

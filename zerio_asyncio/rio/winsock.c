@@ -472,10 +472,6 @@ static void winsock__shut(rio_core *core)
     iocp_port *port = (iocp_port *)core;
     winsock_results *results = port->registered;
 
-    if (port->handle != NULL) {
-        rio_handle_close(port->handle);
-        port->handle = NULL;
-    }
     rio_core_end(core);
     results->ending = 1;
     (void)winsock__drain(port);
@@ -495,7 +491,7 @@ static void winsock__shut(rio_core *core)
 
 static rio_port *winsock__create_port(const rio_port_options *options)
 {
-    return iocp_create(winsock__open(options));
+    return rio_core_publish(winsock__open(options));
 }
 
 static void winsock__close(rio_port *handle)
