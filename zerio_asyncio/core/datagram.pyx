@@ -88,19 +88,6 @@ cdef class DatagramTransport(Transport):
         # Nothing waits: the engine holds a transport until it is retired and drained.
         PyMem_RawFree(self.waiting)
 
-    def __repr__(self):
-        info = [type(self).__name__]
-        if self._sock is None:
-            info.append("closed")
-        elif self._closing:
-            info.append("closing")
-        info.append(f"fd={self.descriptor}")
-        if self._sock is not None and not self._closing:
-            info.append("read=polling" if self.posted else "read=idle")
-            info.append(
-                f"write=<{'polling' if self.issued else 'idle'}, bufsize={self.unsent}>")
-        return "<{}>".format(" ".join(info))
-
     @property
     def __class__(self):
         # asyncio's classes lay their slots out themselves, so they cannot be inherited from here.
@@ -117,6 +104,9 @@ cdef class DatagramTransport(Transport):
             self._post()
             if waiter is not None and not waiter.cancelled():
                 waiter.set_result(None)
+
+    cdef bint _receives(self) noexcept:
+        return self.posted != 0
 
     def close(self):
         """Send what was written, then close; ``connection_lost(None)`` follows."""

@@ -75,19 +75,6 @@ cdef class StreamTransport(SendingTransport):
         self._own(sock)
         loop.soon(self._begin, (waiter,), None)
 
-    def __repr__(self):
-        info = [type(self).__name__]
-        if self._sock is None:
-            info.append("closed")
-        elif self._closing:
-            info.append("closing")
-        info.append(f"fd={self.descriptor}")
-        if self._sock is not None and not self._closing:
-            info.append("read=polling" if self.receiving else "read=idle")
-            info.append(
-                f"write=<{'polling' if self.unsent else 'idle'}, bufsize={self.unsent}>")
-        return "<{}>".format(" ".join(info))
-
     @property
     def __class__(self):
         # asyncio promises a Transport, its sendfile asks for this subclass, and neither can be
@@ -113,6 +100,9 @@ cdef class StreamTransport(SendingTransport):
 
     def _start_receiving(self):
         self._post()
+
+    cdef bint _receives(self) noexcept:
+        return self.receiving
 
     cdef int _forget(self) except -1:
         server = self._server

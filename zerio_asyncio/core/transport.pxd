@@ -42,6 +42,7 @@ cdef class Transport(Endpoint):
     cdef void _finished(self) noexcept
     # what a subclass holds: unsent data, receive memory, references for the protocol's sake
     cdef void _drop_unissued(self) noexcept
+    cdef bint _receives(self) noexcept
     cdef void _drop_receive_memory(self) noexcept
     cdef int _forget(self) except -1
     # ending

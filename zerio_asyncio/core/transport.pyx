@@ -51,6 +51,19 @@ cdef class Transport(Endpoint):
 
     # A subclass's __init__ calls these three in this order, and what it does itself between them.
 
+    def __repr__(self):
+        info = [type(self).__name__]
+        if self._sock is None:
+            info.append("closed")
+        elif self._closing:
+            info.append("closing")
+        info.append(f"fd={self.descriptor}")
+        if self._sock is not None and not self._closing:
+            info.append("read=polling" if self._receives() else "read=idle")
+            info.append(
+                f"write=<{'polling' if self.unsent else 'idle'}, bufsize={self.unsent}>")
+        return "<{}>".format(" ".join(info))
+
     cdef int _take_socket(self, Engine loop, object sock, object extra) except -1:
         """Note where the socket is bound and connected; it is not yet the transport's."""
         loop._check_attached()
@@ -127,6 +140,10 @@ cdef class Transport(Endpoint):
 
     cdef void _drop_unissued(self) noexcept:
         pass
+
+    cdef bint _receives(self) noexcept:
+        """Whether the provider has a receive of it."""
+        return False
 
     cdef void _drop_receive_memory(self) noexcept:
         pass
