@@ -279,6 +279,11 @@ async def test_connection_made_that_raises_is_reported_and_the_endpoint_lives(lo
     await shut(transport)
 
 
+async def emptied(transport):
+    while transport.get_write_buffer_size():
+        await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
 def test_interrupts_leave_the_loop_and_lose_nothing(new_loop, exception):
     loop = new_loop()
@@ -299,6 +304,7 @@ def test_interrupts_leave_the_loop_and_lose_nothing(new_loop, exception):
                 loop.run_forever()
         loop.run_until_complete(protocol.got(60))
         assert [data for data, _ in protocol.received] == many
+        loop.run_until_complete(emptied(transport))
         assert [sock.recv(10) for _ in many] == many
     loop.run_until_complete(shut(transport))
 
