@@ -52,9 +52,12 @@ def as_before():
         signal.set_wakeup_fd(descriptor)
         return descriptor, [signal.getsignal(number) for number in WATCHED]
 
+    # A shell's background has it ignored, and asyncio gives Python's handler back whatever it was.
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = state()
     yield
     assert state() == before
+    signal.signal(signal.SIGINT, outside)
 
 
 async def until(condition):
