@@ -25,9 +25,32 @@ if TYPE_CHECKING:
 ENVIRONMENT = "ZERIO_PROVIDER"
 """The environment variable that names a provider for programs that do not."""
 
+_PROTOCOLS: dict[int, int] = {  # of the internet, where nobody chooses another
+    socket.SOCK_STREAM: socket.IPPROTO_TCP,
+    socket.SOCK_DGRAM: socket.IPPROTO_UDP,
+}
+
 _REASON_SIZE = 512  # bytes; a refusal is one sentence
 
 _log = logging.getLogger("zerio_asyncio")
+
+
+class _Socket(socket.socket):
+    """A socket of a number that knows its protocol: Python on Windows takes it for 0.
+
+    The standard library sends at once (TCP_NODELAY) where it is TCP's.
+    """
+
+    __slots__ = ("_proto",)
+
+    def __init__(self, family: int, type: int, proto: int, fileno: int) -> None:  # noqa: A002
+        super().__init__(family, type, proto, fileno)
+        self._proto = max(proto, 0) or _PROTOCOLS.get(type, 0)
+
+    @property
+    def proto(self) -> int:
+        """The protocol, an IPPROTO number."""
+        return self._proto
 
 
 @final
@@ -83,7 +106,7 @@ class Provider:
         if family in {socket.AF_INET, socket.AF_INET6}:
             number = self.c.make_socket(family, kind, max(proto, 0))
             if number != lib.RIO_INVALID_SOCKET:
-                return socket.socket(family, kind, proto, fileno=number)
+                return _Socket(family, kind, proto, number)
         return socket.socket(family, kind, proto)
 
     def probe(self) -> OSError | None:
