@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -47,9 +48,15 @@ def run(main: Any) -> None:
         loop.run_until_complete(main(loop))
     finally:
         loop.close()
-        with warnings.catch_warnings():  # an accept that failed leaves its socket to the collector
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """An accept that failed leaves its socket to the collector; not to that of the next file."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def test_a_reset_before_the_first_receive_reads_as_the_end() -> None:
