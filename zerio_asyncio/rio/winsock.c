@@ -534,8 +534,8 @@ static int32_t winsock__receive_memory(RIO_RQ handle, void *memory, uint32_t len
 /* And sends by requests: that is what it is for. */
 static int64_t winsock__send_now(RIO_RQ handle, const void *memory, uint32_t length)
 {
-    (void)memory;
-    return overlapped_no_receive_now(handle, NULL, length);
+    (void)memory, (void)length;
+    return -(int64_t)(rio_handle_find(handle, RIO_KIND_RQ) != NULL ? RIO_EOPNOTSUPP : RIO_EINVAL);
 }
 
 RIO_EMULATION_CREATORS(winsock_, &winsock_driver)
