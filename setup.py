@@ -73,7 +73,7 @@ setup(
         extensions,
         include_path=["."],
         nthreads=min(JOBS, len(extensions)) if len(extensions) > 1 else 0,
-        compiler_directives={"language_level": "3"},
+        compiler_directives={"language_level": "3", "auto_pickle": False, "nonecheck": True},
         annotate=False,
     ),
     options={"build_ext": {"parallel": JOBS}},

@@ -159,7 +159,7 @@ def test_a_pool_counts():
 
 def test_an_engine_is_attached_once(loop):
     with pytest.raises(RuntimeError, match="attached"):
-        loop._attach(0, 0, SlicePool(4096, 65536), 16, 1, None, None)
+        loop._attach(0, 0, SlicePool(4096, 65536), 16, 1, False, None, None)
 
 
 def test_the_private_doors_of_a_closed_loop_are_shut(make_loop):

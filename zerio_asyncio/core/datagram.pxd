@@ -62,7 +62,7 @@ cdef class DatagramTransport(Transport):
     cdef bint _more_follow(self) noexcept
     cdef int _received(self, int32_t status, uint32_t length) except -1
     cdef int _deliver(self) except -1
-    cdef int _deliver_one(self, Letter *letter) except -1
+    cdef int _deliver_one(self) except -1
     cdef int _after_burst(self) except -1
     cdef uint32_t _take_letters(self) except? 0xFFFFFFFF
     cdef int _post(self) except -1

@@ -27,7 +27,7 @@ from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE)
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
@@ -36,6 +36,8 @@ from zerio_asyncio.core.memory cimport ADDRESS_ROOM, DATAGRAM_MAX
 from zerio_asyncio.core.rio cimport (
     RIO_BUF, RIO_CAP_NOW, RIO_CAP_SEND_MEMORY, RIO_EWOULDBLOCK,
     RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER, rio_datagram)
+
+from zerio_asyncio.core.protocols import InvariantError
 
 logger = logging.getLogger("asyncio")
 
@@ -50,8 +52,6 @@ cdef enum Request:
 
 cdef enum:
     WAITING_ROOM = 8
-    # A send of this size is worth handing over the interpreter's lock.
-    UNLOCK_MIN = 16384
 
 cdef unsigned int WARN_AFTER = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 
@@ -81,11 +81,16 @@ cdef class DatagramTransport(Transport):
         self.letter_pool = loop.datagram_pool()
         self.set_protocol(protocol)
         self._attach(AHEAD_MAX, loop.send_depth)
-        self._own(sock)
-        loop.soon(self._begin, (waiter,), None)
+        try:
+            self._own(sock)
+            loop.soon(self._begin, (waiter,), None)
+        except BaseException:
+            self._disown()
+            raise
 
     def __dealloc__(self):
-        # Nothing waits: the engine holds a transport until it is retired and drained.
+        # What is issued in the kernel's view (a child of fork, whose results never come) stays.
+        self._drop_unissued()
         PyMem_RawFree(self.waiting)
 
     @property
@@ -175,26 +180,21 @@ cdef class DatagramTransport(Transport):
 
     cdef int _received(self, int32_t status, uint32_t length) except -1:
         cdef Letter *letter = self._letter(self.held)
-        assert self.posted
+        if self.posted == 0:
+            raise InvariantError(f"{self!r}: a receive that was not posted has ended")
         self.posted -= 1
         self.held += 1
         letter.status = status
         letter.length = length
         self.all_used = self.all_used or self.posted == 0
-        return self._deliver()
+        # A retired queue ends its receives: no news for the protocol.
+        return 0 if self.lost else self._deliver()
 
     cdef int _deliver(self) except -1:
         """Hand over what is held, as long as the protocol wants it."""
-        cdef Letter letter
-        while self.held and not self._paused and not self._closing:
-            letter = self._letter(0)[0]
-            # Behind the others, free to be posted again: its datagram is copied out below.
-            self.first = (self.first + 1) & (AHEAD_MAX - 1)
-            self.held -= 1
-            self._letter(self.held + self.posted + self.spare)[0] = letter
-            self.spare += 1
+        while self.held and not self._paused and not self._closing and not self.lost:
             try:
-                self._deliver_one(&letter)
+                self._deliver_one()
             except BaseException:
                 # KeyboardInterrupt, SystemExit: the loop may be run again.
                 self.engine.mark_dirty(self)
@@ -202,14 +202,24 @@ cdef class DatagramTransport(Transport):
                 raise
         return 0
 
-    cdef int _deliver_one(self, Letter *letter) except -1:
+    cdef int _deliver_one(self) except -1:
+        """The first that is held."""
         cdef object data, sender
         cdef PyObject *raw
         cdef object context = self.context
+        cdef RIO_SOCKADDR_INET remote
+        cdef Letter letter = self._letter(0)[0]
+        if letter.status == 0:
+            data = self.engine.spare_bytes.make(letter.slice.memory + ADDRESS_ROOM, letter.length)
+            remote = (<const RIO_SOCKADDR_INET *>letter.slice.memory)[0]
+        # Behind the others, to be posted again: all that is still needed of it was copied.
+        self.first = (self.first + 1) & (AHEAD_MAX - 1)
+        self.held -= 1
+        self._letter(self.held + self.posted + self.spare)[0] = letter
+        self.spare += 1
         if letter.status != 0:
             return self._tell_error(self.engine.error_of(letter.status))
-        data = self.engine.spare_bytes.make(letter.slice.memory + ADDRESS_ROOM, letter.length)
-        sender = self.book.name_of(<const RIO_SOCKADDR_INET *>letter.slice.memory)
+        sender = self.book.name_of(&remote)
         PyContext_Enter(context)
         self.inside = True
         try:
@@ -293,7 +303,8 @@ cdef class DatagramTransport(Transport):
 
     cdef void _drop_receive_memory(self) noexcept:
         cdef uint32_t i
-        assert self.posted == 0
+        if self.posted:
+            return
         for i in range(self.held + self.spare):
             self.letter_pool.give(&self._letter(i).slice)
         self.held = self.spare = 0
@@ -341,11 +352,7 @@ cdef class DatagramTransport(Transport):
         one.memory = view.buf
         one.length = <uint32_t>min(view.len, <Py_ssize_t>0xFFFFFFFF)
         one.remote = remote
-        if view.len < UNLOCK_MIN:
-            sent = self.provider.send_datagrams_now(self.queue, &one, 1)
-        else:
-            with nogil:
-                sent = self.provider.send_datagrams_now(self.queue, &one, 1)
+        sent = self.provider.send_datagrams_now(self.queue, &one, 1)
         PyBuffer_Release(&view)
         if sent == -RIO_EWOULDBLOCK:
             self._put(data, remote)
@@ -382,7 +389,8 @@ cdef class DatagramTransport(Transport):
     cdef int _put(self, object data, const RIO_SOCKADDR_INET *remote) except -1:
         """Let it wait for those before it, or for the end of the burst."""
         cdef Unsent *unsent
-        data = data if PyBytes_CheckExact(data) else bytes(data)
+        if not PyBytes_CheckExact(data):  # letting go of exact bytes runs no Python code
+            data = memoryview(data).tobytes()
         if self.waiting is NULL or self.count > self.waiting_mask:
             self._grow_waiting()
         unsent = &self.waiting[(self.head + self.count) & self.waiting_mask]
@@ -454,13 +462,17 @@ cdef class DatagramTransport(Transport):
         if self.lost or self.issued >= last:
             return 0
         flags = RIO_MSG_DEFER if last - self.issued > 1 else 0
-        while self.issued < last:
-            if not self._issue(&self.waiting[(self.head + self.issued) & self.waiting_mask],
-                               flags):
-                break
-            self.issued += 1
-            self.outstanding += 1
-            issued += 1
+        try:
+            while self.issued < last:
+                if not self._issue(&self.waiting[(self.head + self.issued) & self.waiting_mask],
+                                   flags):
+                    break
+                self.issued += 1
+                self.outstanding += 1
+                issued += 1
+        except MemoryError as exc:
+            if self.issued == 0:
+                return self._break(exc, "Fatal write error on datagram transport", self.context)
         if flags and issued:
             self.provider.rio.RIOSend(self.queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
         if self.issued == 0:
@@ -498,6 +510,8 @@ cdef class DatagramTransport(Transport):
         return accepted
 
     cdef int _sent(self, int32_t status) except -1:
+        if self.issued == 0:
+            raise InvariantError(f"{self!r}: a send that was not issued has ended")
         self._pop()
         self.issued -= 1
         if self.lost or self.dropped:
@@ -509,9 +523,8 @@ cdef class DatagramTransport(Transport):
     cdef int _progressed(self) except -1:
         if self._protocol_paused and self.unsent <= self.low_water:
             self._resume_protocol()
-        if self._closing and self.count == 0 and not self.dropped:
-            self.dropped += 1
-            self.engine.soon(self._call_connection_lost, (None,), self.context)
+        if self._closing and self.count == 0:
+            self._end(None, self.context)
         return 0
 
     cdef void _pop(self) noexcept:
@@ -522,11 +535,16 @@ cdef class DatagramTransport(Transport):
 
     cdef void _release(self, Unsent *unsent) noexcept:
         cdef PyObject *owner = <PyObject *>unsent.owner
+        cdef SlicePool pool = self.letter_pool if unsent.large else self.pool
         self.unsent -= <size_t>PyBytes_GET_SIZE(<object>owner) + HEADER
-        if unsent.slice.slab is not NULL:
-            (self.letter_pool if unsent.large else self.pool).give(&unsent.slice)
         unsent.owner = NULL
-        self.engine.spare_bytes.release(owner)
+        # The collector may have taken engine and pools from a transport that nobody closed.
+        if unsent.slice.slab is not NULL and pool is not None:
+            pool.give(&unsent.slice)
+        if self.engine is not None:
+            self.engine.spare_bytes.release(owner)
+        else:
+            Py_DECREF(<object>owner)
 
     cdef void _drop_unissued(self) noexcept:
         while self.count > self.issued:

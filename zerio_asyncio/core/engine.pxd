@@ -4,10 +4,11 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from cpython.object cimport PyObject
 
-from zerio_asyncio.core.handles cimport Handle, TimerHandle, TimerOwner
+from zerio_asyncio.core.handles cimport Handle, TimerHandle
 from zerio_asyncio.core.memory cimport SlicePool, SpareBytes
 from zerio_asyncio.core.rio cimport (
     RIO_CQ, RIORESULT, rio_port, rio_port_event, rio_port_table, rio_provider)
+from zerio_asyncio.core.timers cimport Timers
 
 cdef enum:
     # Results taken in one dequeue: 6 KiB of stack-like memory, a batch that stays in the first
@@ -18,26 +19,23 @@ cdef enum:
     EVENTS_A_WAIT = 256    # as many as the epoll provider fetches at once
 
 
-cdef struct Timer:
-    double when
-    unsigned long long order
-    PyObject *handle       # borrowed; the reference is the list's
-
-
 # What has requests on the completion queue: a transport.
 cdef class Endpoint:
     cdef Engine engine
     # requests accepted and not dequeued; the engine keeps the endpoint alive until it is 0
     cdef uint32_t outstanding
     cdef bint dirty        # is in the engine's list of endpoints to flush
+    cdef bint gathering    # is in its list of those that push at the end of a delivery
     cdef bint attached     # has a request queue that takes room in the completion queue
 
     cdef int completed(self, uint64_t request, int32_t status, uint32_t count) except -1
     cdef int flush(self, bint now) except -1
+    cdef int push(self) except -1
+    cdef int fail(self, object exc) except -1
     cdef void let_go(self) noexcept
 
 
-cdef class Engine(TimerOwner):
+cdef class Engine(Timers):
     # --- asyncio's private names, which the standard library's loop reads and sets
     cdef public bint _stopping
     cdef public bint _closed
@@ -48,22 +46,12 @@ cdef class Engine(TimerOwner):
     cdef public object _current_handle
     cdef dict future_keywords      # loop=self, made once
 
-    # --- ready queue: a ring; 0 <= ready_count <= ready_mask + 1. The references are the items of
-    # a list (null where free), so that the garbage collector sees them.
-    cdef list ready_ring
-    cdef PyObject **ready          # its items
+    # --- ready queue: a ring; 0 <= ready_count <= ready_mask + 1. The references are raw pointers
+    # in malloc's memory; the engine shows them to the collector itself.
+    cdef PyObject **ready
     cdef size_t ready_mask
     cdef size_t ready_head
     cdef size_t ready_count
-
-    # --- timers: a 4-ary heap; handle.index is the place of each in it. The references are again
-    # the items of a list, at the same places.
-    cdef Timer *timers
-    cdef list timer_handles
-    cdef PyObject **timer_items
-    cdef Py_ssize_t timer_count
-    cdef Py_ssize_t timer_room
-    cdef unsigned long long timer_order
 
     # --- provider and port; null before attach and after detach
     cdef const rio_provider *provider
@@ -78,6 +66,7 @@ cdef class Engine(TimerOwner):
     cdef SlicePool datagrams       # slices that hold a datagram; None until there is a socket
     cdef SpareBytes spare_bytes
     cdef uint32_t send_depth
+    cdef bint gathers              # the writes of a tick go out together at its end
     cdef object error_of           # Winsock code -> OSError
     cdef object last_error         # () -> Winsock code of the last refusal
 
@@ -94,6 +83,9 @@ cdef class Engine(TimerOwner):
     cdef set endpoints             # all that have requests outstanding or a request queue
     cdef list dirty                # those with bytes to hand to the provider
     cdef list clean                # an empty list to take its place while it is worked through
+    cdef Endpoint served           # whose result is being handled
+    cdef uint32_t deliveries       # of views, under way: messages that are sent meanwhile gather
+    cdef list gatherers            # those with such messages
 
     # --- statistics
     cdef uint64_t gathered         # writes that went into another's slice
@@ -102,17 +94,12 @@ cdef class Engine(TimerOwner):
     cdef int push(self, object handle) except -1
     cdef object _pop(self)
     cdef int _grow_ready(self) except -1
+    cdef int _forget_callbacks(self) except -1
     cdef int _run_ready(self) except -1
     cdef int _run_timed(self, object handle) except -1
     cdef int _tell_if_slow(self, double start, object what) except -1
 
     # timers
-    cdef int _grow_timers(self) except -1
-    cdef int _timer_add(self, TimerHandle timer) except -1
-    cdef void _timer_remove(self, Py_ssize_t index) noexcept
-    cdef void _timer_put(self, Py_ssize_t index, Timer timer) noexcept
-    cdef void _timer_up(self, Py_ssize_t index, Timer timer) noexcept
-    cdef void _timer_down(self, Py_ssize_t index, Timer timer) noexcept
     cdef int _fire_timers(self) except -1
 
     # readiness: takes what concerns the engine itself, returns the rest of the mask
@@ -126,10 +113,13 @@ cdef class Engine(TimerOwner):
     cdef int _wait(self, int64_t timeout) except -1
     cdef int _dispatch_events(self) except -1
     cdef int _dispatch_results(self) except -1
+    cdef int _take_results(self) except -1
+    cdef int _fail(self, object exc) except -1
     cdef int _flush(self) except -1
 
     cdef uint32_t _outstanding(self)
     cdef int _check_attached(self) except -1
+    cdef int _check_here(self) except -1
     cdef int _wake(self) except -1
     cdef TimerHandle _call_at(self, double when, callback, tuple args, context, str method)
 
@@ -137,6 +127,9 @@ cdef class Engine(TimerOwner):
     cdef int reserve(self, uint32_t results) except -1
     cdef void unreserve(self, uint32_t results) noexcept
     cdef int mark_dirty(self, Endpoint endpoint) except -1
+    cdef int gather(self, Endpoint endpoint) except -1
+    cdef int end_delivery(self) except -1
+    cdef int _push_gathered(self) except -1
     cdef object refusal(self)
     cdef SlicePool datagram_pool(self)
     cdef object soon(self, object callback, tuple args, object context)

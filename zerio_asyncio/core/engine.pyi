@@ -3,12 +3,13 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-from zerio_asyncio.core.handles import Handle, TimerHandle, TimerOwner
+from zerio_asyncio.core.handles import Handle, TimerHandle
 from zerio_asyncio.core.memory import SlicePool
+from zerio_asyncio.core.timers import Timers
 
 class Endpoint: ...
 
-class Engine(TimerOwner):
+class Engine(Timers):
     _stopping: bool
     _closed: bool
     _debug: bool
@@ -48,6 +49,7 @@ class Engine(TimerOwner):
         pool: SlicePool,
         queue_size: int,
         send_depth: int,
+        gathers: bool,
         error_of: Callable[[int], OSError],
         last_error: Callable[[], int],
     ) -> None: ...

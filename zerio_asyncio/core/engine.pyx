@@ -8,7 +8,7 @@ One tick (``Engine.tick``):
               readiness, accepted connections -> the loop's Python methods
     run       due timers, then the callbacks that were ready at that moment; before the results,
               if some were ready when the tick began
-    flush     endpoints with unsent bytes hand them to the provider
+    flush     endpoints with bytes that the system did not take yet make requests of them
 
 Hazards, and what is done about them:
 
@@ -30,7 +30,8 @@ the rest, and finds under its own private names (``_stopping``, ``_closed`` …)
 import sys
 from asyncio import Future, base_events, format_helpers
 
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.object cimport PyTypeObject, inquiry, traverseproc
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.math cimport isnan
 from libc.stdint cimport uintptr_t
@@ -43,11 +44,11 @@ from zerio_asyncio.core.rio cimport (
     RIO_CORRUPT_CQ, RIO_INVALID_CQ, RIO_IOCP_COMPLETION, RIO_MAX_CQ_SIZE,
     RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_PACKET, RIO_PORT_READY)
 
+from zerio_asyncio.core.protocols import InvariantError
+
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
-    object PyList_New(Py_ssize_t)
     object PyObject_Call(object, tuple, dict)
-    PyObject **items_of "PySequence_Fast_ITEMS"(object) noexcept
 
 cdef extern from "clock.h":
     double clock_seconds() noexcept nogil
@@ -68,7 +69,6 @@ cdef enum:
     # Sends of one tick from which on requests beat calls: each request is a result to fetch, and
     # the first of them ends the wait that was to follow.
     BATCH_MIN = 8
-    HEAP_ARITY = 4         # shallower than a binary heap: fewer cache misses for many timers
 
 
 cdef class Endpoint:
@@ -82,42 +82,52 @@ cdef class Endpoint:
         """Hand what was written to the provider; ``now``: try without a request first."""
         raise NotImplementedError
 
+    cdef int push(self) except -1:
+        """Send what was gathered during a delivery."""
+        raise NotImplementedError
+
+    cdef int fail(self, object exc) except -1:
+        """What was to be done for this one has failed, by want of memory: end it, and only it."""
+        raise exc
+
     cdef void let_go(self) noexcept:
         """The loop closes: retire, and touch no protocol any more."""
         pass
 
 
-cdef class Engine(TimerOwner):
+cdef class Engine(Timers):
     """The scheduling half of a loop; see the top of this module."""
 
     def __cinit__(self, *args, **kwargs):
         self.results = <RIORESULT *>PyMem_RawMalloc(RESULTS_A_BATCH * sizeof(RIORESULT))
         self.events = <rio_port_event *>PyMem_RawMalloc(EVENTS_A_WAIT * sizeof(rio_port_event))
-        if self.results is NULL or self.events is NULL:
-            raise MemoryError
-        # A new list's items are null: to the collector and to its end that means empty.
-        self.ready_ring = PyList_New(READY_ROOM)
-        self.ready = items_of(self.ready_ring)
+        self.ready = <PyObject **>PyMem_RawMalloc(READY_ROOM * sizeof(PyObject *))
+        if self.results is NULL or self.events is NULL or self.ready is NULL:
+            raise MemoryError("no memory for a loop")
         self.ready_mask = READY_ROOM - 1
         self.endpoints = set()
         self.dirty = []
         self.clean = []
+        self.gatherers = []
         self.spare_bytes = SpareBytes.__new__(SpareBytes)
         # Opened by the standard library's __init__: one that never got there has nothing to close.
         self._closed = True
         self.slow_callback_duration = 0.1
 
     def __dealloc__(self):
-        PyMem_RawFree(self.timers)
+        while self.ready_count:
+            self._pop()
+        PyMem_RawFree(self.ready)
         PyMem_RawFree(self.results)
         PyMem_RawFree(self.events)
 
     # ---------------------------------------------------------------- wiring
 
     def _attach(self, uintptr_t provider, uintptr_t port, SlicePool pool not None,
-                uint32_t queue_size, uint32_t send_depth, error_of, last_error):
+                uint32_t queue_size, uint32_t send_depth, bint gathers, error_of, last_error):
         """Take the provider and the port (addresses), make the completion queue.
 
+        ``gathers``: the writes of a tick go out together at its end.
         ``error_of`` turns a Winsock code into an OSError, ``last_error`` gives the code of the
         last refused call. The caller keeps provider and port alive until ``_detach``.
         """
@@ -128,6 +138,7 @@ cdef class Engine(TimerOwner):
         self.error_of = error_of
         self.last_error = last_error
         self.send_depth = send_depth
+        self.gathers = gathers
         self.pool = pool
         pool.attach(self.provider)
         notification.Type = RIO_IOCP_COMPLETION
@@ -145,6 +156,7 @@ cdef class Engine(TimerOwner):
         cdef Endpoint endpoint
         cdef double limit = clock_seconds() + DRAIN_LIMIT
         cdef int64_t pause = 0
+        self._check_here()
         self.future_keywords = None
         self._forget_callbacks()
         if self.port is NULL:
@@ -158,7 +170,7 @@ cdef class Engine(TimerOwner):
             self._drop_events()
             try:
                 self._dispatch_results()
-            except SystemError:
+            except InvariantError:
                 break  # the queue is corrupt: nothing more can be fetched
             pause = 10_000_000
         self.provider.rio.RIOCloseCompletionQueue(self.queue)
@@ -188,15 +200,15 @@ cdef class Engine(TimerOwner):
                 self._port_packet(event.status, event.value, event.key,
                                   <size_t>event.overlapped)
 
-    def _forget_callbacks(self):
+    cdef int _forget_callbacks(self) except -1:
         while self.ready_count:
             self._pop()
-        while self.timer_count:
-            self._timer_remove(self.timer_count - 1)
+        return self._forget_timers()
 
     def _watch(self, int descriptor, uint32_t mask):
         """Report readiness of a descriptor (1 reading, 2 writing, 0 stop) to ``_port_ready``."""
         cdef int32_t refused
+        self._check_here()
         if self.port is not NULL:
             refused = self.provider.port.watch(self.port, <size_t>descriptor, mask, descriptor)
             if refused:
@@ -206,17 +218,26 @@ cdef class Engine(TimerOwner):
         """Report connections on a listening descriptor to ``_port_accepted``."""
         cdef int32_t refused
         self._check_attached()
+        self._check_here()
         refused = self.provider.port.accept(self.port, <size_t>descriptor, key)
         if refused:
             raise self.error_of(refused)
 
     def _accept_stop(self, int descriptor):
+        self._check_here()
         if self.port is not NULL:
             self.provider.port.accept_stop(self.port, <size_t>descriptor)
 
     cdef int _check_attached(self) except -1:
         if self.port is NULL:
             raise RuntimeError("Event loop is closed")
+        return 0
+
+    cdef int _check_here(self) except -1:
+        """Refuse another thread while the loop's own is inside the port."""
+        if self.waiting:
+            raise RuntimeError("Non-thread-safe operation invoked on an event loop other than the "
+                               "current one")
         return 0
 
     cdef object refusal(self):
@@ -362,14 +383,13 @@ cdef class Engine(TimerOwner):
 
     cdef int _grow_ready(self) except -1:
         cdef size_t room = (self.ready_mask + 1) * 2
-        cdef list ring = PyList_New(room)
-        cdef PyObject **ready = items_of(ring)
-        cdef size_t i, place
+        cdef PyObject **ready = <PyObject **>PyMem_RawMalloc(room * sizeof(PyObject *))
+        cdef size_t i
+        if ready is NULL:
+            raise MemoryError("no memory for another callback")
         for i in range(self.ready_count):
-            place = (self.ready_head + i) & self.ready_mask
-            ready[i] = self.ready[place]
-            self.ready[place] = NULL
-        self.ready_ring = ring
+            ready[i] = self.ready[(self.ready_head + i) & self.ready_mask]
+        PyMem_RawFree(self.ready)
         self.ready = ready
         self.ready_mask = room - 1
         self.ready_head = 0
@@ -378,7 +398,6 @@ cdef class Engine(TimerOwner):
     cdef object _pop(self):
         cdef PyObject *item = self.ready[self.ready_head]
         cdef object handle = <object>item
-        self.ready[self.ready_head] = NULL
         Py_DECREF(handle)
         self.ready_head = (self.ready_head + 1) & self.ready_mask
         self.ready_count -= 1
@@ -424,94 +443,6 @@ cdef class Engine(TimerOwner):
 
     # --------------------------------------------------------------- timers
 
-    cdef int _timer_add(self, TimerHandle handle) except -1:
-        cdef Timer timer
-        if self.timer_count == self.timer_room:
-            self._grow_timers()
-        timer.when = handle._when
-        self.timer_order += 1
-        timer.order = self.timer_order
-        timer.handle = <PyObject *>handle
-        Py_INCREF(handle)
-        handle.owner = self
-        handle._scheduled = True
-        self.timer_count += 1
-        self._timer_up(self.timer_count - 1, timer)
-        return 0
-
-    cdef int _grow_timers(self) except -1:
-        cdef Py_ssize_t room = 2 * self.timer_room if self.timer_room else READY_ROOM
-        cdef list handles = PyList_New(room)
-        cdef PyObject **items = items_of(handles)
-        cdef Timer *timers = <Timer *>PyMem_RawRealloc(self.timers, room * sizeof(Timer))
-        cdef Py_ssize_t i
-        if timers is NULL:
-            raise MemoryError
-        for i in range(self.timer_count):
-            items[i] = self.timer_items[i]
-            self.timer_items[i] = NULL
-        self.timers = timers
-        self.timer_handles = handles
-        self.timer_items = items
-        self.timer_room = room
-        return 0
-
-    cdef void _timer_put(self, Py_ssize_t index, Timer timer) noexcept:
-        self.timers[index] = timer
-        self.timer_items[index] = timer.handle
-        (<TimerHandle>timer.handle).index = index
-
-    cdef void _timer_up(self, Py_ssize_t index, Timer timer) noexcept:
-        cdef Py_ssize_t parent
-        while index:
-            parent = (index - 1) // HEAP_ARITY
-            if not _earlier(&timer, &self.timers[parent]):
-                break
-            self._timer_put(index, self.timers[parent])
-            index = parent
-        self._timer_put(index, timer)
-
-    cdef void _timer_down(self, Py_ssize_t index, Timer timer) noexcept:
-        cdef Py_ssize_t child, best, last
-        while True:
-            child = index * HEAP_ARITY + 1
-            if child >= self.timer_count:
-                break
-            best = child
-            last = min(child + HEAP_ARITY, self.timer_count)
-            child += 1
-            while child < last:
-                if _earlier(&self.timers[child], &self.timers[best]):
-                    best = child
-                child += 1
-            if not _earlier(&self.timers[best], &timer):
-                break
-            self._timer_put(index, self.timers[best])
-            index = best
-        self._timer_put(index, timer)
-
-    cdef void _timer_remove(self, Py_ssize_t index) noexcept:
-        cdef Timer removed = self.timers[index]
-        cdef Timer moved
-        cdef TimerHandle handle = <TimerHandle>removed.handle
-        self.timer_count -= 1
-        self.timer_items[index] = NULL
-        if index < self.timer_count:
-            self.timer_items[self.timer_count] = NULL
-            moved = self.timers[self.timer_count]
-            if _earlier(&moved, &removed):
-                self._timer_up(index, moved)
-            else:
-                self._timer_down(index, moved)
-        handle.index = -1
-        handle.owner = None
-        handle._scheduled = False
-        Py_DECREF(handle)
-
-    cdef int timer_cancelled(self, TimerHandle timer) except -1:
-        self._timer_remove(timer.index)
-        return 0
-
     cdef int _fire_timers(self) except -1:
         # As asyncio: what falls due within the clock's resolution is due.
         cdef double end = clock_seconds() + self._clock_resolution
@@ -527,6 +458,8 @@ cdef class Engine(TimerOwner):
     cdef int tick(self) except -1:
         cdef int64_t timeout
         cdef bint late
+        if self.gatherers:
+            self._push_gathered()  # a delivery that is under way runs the loop itself
         if self.dirty:
             self._flush()
         # As asyncio: what is ready by now runs before protocols hear of what arrives meanwhile.
@@ -623,6 +556,23 @@ cdef class Engine(TimerOwner):
         return mask
 
     cdef int _dispatch_results(self) except -1:
+        while True:
+            try:
+                return self._take_results()
+            except (SystemExit, KeyboardInterrupt, InvariantError):
+                self.served = None
+                raise
+            except BaseException as exc:
+                self._fail(exc)
+
+    cdef int _fail(self, object exc) except -1:
+        cdef Endpoint endpoint = self.served
+        self.served = None
+        if endpoint is None:
+            raise exc
+        return endpoint.fail(exc)
+
+    cdef int _take_results(self) except -1:
         cdef uint32_t batches = 0
         cdef uint32_t count
         cdef double start
@@ -633,19 +583,24 @@ cdef class Engine(TimerOwner):
                 result = &self.results[self.result_next]
                 self.result_next += 1
                 endpoint = <Endpoint><void *><uintptr_t>result.SocketContext
+                # One request, one result (rule 1): more would be another's memory.
+                if endpoint.outstanding == 0:
+                    raise InvariantError(f"a result for {endpoint!r}, which waits for none")
                 endpoint.outstanding -= 1
                 if endpoint.outstanding == 0 and not endpoint.attached:
                     self.endpoints.discard(endpoint)
+                self.served = endpoint
                 start = clock_seconds() if self._debug else 0.0
                 endpoint.completed(result.RequestContext, result.Status, result.BytesTransferred)
                 if start:
                     self._tell_if_slow(start, endpoint)  # a protocol was called
+            self.served = None
             if batches == BATCHES_A_TICK:
                 return 0
             count = self.provider.rio.RIODequeueCompletion(
                 self.queue, self.results, RESULTS_A_BATCH)
             if count == RIO_CORRUPT_CQ:
-                raise SystemError("the completion queue is corrupt")
+                raise InvariantError("the completion queue is corrupt")
             self.result_next = 0
             self.result_count = count
             self.more_results = count == RESULTS_A_BATCH
@@ -655,8 +610,30 @@ cdef class Engine(TimerOwner):
 
     cdef int mark_dirty(self, Endpoint endpoint) except -1:
         if not endpoint.dirty:
-            endpoint.dirty = True
             self.dirty.append(endpoint)
+            endpoint.dirty = True
+            self._wake()  # if it sleeps, this is another thread
+        return 0
+
+    cdef int gather(self, Endpoint endpoint) except -1:
+        """Have ``endpoint`` push what it has gathered when the delivery under way is over."""
+        if not endpoint.gathering:
+            self.gatherers.append(endpoint)
+            endpoint.gathering = True
+        return 0
+
+    cdef int end_delivery(self) except -1:
+        """The protocol has been given what there was: what it gathered meanwhile goes out."""
+        cdef Endpoint endpoint
+        self.deliveries -= 1
+        return 0 if self.deliveries else self._push_gathered()
+
+    cdef int _push_gathered(self) except -1:
+        cdef Endpoint endpoint
+        while self.gatherers:
+            endpoint = self.gatherers.pop()
+            endpoint.gathering = False
+            endpoint.push()
         return 0
 
     cdef int _flush(self) except -1:
@@ -668,17 +645,21 @@ cdef class Engine(TimerOwner):
         cdef Py_ssize_t done = 0
         # What a resumed protocol writes meanwhile waits for the next tick, as others wait for it.
         self.dirty = self.clean
-        self.clean = dirty
+        self.clean = []
         try:
             for endpoint in dirty:
                 done += 1
                 endpoint.dirty = False
-                endpoint.flush(now)
+                try:
+                    endpoint.flush(now)
+                except MemoryError as exc:
+                    endpoint.fail(exc)
         except BaseException:
             self.dirty[:0] = dirty[done:]
             raise
         finally:
             dirty.clear()
+            self.clean = dirty
         return 0
 
     # -------------------------------------------------------------- running
@@ -699,14 +680,17 @@ cdef class Engine(TimerOwner):
     def _rest(self):
         """The loop stops running: hand over what was written, take back what the kernel holds.
 
-        Another thread may run the loop next, and a ring serves one thread (rule 10).
+        Another thread may run the loop next, and a ring serves one thread (rule 10), so whatever a
+        resumed protocol raises, the port is parked.
         """
         if self.port is NULL:
             return
-        if self.dirty:
-            self._flush()
-        self._ask(0)
-        self.provider.port.park(self.port)
+        try:
+            if self.dirty:
+                self._flush()
+        finally:
+            self._ask(0)
+            self.provider.port.park(self.port)
 
     cdef bint _ask(self, int64_t timeout) noexcept:
         """Wait, and keep the events behind those that are not handled yet."""
@@ -734,7 +718,42 @@ cdef class Engine(TimerOwner):
         return (in_use, high_water, slabs, len(self.endpoints), self.gathered)
 
 
-cdef inline bint _earlier(const Timer *one, const Timer *other) noexcept:
-    if one.when != other.when:
-        return one.when < other.when
-    return one.order < other.order
+# ------------------------------------------------------------------ what the collector sees
+
+# The ready queue and the timers refer to objects that Cython knows nothing of. A list would be
+# seen by the collector, but also by whoever asks it for its objects, with its free places null; and
+# making a longer one may collect, in the middle of what calls it.
+
+# As C declares them: an answer that is not 0 is the visitor's, no exception.
+ctypedef int (*visit_function)(PyObject *, void *) noexcept
+ctypedef int (*traverse_function)(PyObject *, visit_function, void *) noexcept
+ctypedef int (*clear_function)(PyObject *) noexcept
+
+cdef PyTypeObject *engine_type = <PyTypeObject *>Engine
+cdef traverse_function traverse_fields = <traverse_function><void *>engine_type.tp_traverse
+cdef clear_function clear_fields = <clear_function><void *>engine_type.tp_clear
+
+
+cdef int traverse(PyObject *engine, visit_function visit, void *argument) noexcept:
+    cdef size_t i
+    cdef Py_ssize_t j
+    cdef int answer
+    for i in range((<Engine>engine).ready_count):
+        answer = visit((<Engine>engine).ready[((<Engine>engine).ready_head + i)
+                                              & (<Engine>engine).ready_mask], argument)
+        if answer:
+            return answer
+    for j in range((<Engine>engine).timer_count):
+        answer = visit((<Engine>engine).timers[j].handle, argument)
+        if answer:
+            return answer
+    return traverse_fields(engine, visit, argument)
+
+
+cdef int clear(PyObject *engine) noexcept:
+    (<Engine>engine)._forget_callbacks()
+    return clear_fields(engine)
+
+
+engine_type.tp_traverse = <traverseproc><void *>traverse
+engine_type.tp_clear = <inquiry><void *>clear

@@ -31,6 +31,7 @@ cdef class MessageFramer:
 
     cdef void _forget(self) noexcept
     cdef int _feed(self, object view) except -1
+    cdef int _feed_bytes(self, object view, const char *place, Py_ssize_t length) except -1
     cdef int _walk(self, object view, const char **place, const char *end) except -1
     cdef int _begin(self, const unsigned char *header) except -1
     cdef Py_ssize_t _assemble(self, const char *memory, Py_ssize_t left) except -1

@@ -26,11 +26,11 @@ Hazards, and what is done about them:
   held is kept in ``rest``, for nobody else has it.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport (
+    PyBUF_FULL_RO, PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from cpython.memoryview cimport (
-    PyMemoryView_Check, PyMemoryView_FromObject, PyMemoryView_GET_BUFFER)
+from cpython.memoryview cimport PyMemoryView_Check, PyMemoryView_FromObject
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t
 from libc.string cimport memcpy
@@ -51,10 +51,12 @@ cdef extern from *:
         object->hash = -1; /* of the bytes, kept by the view once it was asked for */
     }
 
+    /* Nobody else refers to it, and the handler has not released it either. */
     static int zerio_view_is_ours(PyObject *view)
     {
         PyMemoryViewObject *object = (PyMemoryViewObject *)view;
-        return Py_REFCNT(view) == 1 && object->exports == 0 && object->weakreflist == NULL;
+        return Py_REFCNT(view) == 1 && object->exports == 0 && object->weakreflist == NULL
+               && !(object->flags & _Py_MEMORYVIEW_RELEASED);
     }
 
     static int32_t zerio_load_length(const unsigned char *p)
@@ -98,6 +100,8 @@ cdef class MessageFramer:
     """
 
     def __init__(self, handler, uint32_t length_max, first=None):
+        if self.feeding:
+            raise RuntimeError("a framer is made once")
         self.set_handler(handler, length_max, first)
 
     def set_handler(self, handler, uint32_t length_max, first=None):
@@ -157,12 +161,19 @@ cdef class MessageFramer:
                 self._forget()
 
     cdef int _feed(self, object view) except -1:
-        cdef Py_buffer *buffer = PyMemoryView_GET_BUFFER(view)
-        cdef const char *place = <const char *>buffer.buf
-        cdef const char *end = place + buffer.len
-        if buffer.ndim != 1 or buffer.itemsize != 1 or (
-                buffer.strides is not NULL and buffer.strides[0] != 1):
-            raise BufferError("the view must be of bytes in one piece")
+        cdef Py_buffer buffer
+        # An export of our own: no handler can release the view while pointers lead into it.
+        PyObject_GetBuffer(view, &buffer, PyBUF_FULL_RO)
+        try:
+            if buffer.ndim != 1 or buffer.itemsize != 1 or (
+                    buffer.strides is not NULL and buffer.strides[0] != 1):
+                raise BufferError("the view must be of bytes in one piece")
+            return self._feed_bytes(view, <const char *>buffer.buf, buffer.len)
+        finally:
+            PyBuffer_Release(&buffer)
+
+    cdef int _feed_bytes(self, object view, const char *place, Py_ssize_t length) except -1:
+        cdef const char *end = place + length
         try:
             while place < end and not self.stopped:
                 if self.header_have:
@@ -260,13 +271,14 @@ cdef class MessageFramer:
         assembly.length = self.need
         # Before the call: the handler may raise, and the next message begins anew.
         self.header_have = 0
-        view = PyMemoryView_FromObject(assembly)
+        view = assembly.show()
         try:
             self._call(view)
         finally:
             _release(view)
-            if assembly.exports:
-                # Kept in part by the handler: theirs from now on.
+            view = None
+            if assembly.hide() and self.assembly is assembly:
+                # Kept, or a part of it, by the handler: theirs from now on.
                 self.assembly = None
         return 0
 
@@ -303,6 +315,8 @@ cdef class MessageWriter:
 
     def __init__(self, transport, overflow, size_t length_max, size_t unsent_max,
                  uint32_t conflated_max=0):
+        if self.transport is not None:
+            raise RuntimeError("a writer is made once")  # messages wait for the first transport
         self.transport = transport
         self.direct = transport if isinstance(transport, SendingTransport) else None
         self.overflow = overflow

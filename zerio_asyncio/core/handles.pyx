@@ -56,6 +56,8 @@ cdef class Handle:
     """
 
     def __init__(self, callback, args, loop, context=None):
+        if self._loop is not None:
+            raise RuntimeError("a handle is made once")  # it may stand in a queue
         self._callback = callback
         self._args = args
         self._loop = loop
@@ -164,8 +166,8 @@ cdef class TimerHandle(Handle):
         if when is None:
             raise TypeError("when cannot be None")
         Handle.__init__(self, callback, args, loop, context)
-        self._when = when
         self.index = -1
+        self._when = when
 
     @property
     def __class__(self):

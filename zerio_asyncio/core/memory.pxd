@@ -8,7 +8,6 @@ from zerio_asyncio.core.rio cimport RIO_BUFFERID, rio_provider
 cdef struct Slab:
     char *memory
     RIO_BUFFERID id
-    void *mapping          # the mmap object, a reference of ours
     uint32_t free_count    # slices of this slab that nobody has
     uint32_t *free         # their numbers; the last one given back is the first handed out
     Slab *next             # in the pool's list of slabs with free slices
@@ -75,9 +74,13 @@ cdef class SpareBytes:
     cdef void release(self, PyObject *data) noexcept
 
 
-# What was received, read-only to the views of it.
+# What was received, read-only to the views of it, and only to those made while it is `shown`.
 cdef class ReceivedMemory:
     cdef char *memory
     cdef Py_ssize_t length
+    cdef bint shown            # it is being delivered
     cdef int exports           # views that look at it now
     cdef Py_ssize_t shape[1]
+
+    cdef object show(self)
+    cdef bint hide(self) noexcept

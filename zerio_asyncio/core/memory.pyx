@@ -9,16 +9,18 @@ Bytes objects of messages are recycled too, see ``SpareBytes``.
 
 Who gives a slice back must have dequeued the result of the request that used it: until then it
 belongs to the kernel (rule 3 in rio.h).
+
+Taking and giving slices and bytes runs no Python code, whatever they have to allocate, so a caller
+may hold pointers across them: pages come from the system itself, bookkeeping from malloc, and bytes
+objects are none that the collector knows. Only a refusal makes an object, the exception.
 """
 
-import mmap
-
-from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE)
+from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.rio cimport RIO_INVALID_BUFFERID
@@ -45,6 +47,10 @@ cdef extern from *:
     Py_ssize_t Py_REFCNT(PyObject *) noexcept
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
 
+cdef extern from "pages.h":
+    void *pages_map(size_t bytes) noexcept
+    void pages_unmap(void *memory, size_t bytes) noexcept
+
 cdef enum:
     # Slices whose distance is a power of two share a few lines of the cache: the heads of more
     # than some dozen would push each other out. 17 lines apart from that they spread evenly.
@@ -56,9 +62,6 @@ cdef enum:
     SPARE_MIN = 512
     SPARE_MAX = 16384
 
-# A child of fork() must not share the parent's slices; where there is no fork there is no flag.
-_PRIVATE = ({"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
-            if hasattr(mmap, "MAP_PRIVATE") else {})
 
 cdef class SlicePool:
     """The slices of one loop. Sizes are bytes; ``MemoryError`` when the system has none left."""
@@ -111,29 +114,25 @@ cdef class SlicePool:
                 self.spare = slab
 
     cdef int _grow(self) except -1:
-        cdef object mapping = mmap.mmap(-1, self.slab_size, **_PRIVATE)
-        cdef Py_buffer view
+        cdef uint32_t i
         cdef Slab *slab = <Slab *>PyMem_RawMalloc(
             sizeof(Slab) + self.slices_a_slab * sizeof(uint32_t))
         if slab is NULL:
             raise MemoryError("no memory for a slab of slices")
-        PyObject_GetBuffer(mapping, &view, PyBUF_WRITABLE)
-        slab.memory = <char *>view.buf
-        # The mapping stays as long as we hold the object; a held export would only hinder close().
-        PyBuffer_Release(&view)
+        slab.memory = <char *>pages_map(self.slab_size)
+        if slab.memory is NULL:
+            PyMem_RawFree(slab)
+            raise MemoryError(f"no memory for a slab of {self.slab_size} bytes")
         slab.id = self.provider.rio.RIORegisterBuffer(slab.memory, self.slab_size)
         if slab.id == RIO_INVALID_BUFFERID:
+            pages_unmap(slab.memory, self.slab_size)
             PyMem_RawFree(slab)
             raise MemoryError(
                 f"the system refused to register {self.slab_size} bytes for I/O: raise the limit "
                 "of locked memory (ulimit -l) or take a smaller LoopOptions.slab_size")
-        Py_INCREF(mapping)
-        slab.mapping = <void *>mapping
         slab.free = <uint32_t *>(slab + 1)
         slab.free_count = self.slices_a_slab
-        slab.listed = False
         # Hand out from the lowest address upwards.
-        cdef uint32_t i
         for i in range(self.slices_a_slab):
             slab.free[i] = self.slices_a_slab - 1 - i
         self._list(slab)
@@ -143,7 +142,7 @@ cdef class SlicePool:
     cdef void _release(self, Slab *slab) noexcept:
         self._unlist(slab)
         self.provider.rio.RIODeregisterBuffer(slab.id)
-        Py_XDECREF(<PyObject *>slab.mapping)
+        pages_unmap(slab.memory, self.slab_size)
         PyMem_RawFree(slab)
         self.slabs -= 1
 
@@ -234,9 +233,28 @@ cdef class SpareBytes:
 
 
 cdef class ReceivedMemory:
-    """Exports ``length`` bytes of ``memory``, read-only; whose they are, its subclasses know."""
+    """Exports ``length`` bytes of ``memory``, read-only; whose they are, its subclasses know.
+
+    A view is made between ``show`` and ``hide``, by us or by who asks a view for its ``obj``.
+    After that there is none to be had: the memory is used again, for other bytes.
+    """
+
+    cdef object show(self):
+        """A memoryview of what is there now; whoever lets go of it calls ``hide``."""
+        self.shown = True
+        return PyMemoryView_FromObject(self)
+
+    cdef bint hide(self) noexcept:
+        """No view any more; True if somebody else can still see the memory, or this object.
+
+        Called with one reference of the caller's and one of the object that keeps the exporter.
+        """
+        self.shown = False
+        return self.exports != 0 or Py_REFCNT(<PyObject *>self) > 2
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
+        if not self.shown:
+            raise BufferError("received memory is shown only while it is delivered")
         if flags & PyBUF_WRITABLE:
             raise BufferError("received memory is read-only")
         self.shape[0] = self.length
@@ -248,7 +266,7 @@ cdef class ReceivedMemory:
         buffer.ndim = 1
         buffer.format = "B"
         buffer.shape = self.shape
-        buffer.strides = NULL
+        buffer.strides = &buffer.itemsize
         buffer.suboffsets = NULL
         buffer.internal = NULL
         self.exports += 1

@@ -1,4 +1,4 @@
-"""What Python code shares with the core: the protocol of registered memory, an error."""
+"""What Python code shares with the core: the protocol of registered memory, errors."""
 
 from __future__ import annotations
 
@@ -37,3 +37,10 @@ class RegisteredProtocol(asyncio.BaseProtocol):
 
 class FramingError(ValueError):
     """What a peer sent is no message of Zerio's: its length is negative, or over the limit."""
+
+
+class InvariantError(SystemError):
+    """The core has found memory in two hands, or a result that nobody asked for: its own bug.
+
+    It leaves ``run_forever``, for nothing that the loop would do after it can be trusted.
+    """

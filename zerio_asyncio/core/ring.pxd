@@ -7,7 +7,7 @@ from zerio_asyncio.core.framing cimport MessageWriter
 
 # What stands in front of a message in the ring.
 cdef struct Record:
-    PyObject *writer       # a reference of the ring's; null: the slots up to the end are left out
+    PyObject *writer       # a reference of the ring's; null: nothing to send here
     size_t length          # bytes of the message
     uint32_t slots         # that the record takes
 
@@ -20,9 +20,11 @@ cdef class SendingRing:
     cdef uint32_t head
     cdef uint32_t used
     cdef readonly uint64_t messages
-    cdef bint sending      # the first record is being sent, and still takes its slots
+    cdef bint sending      # a call of send is under way
+    cdef uint32_t held     # slots of the first record, while it is being sent
 
     cdef bint _send(self, size_t messages_max) except -1
+    cdef int _send_first(self, Record *record) except -1
     cdef Record *_at(self, uint32_t slot) noexcept
     cdef int _claim(self, uint32_t slots) noexcept
     cdef void _free(self, uint32_t slots) noexcept

@@ -7,6 +7,11 @@ are left out. Nothing is allocated for a message.
 Every method runs to its end while holding the GIL and calls no Python code between looking at the
 ring and changing it, so threads need no lock. Waiting for room and waking the loop are the
 caller's (messaging/threads.py).
+
+A writer may call Python code (a transport that is not ours, a handler of its errors), which may
+come back here. The message that is being sent keeps its slots until the writer has returned:
+``put`` goes behind it, ``clear`` forgets those behind it, ``send`` leaves them to the call that is
+under way.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
@@ -15,6 +20,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
+from zerio_asyncio.core.engine cimport Engine
 from zerio_asyncio.core.framing cimport MessageWriter
 
 # What ``put`` answers.
@@ -114,10 +120,11 @@ cdef class SendingRing:
         """On the loop's thread: send up to so many messages; True if more wait.
 
         What a writer raises comes out; its message is gone, those behind it wait. Called from
-        inside itself, by what a writer calls, it does nothing.
+        inside itself, by what a writer calls, it does nothing and answers False: the call that is
+        under way sends them.
         """
         if self.sending:
-            return True
+            return False
         self.sending = True
         try:
             return self._send(messages_max)
@@ -126,34 +133,53 @@ cdef class SendingRing:
 
     cdef bint _send(self, size_t messages_max) except -1:
         cdef Record *record
-        cdef MessageWriter writer
-        cdef uint32_t slots
-        while self.used:
-            record = self._at(self.head)
-            if record.writer is NULL:
-                self._free(record.slots)
-                continue
-            if messages_max == 0:
-                return True
-            messages_max -= 1
-            writer = <MessageWriter>record.writer
-            slots = record.slots
-            Py_DECREF(writer)
-            writer.waiting -= record.length
-            try:
-                writer._write_waited(<const char *>(record + 1), record.length)
-            finally:
-                self._free(slots)
+        cdef Engine engine = None
+        try:
+            while self.used:
+                record = self._at(self.head)
+                if record.writer is NULL:
+                    self._free(record.slots)
+                    continue
+                if messages_max == 0:
+                    return True
+                messages_max -= 1
+                if engine is None and (<MessageWriter>record.writer).direct is not None:
+                    # Those that leave together may share a slice, as those of one chunk do.
+                    engine = (<MessageWriter>record.writer).direct.engine
+                    engine.deliveries += 1
+                self._send_first(record)
+        finally:
+            if engine is not None:
+                engine.end_delivery()
         return False
 
+    cdef int _send_first(self, Record *record) except -1:
+        cdef MessageWriter writer = <MessageWriter>record.writer
+        self.held = record.slots
+        record.writer = NULL
+        Py_DECREF(writer)
+        writer.waiting -= record.length
+        try:
+            return writer._write_waited(<const char *>(record + 1), record.length)
+        finally:
+            self._free(self.held)
+            self.held = 0
+
     def clear(self):
-        """Forget the messages."""
+        """Forget the messages; one that is being sent keeps its place until it is."""
+        cdef uint32_t behind = self.held
         cdef Record *record
         cdef MessageWriter writer
-        while self.used:
-            record = self._at(self.head)
-            self._free(record.slots)
-            if record.writer is not NULL:
-                writer = <MessageWriter>record.writer
-                Py_DECREF(writer)
+        while behind < self.used:
+            record = self._at((self.head + behind) % self.count)
+            writer = <MessageWriter>record.writer if record.writer is not NULL else None
+            if self.held:
+                behind += record.slots  # freed when those before it are
+                record.writer = NULL
+            else:
+                behind = 0
+                self._free(record.slots)
+            if writer is not None:
                 writer.waiting -= record.length
+                Py_DECREF(writer)
+                writer = None  # the last that is done: it may call back

@@ -43,23 +43,25 @@ cdef class SendingTransport(Transport):
     cdef uint32_t issued
     cdef uint32_t count
     cdef object empty_waiter
+    cdef bint prompt               # a write is tried at once; else the tick's go out together
 
     # writing
     cdef int _check_writable(self, str method) except -1
     cdef int _drop_write(self) except -1
     cdef int _written(self) except -1
-    cdef int _write_one(self, object data) except -1
+    cdef int _write_one(self, object data, bint now) except -1
+    cdef int _put(self, object owner, const char *memory, size_t length, bint now) except -1
     cdef int _send_now(self, const char **memory, size_t *length) except -1
-    cdef int _add_bytes(self, object data, const char *memory, size_t length) except -1
-    cdef int _add_copy(self, const char *memory, size_t length) except -1
+    cdef int _queue(self, object owner, const char *memory, size_t length) except -1
+    cdef int _queue_copy(self, const char *memory, size_t length) except -1
     cdef int _gather_last(self, const char *memory, size_t length) except -1
     cdef Chunk *_new_chunk(self) except NULL
+    cdef int _push_first(self) except -1
     # messages: see framing.pyx
     cdef int _write_framed(self, object owner, const char *memory, size_t length,
                            uint32_t conflated_max) except -1
     cdef Chunk *_open_chunk(self, size_t length, uint32_t conflated_max) except NULL
     # requests and results
-    cdef int _flush_now(self) except -1
     cdef void _pop_chunk(self) noexcept
     cdef int _progressed(self) except -1
     cdef int _issue(self, Chunk *chunk, uint32_t flags) noexcept
@@ -67,4 +69,4 @@ cdef class SendingTransport(Transport):
     cdef int _all_sent(self) except -1
     cdef int _shut_down(self) except -1
     cdef int _end_sendfile(self) except -1
-    cdef void _release_chunk(self, Chunk *chunk) noexcept
+    cdef void _release_chunk(self, Chunk chunk) noexcept

@@ -1,14 +1,19 @@
 """SendingTransport: what is written to a stream socket, until the system has taken it.
 
-Sending. ``write`` puts bytes on a list of chunks; the engine has them flushed once a tick. A lone
-``bytes`` is sent in place where the provider can (kept alive until its result is dequeued); small
-writes of one tick are gathered in a slice; what may change after ``write`` returns is copied.
+Sending. What ``write`` is given is with the system when it returns, if nothing waits before it and
+the system can take it: programs write and then compute, block, fork or exit. Only what was not
+taken is put on a list of chunks, counts against the high-water mark, and goes out by requests at
+the end of the tick. ``bytes`` are sent in place where the provider can (kept alive until their
+result is dequeued), small ones share a slice; what may change after ``write`` returns is copied.
 
-    unsent chunks ──flush──▶ the provider's, in order ──result──▶ memory given back
+    chunks ──flush──▶ the provider's, in order ──result──▶ memory given back
     head .. head+issued is the provider's; head+issued .. head+count waits for the next flush
 
-A large write that nothing waits before is tried at once, in one system call: it is in the cache
-now. What the system does not take becomes a chunk like any other.
+With ``LoopOptions(gather=True)`` the writes of a tick go on the list first, and leave together at
+its end; so do messages that are sent while a chunk of others is being delivered (framing.pyx).
+
+Only exact ``bytes`` are kept: letting go of one runs no Python code, so pointers to chunks may be
+held across it. Of what else runs Python code (exporters, protocols) none is called in between.
 
 Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.13).
 """
@@ -18,7 +23,8 @@ import socket
 from asyncio import constants
 
 from cpython.buffer cimport PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE)
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -28,12 +34,15 @@ from zerio_asyncio.core.rio cimport (
     RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_CAP_SEND_NOW, RIO_EWOULDBLOCK, RIO_MSG_COMMIT_ONLY,
     RIO_MSG_DEFER)
 
+from zerio_asyncio.core.protocols import InvariantError
+
 logger = logging.getLogger("asyncio")
 
 cdef enum:
     # Up to here copying a write next to its neighbours is cheaper than a request of its own.
     GATHER_MAX = 4096
-    # A write of this size is worth a system call of its own.
+    # A write of this size is worth a system call of its own, also where writes are gathered: it is
+    # in the cache now, at the end of the tick it would have to be fetched again.
     NOW_MIN = 16384
     CHUNKS_ROOM = 8
     FRAME_HEADER = 4
@@ -50,39 +59,49 @@ cdef class SendingTransport(Transport):
 
     # -------------------------------------------------------------- sending
 
+    cdef int _attach(self, uint32_t receives, uint32_t sends) except -1:
+        Transport._attach(self, receives, sends)
+        self.prompt = (self.provider.capabilities & RIO_CAP_SEND_NOW) and not self.engine.gathers
+        return 0
+
     def write(self, data):
         """Send ``data`` (bytes, bytearray or memoryview) after what was written before.
 
         Returns at once. A mutable buffer may be changed as soon as ``write`` returns.
         ``TypeError`` for anything else, ``RuntimeError`` after ``write_eof``. Ignored once the
-        connection is lost.
+        transport closes or the connection is lost.
         """
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError("data argument must be a bytes-like object, "
                             f"not {type(data).__name__!r}")
         self._check_writable("write")
-        if self.dropped:
+        if self._closing:
             if data:
                 self._drop_write()
             return
-        self._write_one(data)
+        self._write_one(data, True)
         self._written()
 
     def writelines(self, list_of_data):
         """Send each of ``list_of_data`` in order, as one ``write`` would."""
         cdef list pieces = list(list_of_data)
+        cdef bint first = self.count == 0
         for data in pieces:
             if not isinstance(data, (bytes, bytearray, memoryview)):
                 raise TypeError("writelines() needs bytes-like objects, "
                                 f"not {type(data).__name__!r}")
         self._check_writable("writelines")
-        if self.dropped:
+        if self._closing:
             if pieces:
                 self._drop_write()
             return
         for data in pieces:
-            self._write_one(data)
-        self._written()
+            # Small ones share a slice, so that they leave together.
+            self._write_one(data, False)
+        if first and self.prompt:
+            self.push()
+        else:
+            self._written()
 
     cdef int _check_writable(self, str method) except -1:
         if self._eof:
@@ -92,6 +111,8 @@ cdef class SendingTransport(Transport):
         return 0
 
     cdef int _drop_write(self) except -1:
+        if self.dropped == 0:
+            return 0  # closing: what was written before is still on its way
         # Once: who does not look at is_closing() would fill the log.
         if self.dropped == WARN_AFTER:
             logger.warning("socket.send() raised exception.")
@@ -99,38 +120,57 @@ cdef class SendingTransport(Transport):
         return 0
 
     cdef int _written(self) except -1:
-        if self.count > self.issued:
-            self.engine.mark_dirty(self)
+        if self.count > self.issued and not self.dropped and not self.gathering:
+            if self.prompt or self.engine.gathers:
+                self.engine.mark_dirty(self)
+            else:
+                self.flush(False)  # only requests can send here: one that waits would be late
         if self.unsent > self.high_water:
             self._maybe_pause_protocol()
         return 0
 
-    cdef int _write_one(self, object data) except -1:
+    cdef int _write_one(self, object data, bint now) except -1:
         cdef Py_buffer view
-        if isinstance(data, bytes):
-            self._add_bytes(data, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-            return 0
         if isinstance(data, memoryview) and not data.c_contiguous:
             data = data.tobytes()
+        if PyBytes_CheckExact(data):
+            return self._put(data, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), now)
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
-            self._add_copy(<const char *>view.buf, view.len)
+            self._put(None, <const char *>view.buf, view.len, now)
         finally:
             PyBuffer_Release(&view)
         return 0
 
-    cdef int _send_now(self, const char **memory, size_t *length) except -1:
-        """Send what the system takes at once of large data, if nothing waits before it.
+    cdef int _put(self, object owner, const char *memory, size_t length, bint now) except -1:
+        """Send what the system takes, if nothing waits before it and ``now``, and queue the rest.
 
-        It is in the cache now; at the end of the tick it would have to be fetched again.
+        ``memory`` is that of the bytes object ``owner``, or may change if that is None.
         """
-        cdef int64_t sent
-        cdef uint32_t part = <uint32_t>min(length[0], <size_t>REQUEST_MAX)
-        cdef const char *start = memory[0]
-        if self.count or not self.provider.capabilities & RIO_CAP_SEND_NOW:
+        if length == 0 or self.dropped:
+            return 0  # an exporter's code may have ended the connection
+        if self.count == 0 and (self.prompt if now else self.engine.gathers and length >= NOW_MIN):
+            self._send_now(&memory, &length)
+        if length == 0:
             return 0
-        with nogil:
-            sent = self.provider.send_now(self.queue, start, part)
+        try:
+            self._queue(owner, memory, length)
+        except MemoryError as exc:
+            # A part is gone or queued: the peer must not take it for the whole.
+            self._break(exc, "Fatal write error on socket transport", None)
+        return 0
+
+    cdef int _send_now(self, const char **memory, size_t *length) except -1:
+        """One attempt; what is left is in ``memory`` and ``length``.
+
+        With the interpreter's lock held: the call never waits, and another thread must not find
+        the request queue in use, nor end it.
+        """
+        cdef uint32_t part = <uint32_t>min(length[0], <size_t>REQUEST_MAX)
+        cdef int64_t sent
+        if not self.provider.capabilities & RIO_CAP_SEND_NOW:
+            return 0
+        sent = self.provider.send_now(self.queue, memory[0], part)
         if sent > 0:
             memory[0] += sent
             length[0] -= <size_t>sent
@@ -140,21 +180,24 @@ cdef class SendingTransport(Transport):
                         "Fatal write error on socket transport", None)
         return 0
 
-    cdef int _add_bytes(self, object data, const char *memory, size_t length) except -1:
-        """Immutable bytes: gathered if small, else sent in place, else copied."""
+    cdef int _queue(self, object owner, const char *memory, size_t length) except -1:
+        """Small bytes next to others, else in place, else as a copy."""
         cdef Chunk *chunk
         cdef size_t part
-        if length >= NOW_MIN:
-            self._send_now(&memory, &length)
-        if length == 0 or self._gather_last(memory, length):
+        if self._gather_last(memory, length):
             return 0
         if not self.provider.capabilities & RIO_CAP_SEND_MEMORY:
-            return self._add_copy(memory, length)
+            return self._queue_copy(memory, length)
+        if owner is None:
+            if length <= self.pool.slice_size:
+                return self._queue_copy(memory, length)
+            owner = PyBytes_FromStringAndSize(memory, length)
+            memory = PyBytes_AS_STRING(owner)
         while length:
             part = min(length, <size_t>REQUEST_MAX)
             chunk = self._new_chunk()
-            chunk.owner = <void *>data
-            Py_INCREF(data)
+            chunk.owner = <void *>owner
+            Py_INCREF(owner)
             chunk.memory = <char *>memory
             chunk.length = <uint32_t>part
             self.unsent += part
@@ -162,23 +205,18 @@ cdef class SendingTransport(Transport):
             length -= part
         return 0
 
-    cdef int _add_copy(self, const char *memory, size_t length) except -1:
-        """Memory that may change, or that the provider cannot send from."""
+    cdef int _queue_copy(self, const char *memory, size_t length) except -1:
         cdef Chunk *chunk
         cdef size_t part
         cdef Slice slice
-        if length >= NOW_MIN:
-            self._send_now(&memory, &length)
-        if length == 0 or self._gather_last(memory, length):
-            return 0
-        if (length > self.pool.slice_size
-                and self.provider.capabilities & RIO_CAP_SEND_MEMORY):
-            data = PyBytes_FromStringAndSize(memory, length)
-            return self._add_bytes(data, PyBytes_AS_STRING(data), length)
         while length:
             part = min(length, <size_t>self.pool.slice_size)
             self.pool.take(&slice)
-            chunk = self._new_chunk()
+            try:
+                chunk = self._new_chunk()
+            except MemoryError:
+                self.pool.give(&slice)
+                raise
             chunk.slice = slice
             chunk.owner = NULL
             chunk.memory = slice.memory
@@ -203,7 +241,7 @@ cdef class SendingTransport(Transport):
         if chunk.owner is not NULL:
             self.pool.take(&slice)
             memcpy(slice.memory, chunk.memory, chunk.length)
-            Py_DECREF(<object>chunk.owner)
+            self.engine.spare_bytes.release(<PyObject *>chunk.owner)
             chunk.owner = NULL
             chunk.slice = slice
             chunk.memory = slice.memory
@@ -239,33 +277,37 @@ cdef class SendingTransport(Transport):
                            uint32_t conflated_max) except -1:
         """Send ``length``, and that many bytes: of the bytes object ``owner``, or copied if None.
 
-        Those of one tick share a slice, at most ``conflated_max`` of them if it is not 0.
+        Those that are sent while a view is delivered share a slice, at most ``conflated_max`` of
+        them if it is not 0, and go out when the delivery is over.
         """
         cdef Chunk *chunk
         cdef size_t framed = FRAME_HEADER + length
+        cdef bint whole = framed <= self.pool.slice_size
+        cdef bint first = self.count == 0
         self._check_writable("write")
-        if self.dropped:
+        if self._closing:
             return self._drop_write()
-        if framed <= self.pool.slice_size:
-            chunk = self._open_chunk(framed, conflated_max)
-            store_length(chunk.memory + chunk.length, <uint32_t>length)
-            memcpy(chunk.memory + chunk.length + FRAME_HEADER, memory, length)
-            chunk.length += <uint32_t>framed
-            self.unsent += framed
+        chunk = self._open_chunk(framed if whole else FRAME_HEADER, conflated_max)
+        if self.dropped:
+            return 0  # the one before it could not be sent
+        store_length(chunk.memory + chunk.length, <uint32_t>length)
+        chunk.length += FRAME_HEADER
+        self.unsent += FRAME_HEADER
+        if whole:
+            memcpy(chunk.memory + chunk.length, memory, length)
+            chunk.length += <uint32_t>length
+            self.unsent += length
         else:
-            chunk = self._open_chunk(FRAME_HEADER, conflated_max)
-            store_length(chunk.memory + chunk.length, <uint32_t>length)
-            chunk.length += FRAME_HEADER
-            self.unsent += FRAME_HEADER
             try:
-                if owner is not None:
-                    self._add_bytes(owner, memory, length)
-                else:
-                    self._add_copy(memory, length)
+                self._queue(owner, memory, length)
             except BaseException:
                 # A length without its message would put the peer out of step for ever.
                 self._lose(None, None)
                 raise
+        if self.engine.deliveries:
+            self.engine.gather(self)
+        elif first and self.prompt:
+            return self.push()
         return self._written()
 
     cdef Chunk *_open_chunk(self, size_t length, uint32_t conflated_max) except NULL:
@@ -280,14 +322,45 @@ cdef class SendingTransport(Transport):
                 chunk.messages += 1
                 self.engine.gathered += 1
                 return chunk
+            if self.gathering:
+                self.push()  # a full slice waits for nothing
         self.pool.take(&slice)
-        chunk = self._new_chunk()
+        try:
+            chunk = self._new_chunk()
+        except MemoryError:
+            self.pool.give(&slice)
+            raise
         chunk.slice = slice
         chunk.owner = NULL
         chunk.memory = slice.memory
         chunk.length = 0
         chunk.messages = 1
         return chunk
+
+    # -------------------------------------------------- requests and results
+
+    cdef int push(self) except -1:
+        """Send at once what waits, as far as the system takes it; the rest stays."""
+        while self.prompt and self.count and self.issued == 0 and not self.dropped:
+            if not self._push_first():
+                break
+        return self._written()
+
+    cdef int _push_first(self) except -1:
+        """The first chunk; 1 if it is gone."""
+        cdef Chunk *chunk = &self.chunks[self.head & self.chunk_mask]
+        cdef int64_t sent = self.provider.send_now(self.queue, chunk.memory, chunk.length)
+        if sent == chunk.length:
+            self._pop_chunk()
+            return 1
+        if sent > 0:
+            chunk.memory += sent
+            chunk.length -= <uint32_t>sent
+            self.unsent -= <size_t>sent
+        elif sent != -RIO_EWOULDBLOCK:
+            self._break(self.engine.error_of(<int32_t>-sent),
+                        "Fatal write error on socket transport", self.context)
+        return 0
 
     cdef int flush(self, bint now) except -1:
         cdef uint32_t depth = self.engine.send_depth
@@ -296,8 +369,10 @@ cdef class SendingTransport(Transport):
         cdef uint32_t flags
         if self.lost:
             return 0
-        if now and self.count == 1 and self.issued == 0:
-            self._flush_now()
+        # Where a write was tried at once, another attempt would be in vain.
+        if now and not self.prompt and self.count == 1 and self.issued == 0:
+            if self._push_first():
+                self._progressed()
         last = min(self.count, depth)
         if self.issued >= last:
             return 0
@@ -316,22 +391,6 @@ cdef class SendingTransport(Transport):
                         self.context)
         return 0
 
-    cdef int _flush_now(self) except -1:
-        """Send the only chunk at once; what the system does not take stays."""
-        cdef Chunk *chunk = &self.chunks[self.head & self.chunk_mask]
-        cdef int64_t sent = self.provider.send_now(self.queue, chunk.memory, chunk.length)
-        if sent == chunk.length:
-            self._pop_chunk()
-            return self._progressed()
-        if sent > 0:
-            chunk.memory += sent
-            chunk.length -= <uint32_t>sent
-            self.unsent -= <size_t>sent
-        elif sent != -RIO_EWOULDBLOCK:
-            self._break(self.engine.error_of(<int32_t>-sent),
-                        "Fatal write error on socket transport", self.context)
-        return 0
-
     cdef int _issue(self, Chunk *chunk, uint32_t flags) noexcept:
         cdef RIO_BUF buffer
         if chunk.owner is not NULL:
@@ -344,8 +403,9 @@ cdef class SendingTransport(Transport):
 
     cdef int _sent(self, int32_t status, uint32_t count) except -1:
         cdef Chunk *chunk = &self.chunks[self.head & self.chunk_mask]
-        # A send completes whole or fails (rule 2).
-        assert status != 0 or count == chunk.length
+        # A send completes whole or fails (rule 2), and only one that was issued.
+        if self.issued == 0 or (status == 0 and count != chunk.length):
+            raise InvariantError(f"{self!r}: a send of {chunk.length} bytes ended with {count}")
         self._pop_chunk()
         self.issued -= 1
         if self.lost or self.dropped:
@@ -358,11 +418,11 @@ cdef class SendingTransport(Transport):
         return self._progressed()
 
     cdef void _pop_chunk(self) noexcept:
-        cdef Chunk *chunk = &self.chunks[self.head & self.chunk_mask]
+        cdef Chunk chunk = self.chunks[self.head & self.chunk_mask]
         self.unsent -= chunk.length
-        self._release_chunk(chunk)
         self.head = (self.head + 1) & self.chunk_mask
         self.count -= 1
+        self._release_chunk(chunk)
 
     cdef int _progressed(self) except -1:
         if self._protocol_paused and self.unsent <= self.low_water:
@@ -376,24 +436,26 @@ cdef class SendingTransport(Transport):
             if not self.empty_waiter.done():
                 self.empty_waiter.set_result(None)
         if self._closing:
-            self.dropped += 1
-            self.engine.soon(self._call_connection_lost, (None,), self.context)
+            self._end(None, self.context)
         elif self._eof:
             self._shut_down()
         return 0
 
-    cdef void _release_chunk(self, Chunk *chunk) noexcept:
-        if chunk.owner is not NULL:
+    cdef void _release_chunk(self, Chunk chunk) noexcept:
+        # The collector may have taken engine and pool from a transport that nobody closed.
+        if chunk.owner is NULL:
+            if self.pool is not None:
+                self.pool.give(&chunk.slice)
+        elif self.engine is not None:
             self.engine.spare_bytes.release(<PyObject *>chunk.owner)
-            chunk.owner = NULL
         else:
-            self.pool.give(&chunk.slice)
+            Py_DECREF(<object>chunk.owner)
 
     cdef void _drop_unissued(self) noexcept:
-        cdef Chunk *chunk
+        cdef Chunk chunk
         while self.count > self.issued:
             self.count -= 1
-            chunk = &self.chunks[(self.head + self.count) & self.chunk_mask]
+            chunk = self.chunks[(self.head + self.count) & self.chunk_mask]
             self.unsent -= chunk.length
             self._release_chunk(chunk)
 

@@ -38,4 +38,4 @@ cdef class SocketEngine(Engine):
     cdef object _receive(self, object sock, object size)
     cdef object _receive_large(self, int descriptor, Waiters waiters, Py_ssize_t size)
     cdef object _receive_into(self, object sock, object buffer)
-    cdef Py_ssize_t _send(self, object sock, object data, Py_ssize_t left) except -2
+    cdef Py_ssize_t _send(self, object sock, object view, Py_ssize_t left) except -2

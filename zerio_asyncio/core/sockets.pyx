@@ -90,8 +90,9 @@ cdef class SocketEngine(Engine):
         cdef Waiters waiters
         if descriptor < 0:
             raise OSError(EBADF, os.strerror(EBADF))
-        while descriptor >= len(self.table):
-            self.table.append(None)
+        if descriptor >= len(self.table):
+            os.fstat(descriptor)  # an absurd number is refused before there is room for it
+            self.table.extend([None] * (descriptor + 1 - len(self.table)))
         waiters = self.table[descriptor]
         if waiters is None:
             waiters = self.table[descriptor] = Waiters.__new__(Waiters)
@@ -109,6 +110,7 @@ cdef class SocketEngine(Engine):
         cdef Waiters waiters
         cdef uint32_t before
         cdef int32_t refused
+        self._check_here()
         if self.port is NULL:
             return
         waiters = self._waiters(descriptor)
@@ -154,6 +156,7 @@ cdef class SocketEngine(Engine):
         return self._until_at(number, mask)
 
     cdef object _until_at(self, int descriptor, uint32_t mask):
+        self._check_here()
         cdef Waiters waiters = self._waiters(descriptor)
         cdef object future = self.create_future()
         cdef uint32_t before = waiters.once
@@ -183,6 +186,8 @@ cdef class SocketEngine(Engine):
     # ---------------------------------------------------------------- calls
 
     cdef int _check(self, object sock) except -1:
+        if self.provider is NULL:
+            raise RuntimeError("Event loop is closed")
         if type(sock) is not Socket:
             base_events._check_ssl_socket(sock)
         if self._debug and sock.gettimeout() != 0:
@@ -278,26 +283,22 @@ cdef class SocketEngine(Engine):
         finally:
             PyBuffer_Release(&view)
 
-    cdef Py_ssize_t _send(self, object sock, object data, Py_ssize_t left) except -2:
-        """Send the last ``left`` bytes of ``data`` (-1: all); returns how many are left now."""
-        cdef Py_buffer view
+    cdef Py_ssize_t _send(self, object sock, object view, Py_ssize_t left) except -2:
+        """Send the last ``left`` bytes of a memoryview; returns how many are left now."""
+        cdef Py_buffer buffer
         cdef int64_t count
         cdef uint32_t part
         cdef const char *start
         cdef int descriptor
-        cdef bint exact = type(sock) is Socket
-        if exact:
-            descriptor = fileno_of(sock)
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        if type(sock) is not Socket:
+            try:
+                return left - <Py_ssize_t>sock.send(view.cast("B")[view.nbytes - left:])
+            except NOT_NOW:
+                return left
+        descriptor = fileno_of(sock)
+        PyObject_GetBuffer(view, &buffer, PyBUF_SIMPLE)
         try:
-            if left < 0:
-                left = view.len
-            start = <const char *>view.buf + (view.len - left)
-            if not exact:
-                try:
-                    return left - <Py_ssize_t>sock.send(memoryview(data).cast("B")[-left:])
-                except NOT_NOW:
-                    return left
+            start = <const char *>buffer.buf + (buffer.len - left)
             part = <uint32_t>min(left, <Py_ssize_t>REQUEST_MAX)
             if left > ALONE_MAX:
                 with nogil:
@@ -310,7 +311,7 @@ cdef class SocketEngine(Engine):
                 raise _system_error(count)
             return left
         finally:
-            PyBuffer_Release(&view)
+            PyBuffer_Release(&buffer)
 
     async def sock_recv(self, sock, n):
         """Receive up to ``n`` bytes; see ``asyncio.loop.sock_recv``."""
@@ -363,14 +364,12 @@ cdef class SocketEngine(Engine):
     async def sock_sendall(self, sock, data):
         """Send all of ``data``; see ``asyncio.loop.sock_sendall``."""
         self._check(sock)
-        left = self._send(sock, data, -1)
-        if left == 0:
-            return
-        # Exported until all is sent: nobody can make it shorter meanwhile.
-        with memoryview(data):
+        # One export until all is sent: its length and place are asked for once.
+        with memoryview(data) as view:
+            left = self._send(sock, view, view.nbytes)
             while left:
                 await self._until(sock, RIO_WATCH_WRITE)
-                left = self._send(sock, data, left)
+                left = self._send(sock, view, left)
 
     async def sock_sendto(self, sock, data, address):
         """Send a datagram, return the count of bytes; see ``asyncio.loop.sock_sendto``."""

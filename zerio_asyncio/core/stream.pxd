@@ -11,6 +11,14 @@ cdef enum ProtocolKind:
     BUFFERED = 1     # copied into get_buffer
     REGISTERED = 2   # a view on the slice to view_received
 
+# Whose the memory is that the transport receives into. It is one party's at any time, and each
+# hand-over says from whom (`_hand`).
+cdef enum Owner:
+    NOBODY = 0       # a receive may be posted into it
+    KERNEL = 1       # one is, and has no result yet
+    TRANSPORT = 2    # bytes [held_from, held_to), an error or an end wait to be delivered
+    PROTOCOL = 3     # it looks at them, or is asked where it wants them
+
 # A slice, shown to views that a RegisteredProtocol may keep.
 cdef class SliceView(ReceivedMemory):
     cdef SlicePool pool
@@ -28,12 +36,11 @@ cdef class StreamTransport(SendingTransport):
     cdef object receiver           # bound data_received, or view_received
     cdef str calling               # the method that is being called, for the report if it raises
 
-    # --- receiving: `receiving` while the provider has the slice
-    cdef bint receiving
+    # --- receiving
+    cdef Owner owner
     cdef bint started              # connection_made is done, reading may begin
     cdef bint ended                # the peer sends no more
-    cdef bint held                 # bytes [held_from, held_to) wait for resume_reading
-    cdef bint readable             # held, but still in the kernel: see _fetch
+    cdef bint readable             # what waits is still in the kernel: see _fetch
     cdef uint32_t held_from
     cdef uint32_t held_to
     cdef int32_t held_status
@@ -43,9 +50,11 @@ cdef class StreamTransport(SendingTransport):
     cdef object large              # LARGE_SIZE bytes that hold one; nobody else has seen them
 
     # receiving
+    cdef int _hand(self, Owner giver, Owner taker) except -1
     cdef int _post(self) except -1
     cdef int _received(self, int32_t status, uint32_t count) except -1
     cdef int _deliver(self) except -1
+    cdef int _deliver_once(self) except -1
     cdef int _deliver_plain(self, uint32_t count) except -1
     cdef int _deliver_buffered(self) except -1
     cdef int _deliver_view(self, uint32_t count) except -1

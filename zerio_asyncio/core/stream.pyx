@@ -7,6 +7,15 @@ no bytes), and takes it when it is its turn, into fresh ``bytes`` or the protoco
 it is still in the cache when the protocol, or the send that answers, reads it. What arrives while
 reading is paused is held, not delivered.
 
+Whose the memory is that is received into:
+
+    NOBODY ──_post──▶ KERNEL ──_received──▶ TRANSPORT ──_deliver_*──▶ PROTOCOL ──▶ NOBODY
+                                                └── bytes: copied, or handed over whole ──▶ NOBODY
+
+A receive is posted only into what is nobody's. While a protocol looks (PROTOCOL) nothing else may
+happen to the memory, whatever the protocol calls: resume_reading posts when its call has returned,
+and a connection that ends meanwhile keeps the slice until then.
+
 Sending is the base class's (sending.pyx), how a connection comes to its end that one's
 (transport.pyx).
 
@@ -18,9 +27,9 @@ import logging
 import sys
 from asyncio import base_events, constants, transports
 
+cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
@@ -28,7 +37,7 @@ from libc.string cimport memcpy
 from zerio_asyncio.core.engine cimport Engine
 from zerio_asyncio.core.rio cimport RIO_BUF, RIO_CAP_NOW, RIO_EWOULDBLOCK
 
-from zerio_asyncio.core.protocols import RegisteredProtocol
+from zerio_asyncio.core.protocols import InvariantError, RegisteredProtocol
 
 logger = logging.getLogger("asyncio")
 
@@ -43,6 +52,9 @@ cdef enum:
 cdef bint SERVER_KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
 
 
+# It refers to the pool alone, which refers to nothing: no cycle goes through it, and the collector
+# must not take the pool away before __dealloc__ gives the slice back.
+@cython.no_gc
 cdef class SliceView(ReceivedMemory):
     """Shows the received bytes of one slice to the views of a RegisteredProtocol."""
 
@@ -69,11 +81,16 @@ cdef class StreamTransport(SendingTransport):
         # Small writes must not wait for the acknowledgement of others; as asyncio does.
         base_events._set_nodelay(sock)
         self._attach(1, loop.send_depth)
-        self._server = server
-        if server is not None:
-            server._attach(self) if SERVER_KNOWS_TRANSPORTS else server._attach()
-        self._own(sock)
-        loop.soon(self._begin, (waiter,), None)
+        try:
+            if server is not None:  # refuses when it was closed meanwhile
+                server._attach(self) if SERVER_KNOWS_TRANSPORTS else server._attach()
+            self._server = server
+            self._own(sock)
+            loop.soon(self._begin, (waiter,), None)
+        except BaseException:
+            self._disown()
+            self._forget()
+            raise
 
     @property
     def __class__(self):
@@ -102,7 +119,7 @@ cdef class StreamTransport(SendingTransport):
         self._post()
 
     cdef bint _receives(self) noexcept:
-        return self.receiving
+        return self.owner == KERNEL
 
     cdef int _forget(self) except -1:
         server = self._server
@@ -148,15 +165,22 @@ cdef class StreamTransport(SendingTransport):
         if self._closing or not self._paused:
             return
         self._paused = False
-        if self.held:
+        if self.owner == TRANSPORT:
             # Not from inside the caller: it may hold the protocol's state half changed.
             self._loop.call_soon(self._deliver_held)
         else:
             self._post()
 
     def _deliver_held(self):
-        if self.held:
+        if self.owner == TRANSPORT:
             self._deliver()
+
+    cdef inline int _hand(self, Owner giver, Owner taker) except -1:
+        if self.owner != giver:
+            raise InvariantError(
+                f"{self!r}: received memory is {<int>self.owner}'s, not {<int>giver}'s to give")
+        self.owner = taker
+        return 0
 
     cdef char *_memory(self) noexcept:
         return self.slice.memory if self.large is None else PyBytes_AS_STRING(self.large)
@@ -165,8 +189,11 @@ cdef class StreamTransport(SendingTransport):
         """Post the receive, unless there is one, or a reason against it."""
         cdef RIO_BUF buffer
         cdef int32_t accepted
-        if (self.receiving or self.held or self._paused or self._closing or self.lost
+        if (self.owner != NOBODY or self._paused or self._closing or self.lost
                 or self.ended or not self.started):
+            return 0
+        if self.engine.waiting:  # another thread: the loop's own is inside the port
+            self._loop.call_soon_threadsafe(self._start_receiving)
             return 0
         if self.large is not None:
             self._drop_large()
@@ -177,7 +204,11 @@ cdef class StreamTransport(SendingTransport):
                 self.queue, NULL, 0, 0, <void *><size_t>PROBE)
         else:
             if self.slice.slab is NULL:
-                self.pool.take(&self.slice)
+                try:
+                    self.pool.take(&self.slice)
+                except MemoryError as exc:
+                    self._break(exc, "Fatal read error on socket transport", self.context)
+                    return 0
             buffer.BufferId = self.slice.slab.id
             buffer.Offset = self.slice.offset
             buffer.Length = self.pool.slice_size
@@ -187,7 +218,7 @@ cdef class StreamTransport(SendingTransport):
             self._break(self.engine.refusal(), "Fatal read error on socket transport",
                         self.context)
             return 0
-        self.receiving = True
+        self.owner = KERNEL
         self.outstanding += 1
         return 0
 
@@ -195,20 +226,19 @@ cdef class StreamTransport(SendingTransport):
         if request == SEND:
             self._sent(status, count)
         else:
+            self._hand(KERNEL, NOBODY)
             self.readable = request == PROBE and status == 0
-            self._received(status, count)
+            if not self._closing and not self.lost:
+                self._received(status, count)
         if self.lost and self.outstanding == 0 and not self.attached:
             self._finished()
         return 0
 
     cdef int _received(self, int32_t status, uint32_t count) except -1:
-        self.receiving = False
-        if self._closing or self.lost:
-            return 0
         if (count == self.pool.slice_size and self.pool.slice_size < LARGE_SIZE
                 and self.provider.capabilities & RIO_CAP_NOW):
             self.large_left = LARGE_PATIENCE
-        self.held = True
+        self._hand(NOBODY, TRANSPORT)
         self.held_status = status
         self.held_from = 0
         self.held_to = count
@@ -218,59 +248,55 @@ cdef class StreamTransport(SendingTransport):
 
     cdef int _deliver(self) except -1:
         """Hand over what is held, as long as the protocol wants it, and post the next receive."""
-        while self.held and not self._paused and not self._closing:
-            if self.held_status != 0:
-                self.held = False
-                self._break(self.engine.error_of(self.held_status),
-                            "Fatal read error on socket transport", self.context)
-                return 0
-            if self.held_to == 0 and not self.readable:
-                self.held = False
-                self._end_of_stream()
-                return 0
-            try:
-                if self.readable:
-                    self._fetch()
-                elif self.kind == PLAIN:
-                    self.calling = "data_received"
-                    self.held = False
-                    self._deliver_plain(self.held_to - self.held_from)
-                elif self.kind == BUFFERED:
-                    self._deliver_buffered()
-                else:
-                    self.calling = "view_received"
-                    self.held = False
-                    self._deliver_view(self.held_to - self.held_from)
-            except (SystemExit, KeyboardInterrupt):
-                # The loop may be run again, and the connection is none the worse.
-                if self.held:
-                    self.engine.soon(self._deliver_held, (), None)
-                else:
-                    self._post()
-                raise
-            except BaseException as exc:
-                self.held = False
-                self._break(exc, f"Fatal error: protocol.{self.calling}() call failed.",
-                            self.context)
-                return 0
-        if not self.receiving:
+        try:
+            while self.owner == TRANSPORT and not self._paused and not self._closing:
+                self._deliver_once()
+        except (SystemExit, KeyboardInterrupt):
+            # The loop may be run again, and the connection is none the worse.
+            if self.owner == TRANSPORT:
+                self.engine.soon(self._deliver_held, (), None)
+            else:
+                self._post()
+            raise
+        except InvariantError:
+            raise
+        except BaseException as exc:
+            if self.owner == TRANSPORT:
+                self.owner = NOBODY
+            self._break(exc, f"Fatal error: protocol.{self.calling}() call failed.", self.context)
+        if self.lost:
+            self._drop_receive_memory()  # the connection ended while the protocol looked
+        else:
             self._post()
         return 0
+
+    cdef int _deliver_once(self) except -1:
+        cdef uint32_t count = self.held_to - self.held_from
+        if self.held_status != 0:
+            self._hand(TRANSPORT, NOBODY)
+            return self._break(self.engine.error_of(self.held_status),
+                               "Fatal read error on socket transport", self.context)
+        if self.readable:
+            self.calling = "data_received"
+            return self._fetch_buffered() if self.kind == BUFFERED else self._fetch()
+        if self.held_to == 0:
+            return self._end_of_stream()
+        if self.kind == PLAIN:
+            self.calling = "data_received"
+            return self._deliver_plain(count)
+        if self.kind == BUFFERED:
+            return self._deliver_buffered()
+        self.calling = "view_received"
+        return self._deliver_view(count)
 
     cdef int _fetch(self) except -1:
         """There is something to receive: take it, and hold it for ``_deliver``."""
         cdef int64_t count
-        cdef char *memory
-        self.readable = False
-        self.held = False
-        if self.kind == BUFFERED:
-            return self._fetch_buffered()
         self.large = self.engine.spare_bytes.make_large()
-        memory = PyBytes_AS_STRING(self.large)
-        with nogil:
-            count = self.provider.receive_now(self.queue, memory, LARGE_SIZE)
-        if self._fetched(count):
-            self.held = True
+        count = self.provider.receive_now(self.queue, PyBytes_AS_STRING(self.large), LARGE_SIZE)
+        self.readable = False
+        if not self._fetched(count):
+            self._hand(TRANSPORT, NOBODY)
         return 0
 
     cdef int _fetch_buffered(self) except -1:
@@ -279,19 +305,25 @@ cdef class StreamTransport(SendingTransport):
         cdef int64_t count
         cdef object protocol = self._protocol
         self.calling = "get_buffer"
-        buffer = self.context.run(protocol.get_buffer, LARGE_SIZE)
-        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
-        if view.len == 0:
-            PyBuffer_Release(&view)
-            raise RuntimeError("get_buffer() returned an empty buffer")
-        with nogil:
-            count = self.provider.receive_now(
-                self.queue, view.buf, <uint32_t>min(view.len, <Py_ssize_t>REQUEST_MAX))
-        PyBuffer_Release(&view)
-        if self._fetched(count):
-            if count <= 0:
-                self.held = True
-                return 0
+        self._hand(TRANSPORT, PROTOCOL)
+        try:
+            buffer = self.context.run(protocol.get_buffer, LARGE_SIZE)
+            PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+            try:
+                if view.len == 0:
+                    raise RuntimeError("get_buffer() returned an empty buffer")
+                if self.lost:
+                    return 0
+                count = self.provider.receive_now(
+                    self.queue, view.buf, <uint32_t>min(view.len, <Py_ssize_t>REQUEST_MAX))
+                self.readable = False
+            finally:
+                PyBuffer_Release(&view)
+        finally:
+            self._hand(PROTOCOL, TRANSPORT)
+        if not self._fetched(count) or count > 0:
+            self._hand(TRANSPORT, NOBODY)
+        if count > 0:
             self.calling = "buffer_updated"
             self._call(protocol.buffer_updated, count)
         return 0
@@ -305,7 +337,7 @@ cdef class StreamTransport(SendingTransport):
         self.held_to = <uint32_t>count if count > 0 else 0
         if count > self.pool.slice_size:
             self.large_left = LARGE_PATIENCE
-        else:
+        elif self.large_left:
             self.large_left -= 1
         return 1
 
@@ -325,33 +357,34 @@ cdef class StreamTransport(SendingTransport):
                 Py_DECREF(data)
         else:
             data = self.engine.spare_bytes.make(self._memory() + self.held_from, count)
+        self._hand(TRANSPORT, NOBODY)
         if self.receiver is None:
             # Raises asyncio's AttributeError, or finds a method that was added later.
             self.receiver = self._protocol.data_received
         return self._call(self.receiver, data)
 
     cdef int _deliver_buffered(self) except -1:
+        """Into the protocol's buffer, as much as fits; what is left stays held."""
         cdef Py_buffer view
-        cdef Py_ssize_t count
+        cdef Py_ssize_t count = self.held_to - self.held_from
         cdef object protocol = self._protocol
-        while self.held_from < self.held_to:
-            count = self.held_to - self.held_from
-            self.calling = "get_buffer"
+        self.calling = "get_buffer"
+        self._hand(TRANSPORT, PROTOCOL)
+        try:
             buffer = self.context.run(protocol.get_buffer, count)
             PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
-            if view.len == 0:
+            try:
+                if view.len == 0:
+                    raise RuntimeError("get_buffer() returned an empty buffer")
+                count = min(count, view.len)
+                memcpy(view.buf, self._memory() + self.held_from, count)
+                self.held_from += <uint32_t>count
+            finally:
                 PyBuffer_Release(&view)
-                raise RuntimeError("get_buffer() returned an empty buffer")
-            count = min(count, view.len)
-            memcpy(view.buf, self._memory() + self.held_from, count)
-            PyBuffer_Release(&view)
-            self.held_from += <uint32_t>count
-            self.held = self.held_from < self.held_to
-            self.calling = "buffer_updated"
-            self._call(protocol.buffer_updated, count)
-            if self._paused or self._closing or self._protocol is not protocol:
-                return 0
-        return 0
+        finally:
+            self._hand(PROTOCOL, TRANSPORT if self.held_from < self.held_to else NOBODY)
+        self.calling = "buffer_updated"
+        return self._call(protocol.buffer_updated, count)
 
     cdef int _deliver_view(self, uint32_t count) except -1:
         cdef SliceView exporter
@@ -359,6 +392,7 @@ cdef class StreamTransport(SendingTransport):
         if self.large is not None or self.held_from:
             # Arrived under another kind of protocol, before this one was set.
             view = memoryview(PyBytes_FromStringAndSize(self._memory() + self.held_from, count))
+            self._hand(TRANSPORT, NOBODY)
             try:
                 return self._call(self.receiver, view)
             finally:
@@ -370,29 +404,36 @@ cdef class StreamTransport(SendingTransport):
         exporter.slice = self.slice
         exporter.memory = self.slice.memory
         exporter.length = count
-        view = PyMemoryView_FromObject(exporter)
+        view = exporter.show()
+        self._hand(TRANSPORT, PROTOCOL)
+        self.engine.deliveries += 1
         try:
             return self._call(self.receiver, view)
         finally:
             _release(view)
-            if exporter.exports:
-                # Somebody kept a part: the slice goes with it, this connection takes another.
-                exporter.owner = True
-                self.slice.slab = NULL
+            view = None
+            if exporter.hide():
                 self.view = None
+                if exporter.exports:
+                    # Somebody kept a part: the slice goes with it, this connection takes another.
+                    exporter.owner = True
+                    self.slice.slab = NULL
+            self._hand(PROTOCOL, NOBODY)
+            self.engine.end_delivery()
 
     cdef int _end_of_stream(self) except -1:
         if self._loop.get_debug():
             logger.debug("%r received EOF", self)
+        self.calling = "eof_received"
         # No receive is posted after the end, also when reading is paused and resumed later.
         self.ended = True
+        self._hand(TRANSPORT, PROTOCOL)
         try:
             keep_open = self.context.run(self._protocol.eof_received)
-        except (SystemExit, KeyboardInterrupt):
+        except BaseException:
+            self._hand(PROTOCOL, TRANSPORT)  # a call left by KeyboardInterrupt is made again
             raise
-        except BaseException as exc:
-            self._break(exc, "Fatal error: protocol.eof_received() call failed.", self.context)
-            return 0
+        self._hand(PROTOCOL, NOBODY)
         if not keep_open:
             self._close(self.context)
         return 0
@@ -404,8 +445,10 @@ cdef class StreamTransport(SendingTransport):
         self.engine.spare_bytes.release(large)
 
     cdef void _drop_receive_memory(self) noexcept:
+        if self.owner == PROTOCOL:
+            return  # it comes back when its call returns
+        self.owner = NOBODY
         self.large = None
-        self.held = False
         if self.slice.slab is not NULL:
             self.pool.give(&self.slice)
 

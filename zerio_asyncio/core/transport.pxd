@@ -27,7 +27,7 @@ cdef class Transport(Endpoint):
     cdef const rio_provider *provider
     cdef SlicePool pool
     cdef bint lost                 # closed for the protocol; results only return memory
-    cdef unsigned int dropped      # not 0: writes are dropped, and counted
+    cdef unsigned int dropped      # not 0: connection_lost is on its way; writes are counted
 
     # --- flow control
     cdef size_t unsent             # bytes written and not yet taken by the system
@@ -38,6 +38,7 @@ cdef class Transport(Endpoint):
     cdef int _take_socket(self, Engine loop, object sock, object extra) except -1
     cdef int _attach(self, uint32_t receives, uint32_t sends) except -1
     cdef int _own(self, object sock) except -1
+    cdef void _disown(self) noexcept
     cdef void _retire(self) noexcept
     cdef void _finished(self) noexcept
     # what a subclass holds: unsent data, receive memory, references for the protocol's sake
@@ -48,6 +49,7 @@ cdef class Transport(Endpoint):
     # ending
     cdef int _close(self, object context) except -1
     cdef int _lose(self, object exc, object context) except -1
+    cdef int _end(self, object exc, object context) except -1
     cdef int _break(self, object exc, str message, object context) except -1
     # calling the protocol
     cdef int _call(self, object function, object argument) except -1

@@ -43,9 +43,11 @@ cdef class Transport(Endpoint):
 
     def __del__(self):
         if self._sock is not None:
-            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-            self._sock.close()
-            self._forget()
+            try:
+                warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            finally:  # a warning may be an error
+                self._sock.close()
+                self._forget()
 
     # ----------------------------------------------------------------- life
 
@@ -105,12 +107,19 @@ cdef class Transport(Endpoint):
 
     cdef int _own(self, object sock) except -1:
         """Nothing was refused: from here on the socket is closed by its transport."""
-        self._sock = sock
-        self._loop._transports[self.descriptor] = self
         self.context = PyContext_CopyCurrent()
+        self._loop._transports[self.descriptor] = self
+        self._sock = sock
         self._closing = False
         self.dropped = 0
         return 0
+
+    cdef void _disown(self) noexcept:
+        """Making it has failed half-way: the socket is its maker's again, and nobody else's."""
+        self._sock = None
+        self._closing = True
+        self.dropped += 1
+        self._retire()
 
     cdef void _retire(self) noexcept:
         """No more requests; results that are outstanding only return memory from now on."""
@@ -126,6 +135,7 @@ cdef class Transport(Endpoint):
 
     cdef void _finished(self) noexcept:
         self.engine.unreserve(self.results)
+        self.results = 0
         self._drop_receive_memory()
 
     cdef void let_go(self) noexcept:
@@ -166,6 +176,8 @@ cdef class Transport(Endpoint):
         self._break(exc, message, None)
 
     def _call_connection_lost(self, exc):
+        if self._sock is None:
+            return  # a program may call it, too
         try:
             if self.protocol_connected and self._protocol is not None:
                 self._protocol.connection_lost(exc)
@@ -199,17 +211,25 @@ cdef class Transport(Endpoint):
         if not self._closing:
             self._closing = True
             if self.unsent == 0:
-                self.dropped += 1
-                self.engine.soon(self._call_connection_lost, (None,), context)
+                self._end(None, context)
         return 0
 
     cdef int _lose(self, object exc, object context) except -1:
         if not self.dropped:
             self._drop_unissued()
             self._closing = True
-            self.dropped += 1
-            self.engine.soon(self._call_connection_lost, (exc,), context)
+            self._end(exc, context)
         return 0
+
+    cdef int _end(self, object exc, object context) except -1:
+        """Have ``connection_lost`` called, once."""
+        if not self.dropped:
+            self.engine.soon(self._call_connection_lost, (exc,), context)
+            self.dropped += 1
+        return 0
+
+    cdef int fail(self, object exc) except -1:
+        return self._break(exc, "Fatal error on transport", self.context)
 
     cdef int _break(self, object exc, str message, object context) except -1:
         # Anything that the network does to a connection is no news; what the program does is.

@@ -90,6 +90,7 @@ class BaseLoop(Engine):
                 SlicePool(options.slice_size, options.slab_size),
                 options.completion_queue_size,
                 options.send_depth,
+                options.gather,
                 os_error,
                 lib.rio_last_error,
             )
@@ -153,6 +154,14 @@ class BaseLoop(Engine):
         self._detach()
         super().close()  # type: ignore[misc]
         self._rio_port.close()
+
+    def __del__(self) -> None:
+        try:
+            super().__del__()  # type: ignore[misc]  # warns, and closes
+        finally:
+            # A warning may be an error, and the kernel may still write to the loop's memory.
+            if not self.is_closed() and not self.is_running():
+                self.close()
 
     def _tear_down(self) -> None:
         """Give back what ``_set_up`` took."""

@@ -43,6 +43,12 @@ class LoopOptions:
 
     ``submission_depth``: operations queued for one system call where the provider has such a queue
     (io_uring). 8 to 32768, a power of two.
+
+    ``gather``: the writes of one turn of the loop go out together at its end, in fewer and larger
+    sends. Cheaper for who writes many small pieces to a connection in one turn; but a byte then
+    waits until every callback of the turn has run, is late if one of them computes or blocks, and
+    is lost if the process ends or execs before. Without it, as with asyncio, what a write is given
+    is with the system when it returns.
     """
 
     provider: str | None = None
@@ -52,12 +58,15 @@ class LoopOptions:
     completion_queue_size: int = 1024
     submission_depth: int = 1024
     wait: str | None = None
+    gather: bool = False
 
     def __post_init__(self) -> None:
         if self.provider is not None and not isinstance(self.provider, str):
             raise TypeError(f"provider must be a name or None, not {self.provider!r}")
         if self.wait is not None:
             spin_seconds(self.wait)
+        if not isinstance(self.gather, bool):
+            raise TypeError(f"gather must be True or False, not {self.gather!r}")
         self._check("slice_size", PAGE, MIB, PAGE)
         self._check("slab_size", self.slice_size, 1024 * MIB, self.slice_size)
         self._check("send_depth", 1, 1024)

@@ -49,9 +49,12 @@ class Outbox:
         taken = self._ring.put(session.writer, message)
         if taken == FULL:
             if threading.get_ident() == self._thread:
-                # Nobody else makes room.
+                # Nobody else makes room; nor do we from inside what a message that is being sent
+                # calls, a logging handler for one.
                 self.flush()
                 taken = self._ring.put(session.writer, message)
+                if taken == FULL:
+                    raise self._full()
             else:
                 taken = self._put_when_there_is_room(session.writer, message, timeout)
         if taken == OVER:
@@ -69,16 +72,19 @@ class Outbox:
                 while (taken := self._ring.put(writer, message)) == FULL:
                     left = None if end is None else end - time.monotonic()
                     if left is not None and left <= 0:
-                        raise SendingRingFullError(
-                            f"all {self._ring.count} slots of {self._ring.slot_length} bytes are "
-                            f"taken by messages of other threads"
-                        )
+                        raise self._full()
                     self._room.wait(left)
                     if self._closed:
                         raise NotConnectedError("stopped")
                 return taken
             finally:
                 self._waiting -= 1
+
+    def _full(self) -> SendingRingFullError:
+        return SendingRingFullError(
+            f"all {self._ring.count} slots of {self._ring.slot_length} bytes are taken by messages "
+            f"of other threads"
+        )
 
     def _wake(self) -> None:
         if not self._awaited:

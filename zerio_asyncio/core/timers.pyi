@@ -1,0 +1,3 @@
+from zerio_asyncio.core.handles import TimerOwner
+
+class Timers(TimerOwner): ...

@@ -1,0 +1,118 @@
+"""Timers: a heap of timer handles, the earliest first.
+
+The handles' references are raw pointers in malloc's memory, and so is all that the heap allocates:
+nothing here can collect, and a finalizer can call back only where a reference is dropped, which is
+always the last thing done. That the collector sees them all the same is the engine's doing, whose
+base class this is (see ``traverse`` there).
+"""
+
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+
+cdef extern from "Python.h":
+    void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
+
+cdef enum:
+    TIMERS_ROOM = 64       # first size of the heap; it doubles
+    HEAP_ARITY = 4         # shallower than a binary heap: fewer cache misses for many timers
+
+
+cdef class Timers(TimerOwner):
+    """The timers of a loop."""
+
+    def __dealloc__(self):
+        self._forget_timers()
+        PyMem_RawFree(self.timers)
+
+    cdef int _timer_add(self, TimerHandle handle) except -1:
+        cdef Timer timer
+        if self.timer_count == self.timer_room:
+            self._grow_timers()
+        timer.when = handle._when
+        self.timer_order += 1
+        timer.order = self.timer_order
+        timer.handle = <PyObject *>handle
+        Py_INCREF(handle)
+        handle.owner = self
+        handle._scheduled = True
+        self.timer_count += 1
+        self._timer_up(self.timer_count - 1, timer)
+        return 0
+
+    cdef int _grow_timers(self) except -1:
+        cdef Py_ssize_t room = 2 * self.timer_room if self.timer_room else TIMERS_ROOM
+        cdef Timer *timers = <Timer *>PyMem_RawRealloc(self.timers, room * sizeof(Timer))
+        if timers is NULL:
+            raise MemoryError("no memory for another timer")
+        self.timers = timers
+        self.timer_room = room
+        return 0
+
+    cdef void _timer_put(self, Py_ssize_t index, Timer timer) noexcept:
+        self.timers[index] = timer
+        (<TimerHandle>timer.handle).index = index
+
+    cdef void _timer_up(self, Py_ssize_t index, Timer timer) noexcept:
+        cdef Py_ssize_t parent
+        while index:
+            parent = (index - 1) // HEAP_ARITY
+            if not _earlier(&timer, &self.timers[parent]):
+                break
+            self._timer_put(index, self.timers[parent])
+            index = parent
+        self._timer_put(index, timer)
+
+    cdef void _timer_down(self, Py_ssize_t index, Timer timer) noexcept:
+        cdef Py_ssize_t child, best, last
+        while True:
+            child = index * HEAP_ARITY + 1
+            if child >= self.timer_count:
+                break
+            best = child
+            last = min(child + HEAP_ARITY, self.timer_count)
+            child += 1
+            while child < last:
+                if _earlier(&self.timers[child], &self.timers[best]):
+                    best = child
+                child += 1
+            if not _earlier(&self.timers[best], &timer):
+                break
+            self._timer_put(index, self.timers[best])
+            index = best
+        self._timer_put(index, timer)
+
+    cdef TimerHandle _timer_remove(self, Py_ssize_t index):
+        """Take it out; the reference becomes the caller's, to drop when it is done with the heap."""
+        cdef Timer removed = self.timers[index]
+        cdef Timer moved
+        cdef TimerHandle handle = <TimerHandle>removed.handle
+        self.timer_count -= 1
+        if index < self.timer_count:
+            moved = self.timers[self.timer_count]
+            if _earlier(&moved, &removed):
+                self._timer_up(index, moved)
+            else:
+                self._timer_down(index, moved)
+        handle.index = -1
+        handle._scheduled = False
+        handle.owner = None
+        Py_DECREF_(removed.handle)
+        return handle
+
+    cdef int timer_cancelled(self, TimerHandle timer) except -1:
+        # Only one that is really here: an object made to look like a timer has any index.
+        if timer.index < self.timer_count and self.timers[timer.index].handle is <PyObject *>timer:
+            self._timer_remove(timer.index)
+        return 0
+
+    cdef int _forget_timers(self) except -1:
+        while self.timer_count:
+            self._timer_remove(self.timer_count - 1)
+        return 0
+
+
+cdef inline bint _earlier(const Timer *one, const Timer *other) noexcept:
+    if one.when != other.when:
+        return one.when < other.when
+    return one.order < other.order
