@@ -53,13 +53,13 @@ def cffi_modules() -> list[str]:
 
 
 def core_extensions() -> list[Extension]:
-    header = "zerio_asyncio/rio/rio.h"
+    headers = [*map(str, Path("zerio_asyncio/rio").glob("*.h")), "zerio_asyncio/core/decref.h"]
     return [
         Extension(
             ".".join(source.with_suffix("").parts),
             [str(source)],
-            include_dirs=["zerio_asyncio/rio"],
-            depends=[header],
+            include_dirs=["zerio_asyncio/rio", "zerio_asyncio/core"],
+            depends=headers,
         )
         for source in sorted(Path("zerio_asyncio/core").glob("*.pyx"))
     ]

@@ -89,7 +89,8 @@ def test_an_interrupt_between_accepts_loses_no_client(loop, counting):
     loop.run_until_complete(asyncio.sleep(0.01))
 
 
-def test_statistics_count(loop):
+def test_statistics_count(make_loop):
+    loop = make_loop(gather=True)
     before = loop.rio_stats()
     ours, theirs = socket.socketpair()
 

@@ -17,7 +17,7 @@ from zerio_asyncio.messaging import (
 )
 
 from ..loop.support import listener
-from .support import SECONDS, Client, PlainPeer, dial, framed, plain, serving
+from .support import SECONDS, Client, PlainPeer, Server, dial, framed, plain, serving
 
 
 async def test_a_plain_client_is_answered_with_its_peer_id(loop):
@@ -74,28 +74,53 @@ async def test_messages_about_as_long_as_a_buffer(loop, size):
         assert await server.messages_of("plain", 2) == [message, message]
 
 
-async def test_many_messages_of_one_turn_leave_together(loop):
-    async with serving() as server, plain(server) as peer:
+def answers_of(numbers, config=None):
+    """A server that answers one message with as many as ``numbers`` says."""
+
+    class Answering(Server):
+        def message_received(self, peer_id, message):
+            for number in range(numbers):
+                self.send(peer_id, struct.pack("<q", number))
+
+    return Answering(config=config)
+
+
+@pytest.mark.parametrize(("limit", "sends"), [(0, 1), (10, 10), (1, 100)])
+async def test_answers_to_one_chunk_leave_together(loop, limit, sends):
+    config = ZerioServerConfiguration(max_conflated_send_request_count=limit)
+    server = answers_of(100, config)
+    await server.start("server")
+    async with plain(server) as peer:
         before = loop.rio_stats()
-        for number in range(100):
-            server.send("plain", struct.pack("<q", number))
-        await asyncio.sleep(0)
+        await peer.send_message(b"now")
         for number in range(100):
             assert await peer.receive_message() == struct.pack("<q", number)
-        after = loop.rio_stats()
-        assert after.gathered - before.gathered == 99
+        assert loop.rio_stats().gathered - before.gathered == 100 - sends
+    await server.stop()
+
+
+async def test_a_message_outside_of_a_handler_leaves_at_once(loop):
+    async with serving() as server, plain(server) as peer:
+        server.send("plain", b"message")
+        # This loop does not turn: what reads is not on it.
+        assert peer.sock.recv(100) == struct.pack("<i", 7) + b"message"
 
 
 @pytest.mark.parametrize(("limit", "requests"), [(0, 1), (10, 10), (1, 100)])
-async def test_conflation_has_a_limit(loop, limit, requests):
+def test_a_loop_that_gathers_joins_the_messages_of_a_turn(new_loop, limit, requests):
     """Each request has a slice of its own, and there is one more, for receiving."""
-    config = ZerioServerConfiguration(max_conflated_send_request_count=limit)
-    async with serving(config) as server, plain(server) as peer:
-        for number in range(100):
-            server.send("plain", struct.pack("<q", number))
-        assert loop.rio_stats().slices_in_use == requests + 1
-        for number in range(100):
-            assert await peer.receive_message() == struct.pack("<q", number)
+    loop = new_loop(gather=True)
+
+    async def main():
+        config = ZerioServerConfiguration(max_conflated_send_request_count=limit)
+        async with serving(config) as server, plain(server) as peer:
+            for number in range(100):
+                server.send("plain", struct.pack("<q", number))
+            assert loop.rio_stats().slices_in_use == requests + 1
+            for number in range(100):
+                assert await peer.receive_message() == struct.pack("<q", number)
+
+    loop.run_until_complete(main())
 
 
 class PlainServer:

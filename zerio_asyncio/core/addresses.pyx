@@ -8,6 +8,10 @@ Nothing is resolved here. What is no numeric address in its usual form is for th
 which knows the rest (host names, zones, ``<broadcast>``) and what to say of what is wrong.
 """
 
+cdef extern from "decref.h":
+    pass
+
+
 import socket
 
 from cpython.bytes cimport PyBytes_AS_STRING

@@ -17,6 +17,10 @@ An error concerns one datagram, not the socket: ``error_received``, and the next
 Behaviour and wording follow asyncio's ``_SelectorDatagramTransport`` (checked: 3.10 to 3.13).
 """
 
+cdef extern from "decref.h":
+    pass
+
+
 import logging
 import socket
 import sys

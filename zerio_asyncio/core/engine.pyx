@@ -26,6 +26,10 @@ The class comes first in the bases of a loop class; the standard library's loop,
 the rest, and finds under its own private names (``_stopping``, ``_closed`` …) what it expects.
 """
 
+cdef extern from "decref.h":
+    pass
+
+
 
 import sys
 from asyncio import Future, base_events, format_helpers

@@ -26,6 +26,10 @@ Hazards, and what is done about them:
   held is kept in ``rest``, for nobody else has it.
 """
 
+cdef extern from "decref.h":
+    pass
+
+
 from cpython.buffer cimport (
     PyBUF_FULL_RO, PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

@@ -6,6 +6,10 @@ callback is called on the items of its argument tuple. Both classes keep the att
 ``asyncio.Handle`` (3.10 to 3.14), because debuggers, tests and libraries read them.
 """
 
+cdef extern from "decref.h":
+    pass
+
+
 import asyncio
 import inspect
 import sys

@@ -15,6 +15,10 @@ may hold pointers across them: pages come from the system itself, bookkeeping fr
 objects are none that the collector knows. Only a refusal makes an object, the exception.
 """
 
+cdef extern from "decref.h":
+    pass
+
+
 from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.bytes cimport (

@@ -14,6 +14,10 @@ come back here. The message that is being sent keeps its slots until the writer 
 under way.
 """
 
+cdef extern from "decref.h":
+    pass
+
+
 from cpython.buffer cimport PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject

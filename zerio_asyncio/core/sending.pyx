@@ -18,6 +18,10 @@ held across it. Of what else runs Python code (exporters, protocols) none is cal
 Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.13).
 """
 
+cdef extern from "decref.h":
+    pass
+
+
 import logging
 import socket
 from asyncio import constants

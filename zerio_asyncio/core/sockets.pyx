@@ -30,6 +30,10 @@ Hazards, and what is done about them:
 Behaviour and wording follow asyncio's ``BaseSelectorEventLoop`` (checked: 3.10 to 3.13).
 """
 
+cdef extern from "decref.h":
+    pass
+
+
 import os
 import socket
 from asyncio import base_events

@@ -22,6 +22,10 @@ Sending is the base class's (sending.pyx), how a connection comes to its end tha
 Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.13).
 """
 
+cdef extern from "decref.h":
+    pass
+
+
 import asyncio
 import logging
 import sys

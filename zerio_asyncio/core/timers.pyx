@@ -6,6 +6,10 @@ always the last thing done. That the collector sees them all the same is the eng
 base class this is (see ``traverse`` there).
 """
 
+cdef extern from "decref.h":
+    pass
+
+
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF

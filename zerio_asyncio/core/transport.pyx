@@ -8,6 +8,10 @@ dequeued (``outstanding``); the engine holds the object until then, whoever else
 Flow control, names and wording follow asyncio's ``_SelectorTransport`` (checked: 3.10 to 3.13).
 """
 
+cdef extern from "decref.h":
+    pass
+
+
 import logging
 import warnings
 from asyncio import trsock
