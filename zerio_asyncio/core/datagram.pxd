@@ -54,7 +54,7 @@ cdef class DatagramTransport(Transport):
     cdef uint32_t head
     cdef uint32_t issued
     cdef uint32_t count
-    cdef bint amid                 # amid a burst of received datagrams: answers go out together
+    cdef bint amid                 # amid a burst of received datagrams
     cdef bint inside               # the protocol is being called, in the transport's context
 
     # receiving

@@ -6,9 +6,10 @@ order and are handed over one by one; then all are posted again with one commit,
 provider may fetch a burst with one system call.
 
 Sending. A datagram is tried at once, as asyncio does: errors are told inside ``sendto`` and nothing
-is buffered unless the system has no room. Only amid a burst, while more received datagrams are
-about to be handed over, answers are kept until its end, leave together, and fail there. What the
-system has no room for waits here, as the provider's requests (RIOSendEx) the first of them.
+is buffered unless the system has no room. With ``LoopOptions(gather=True)``, amid a burst, while
+more received datagrams are about to be handed over, answers are kept until its end, leave together,
+and fail there. What the system has no room for waits here, as the provider's requests (RIOSendEx)
+the first of them.
 
     waiting[head .. head + issued) is the provider's; up to head + count waits for its results
 
@@ -348,7 +349,8 @@ cdef class DatagramTransport(Transport):
         cdef rio_datagram one
         cdef Py_buffer view
         cdef int64_t sent
-        if self.count or self.amid or not self.provider.capabilities & RIO_CAP_NOW:
+        if (self.count or not self.provider.capabilities & RIO_CAP_NOW
+                or self.amid and self.engine.gathers):
             return self._put(data, remote)
         if isinstance(data, memoryview) and not data.c_contiguous:
             data = data.tobytes()
@@ -406,7 +408,7 @@ cdef class DatagramTransport(Transport):
             unsent.remote = remote[0]
         self.count += 1
         self.unsent += <size_t>PyBytes_GET_SIZE(data) + HEADER
-        if not self.amid or self.count - self.issued >= TOGETHER:
+        if not (self.amid and self.engine.gathers) or self.count - self.issued >= TOGETHER:
             self._push_on()
         return 0
 

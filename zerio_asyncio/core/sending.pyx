@@ -345,9 +345,13 @@ cdef class SendingTransport(Transport):
 
     cdef int push(self) except -1:
         """Send at once what waits, as far as the system takes it; the rest stays."""
+        cdef bint went = False
         while self.prompt and self.count and self.issued == 0 and not self.dropped:
             if not self._push_first():
                 break
+            went = True
+        if went and not self.dropped:
+            self._progressed()
         return self._written()
 
     cdef int _push_first(self) except -1:

@@ -219,6 +219,8 @@ cdef class Transport(Endpoint):
         return 0
 
     cdef int _lose(self, object exc, object context) except -1:
+        if self.gathering and not self.dropped:
+            self.push()  # sent by now, but for the delivery that is under way
         if not self.dropped:
             self._drop_unissued()
             self._closing = True
