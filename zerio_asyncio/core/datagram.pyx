@@ -39,7 +39,7 @@ from libc.string cimport memcpy
 from zerio_asyncio.core.engine cimport Engine
 from zerio_asyncio.core.memory cimport ADDRESS_ROOM, DATAGRAM_MAX
 from zerio_asyncio.core.rio cimport (
-    RIO_BUF, RIO_CAP_NOW, RIO_CAP_SEND_MEMORY, RIO_EWOULDBLOCK,
+    RIO_BUF, RIO_CAP_NOW, RIO_CAP_SEND_MEMORY, RIO_ENETDOWN, RIO_EWOULDBLOCK,
     RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER, rio_datagram)
 
 from zerio_asyncio.core.protocols import InvariantError
@@ -362,8 +362,21 @@ cdef class DatagramTransport(Transport):
         PyBuffer_Release(&view)
         if sent == -RIO_EWOULDBLOCK:
             self._put(data, remote)
+        elif sent == -RIO_ENETDOWN:
+            self._send_inherited(data, remote)
         elif sent < 0:
             self._protocol.error_received(self.engine.error_of(<int32_t>-sent))
+        return 0
+
+    cdef int _send_inherited(self, object data, const RIO_SOCKADDR_INET *remote) except -1:
+        """In a child of fork the port is the parent's (rule 14), the socket is the child's, too."""
+        try:
+            if remote is NULL:
+                self._sock.send(data)
+            else:
+                self._sock.sendto(data, self.book.name_of(remote))
+        except OSError as exc:
+            self._protocol.error_received(exc)
         return 0
 
     cdef int _send_by_socket(self, object data, object address) except -1:

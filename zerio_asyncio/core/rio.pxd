@@ -25,6 +25,7 @@ cdef extern from "rio.h" nogil:
     int32_t RIO_IOCP_COMPLETION
     int32_t RIO_OPERATION_ABORTED
     int32_t RIO_ENOBUFS
+    int32_t RIO_ENETDOWN
     int32_t RIO_EWOULDBLOCK
     uint32_t RIO_CAP_SEND_MEMORY
     uint32_t RIO_CAP_DATAGRAM

@@ -35,8 +35,8 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.rio cimport (
-    RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_CAP_SEND_NOW, RIO_EWOULDBLOCK, RIO_MSG_COMMIT_ONLY,
-    RIO_MSG_DEFER)
+    RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_CAP_SEND_NOW, RIO_ENETDOWN, RIO_EWOULDBLOCK,
+    RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER)
 
 from zerio_asyncio.core.protocols import InvariantError
 
@@ -175,6 +175,11 @@ cdef class SendingTransport(Transport):
         if not self.provider.capabilities & RIO_CAP_SEND_NOW:
             return 0
         sent = self.provider.send_now(self.queue, memory[0], part)
+        if sent == -RIO_ENETDOWN:
+            # In a child of fork the port is the parent's (rule 14), the socket is the child's, too.
+            sent = self.provider.socket_send(<size_t>self.descriptor, memory[0], part)
+            if sent < 0:
+                sent = -RIO_EWOULDBLOCK
         if sent > 0:
             memory[0] += sent
             length[0] -= <size_t>sent
