@@ -28,6 +28,7 @@
 #include "linux.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -126,20 +127,24 @@ uint32_t rio_bell_ring(rio_bell *bell, uint64_t key)
 
 /* ------------------------------------------------------------------- descriptors in an epoll */
 
-static int rio__interests_reach(rio_interests *set, int descriptor)
+/* Makes room for a descriptor: 0 or a code. A number that is none asks for no room: the system is
+ * asked first, which knows how many there can be. */
+static int32_t rio__interests_reach(rio_interests *set, int descriptor)
 {
     uint32_t length = set->length ? set->length : INTERESTS_MIN;
     while (length <= (uint32_t)descriptor)
         length *= 2;
     if (length == set->length)
-        return 1;
+        return 0;
+    if (fcntl(descriptor, F_GETFD) < 0)
+        return rio_code_of_errno(errno);
     rio_interest *table = realloc(set->table, length * sizeof *table);
     if (table == NULL)
-        return 0;
+        return RIO_ENOBUFS;
     memset(table + set->length, 0, (length - set->length) * sizeof *table);
     set->table = table;
     set->length = length;
-    return 1;
+    return 0;
 }
 
 static int32_t rio__interest_code(int error)
@@ -174,8 +179,9 @@ int32_t rio_interests_put(rio_interests *set, int descriptor, enum rio_purpose p
 {
     if (descriptor < 0)
         return RIO_EBADF;
-    if (!rio__interests_reach(set, descriptor))
-        return RIO_ENOBUFS;
+    int32_t code = rio__interests_reach(set, descriptor);
+    if (code != 0)
+        return code;
     rio_interest *interest = &set->table[descriptor];
     if (interest->purpose == purpose) {
         if (rio__interest_tell(set, EPOLL_CTL_MOD, descriptor, purpose, mask,
