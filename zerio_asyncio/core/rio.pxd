@@ -94,6 +94,10 @@ cdef extern from "rio.h" nogil:
     uint32_t RIO_WATCH_ONCE
     int64_t RIO_NOT_NOW
 
+    ctypedef struct rio_peer:
+        uint8_t address[128]
+        uint64_t length
+
     ctypedef struct rio_port_event:
         uint32_t kind
         int32_t status

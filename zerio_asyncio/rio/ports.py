@@ -50,7 +50,7 @@ class Kind(enum.IntEnum):
     READY = lib.RIO_PORT_READY
     """A watched descriptor is ready: ``value`` is the mask."""
     ACCEPT = lib.RIO_PORT_ACCEPT
-    """A connection: ``value`` is its descriptor (see `Event.take_socket`)."""
+    """A connection: ``value`` is its descriptor (see `Event.take_socket`), ``peer`` its client."""
     CONNECT = lib.RIO_PORT_CONNECT
     """A connect ended, ``error`` tells how."""
     PACKET = lib.RIO_PORT_PACKET
@@ -106,7 +106,9 @@ class Event(NamedTuple):
     """One thing that happened.
 
     ``status`` is 0 or a Winsock code, ``key`` what the asker gave, ``value`` as `Kind` says,
-    ``queue`` the completion queue of a NOTIFY, ``overlapped`` an address of a PACKET.
+    ``queue`` the completion queue of a NOTIFY, ``overlapped`` an address of a PACKET, ``peer``
+    whom the connection of an ACCEPT is from, as `socket.socket.accept` answers it, even if that
+    client is gone; None where the system does not say.
     """
 
     kind: Kind
@@ -115,6 +117,7 @@ class Event(NamedTuple):
     value: int
     queue: CompletionQueue | None
     overlapped: int = 0
+    peer: Any = None
 
     @property
     def error(self) -> RioError | None:
@@ -134,6 +137,14 @@ class Event(NamedTuple):
         made = socket.socket(fileno=self.value)
         made.setblocking(False)  # tells Python too
         return made
+
+
+def _peer(event: Any) -> Any:
+    peer: Any = ffi.cast("rio_peer *", event.overlapped)
+    try:
+        return addresses.unpack(bytes(ffi.buffer(peer.address, peer.length)))
+    except ValueError:
+        return None  # of a family that has no queues here
 
 
 class Statistics(NamedTuple):
@@ -269,7 +280,8 @@ class CompletionPort(Unique):
         if kind is Kind.NOTIFY:
             queue = self._queues.get(int(ffi.cast("uintptr_t", event.overlapped)))
         overlapped = int(ffi.cast("uintptr_t", event.overlapped)) if kind is Kind.PACKET else 0
-        return Event(kind, event.status, event.key, event.value, queue, overlapped)
+        peer = _peer(event) if kind is Kind.ACCEPT and event.overlapped else None
+        return Event(kind, event.status, event.key, event.value, queue, overlapped, peer)
 
     def pending(self) -> bool:
         """Whether ``wait(0)`` would do anything. False does not promise that nothing came."""
