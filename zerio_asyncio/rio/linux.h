@@ -208,6 +208,7 @@ uint32_t rio_linux_accept(rio_linux_port *, rio_interests *, uint64_t tag, rio_p
     .socket_send = rio_linux_socket_send,                                                        \
     .socket_receive = rio_linux_socket_receive,                                                  \
     .make_socket = rio_any_socket,                                                               \
-    .send_datagrams_now = rio_emulation_send_datagrams_now
+    .send_datagrams_now = rio_emulation_send_datagrams_now,                                      \
+    .recall_receives = rio_emulation_recall_receives
 
 #endif

@@ -400,6 +400,16 @@ class RequestQueue(Unique):
         view = ffi.from_buffer("char[]", memory, require_writable=True)
         return self._now(self._provider.c.receive_now, view, "receive_now")
 
+    def recall_receives(self) -> None:
+        """Take every outstanding receive back; what comes from now on stays in the socket.
+
+        Each has its result: the bytes that came before, or ECANCELED and none. On Windows it may
+        come a little later. EOPNOTSUPP where the system takes nothing back (``winsock``).
+        """
+        self._open()
+        with self._turn:
+            check(self._provider.c.recall_receives(self._open()), "recall_receives")
+
     def _now(self, entry: Any, view: Any, doing: str) -> int:
         self._open()
         with self._turn:

@@ -386,6 +386,16 @@ typedef struct rio_provider {
      * as socket() takes them. RIO_INVALID_SOCKET on refusal (rio_last_error): WSAEOPNOTSUPP where
      * any socket is as good as another. */
     rio_socket (*make_socket)(int32_t family, int32_t type, int32_t protocol);
+
+    /* Takes every outstanding receive back, deferred ones and probes among them. When it returns 0,
+     * the system takes no more of this socket's bytes or datagrams than it has taken: the rest is
+     * for whoever reads the socket next, or for receives made after this. Each receive that was
+     * outstanding has its result, in order, in the completion queue or soon there (Windows): 0 and
+     * the bytes that came before, if there are any, else WSA_OPERATION_ABORTED. No system call if
+     * the system holds none. Or a Winsock code, and nothing is changed: WSAEOPNOTSUPP where the
+     * system takes nothing back, WSAEINVAL in another thread than the port's (rule 10),
+     * WSAEWOULDBLOCK if the system does not let go. */
+    int32_t (*recall_receives)(RIO_RQ);
 } rio_provider;
 
 /* Providers of this platform, best first; `count` gets their number. */

@@ -26,6 +26,7 @@
  *     cancels and fetches the results before it returns, so the peer sees the end at close.
  *   - Cancelling races with completing. Both outcomes are a result like any other; what was
  *     cancelled is ended (retired queue) or written again (all others).
+ *   - A receive that is taken back (recall_receives) may have come: its bytes are its result.
  *   - Memory of a request belongs to the kernel until the result is here. Nothing is ended without
  *     it: close waits too.
  *   - Sends complete while they are submitted and end the sleep before it began: GATHER_US.
@@ -605,6 +606,20 @@ static void uring__detach(rio_core *core, rio_rq *rq)
     uring__not_due(rq);
 }
 
+static int32_t uring__recall_receive(rio_core *core, rio_rq *rq)
+{
+    uring_port *port = (uring_port *)core;
+    const rio_lane *lane = &rq->lanes[RIO_RECEIVES];
+
+    if (port->thread != rio_thread())
+        return RIO_EINVAL;
+    uring_cancel(port, (uint64_t)(uintptr_t)rq | URING_RECEIVE);
+    uring_turn(port, 0);
+    for (int i = 0; i < URING_PATIENCE && lane->flight != 0; i++)
+        uring_turn(port, 1);
+    return lane->flight == 0 ? 0 : RIO_EWOULDBLOCK; /* then it goes on, or is written again */
+}
+
 /* ----------------------------------------------------------------------------- birth and death */
 
 static void uring__shut(rio_core *core)
@@ -665,6 +680,7 @@ const rio_driver uring_driver = {
     .attach = uring__attach,
     .detach = uring__detach,
     .start = uring__start,
+    .recall = uring__recall_receive,
     .now = uring__now,
     .datagrams_now = rio_linux_datagrams_now,
     .progress = uring__progress,
