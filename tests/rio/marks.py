@@ -32,3 +32,9 @@ with_lowest_numbers = pytest.mark.skipif(
 with_sent_signals = pytest.mark.skipif(
     os.name == "nt", reason="no SIGINT or SIGTERM can be sent to another process here"
 )
+with_shared_listeners = pytest.mark.skipif(
+    os.name == "nt", reason="no process inherits a listener that accepts by a completion port"
+)
+with_accepts_of_the_gone = pytest.mark.skipif(
+    os.name == "nt", reason="AcceptEx tells of no client that was gone before it was accepted"
+)

@@ -22,6 +22,7 @@ STRUCTURES = [
     "RIO_NOTIFICATION_COMPLETION",
     "RIO_SOCKADDR_INET",
     "RIO_EXTENSION_FUNCTION_TABLE",
+    "rio_peer",
     "rio_port_event",
     "rio_port_options",
     "rio_port_statistics",

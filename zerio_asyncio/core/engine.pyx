@@ -46,7 +46,8 @@ from zerio_asyncio.core.memory cimport DATAGRAM_SLAB, DATAGRAM_SLICE
 from zerio_asyncio.core.rio cimport (
     RIO_CAP_BATCH, RIO_CAP_PENDING, RIO_CAP_SEND_NOW,
     RIO_CORRUPT_CQ, RIO_INVALID_CQ, RIO_IOCP_COMPLETION, RIO_MAX_CQ_SIZE,
-    RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_PACKET, RIO_PORT_READY)
+    RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_PACKET, RIO_PORT_READY,
+    rio_peer)
 
 from zerio_asyncio.core.protocols import InvariantError
 
@@ -199,7 +200,7 @@ cdef class Engine(Timers):
             event = &self.events[self.event_next]
             self.event_next += 1
             if event.kind == RIO_PORT_ACCEPT and event.status == 0:
-                self._port_accepted(0, 0, event.value)
+                self._port_accepted(0, 0, event.value, b"")
             elif event.kind == RIO_PORT_PACKET:
                 self._port_packet(event.status, event.value, event.key,
                                   <size_t>event.overlapped)
@@ -536,6 +537,7 @@ cdef class Engine(Timers):
     cdef int _dispatch_events(self) except -1:
         cdef rio_port_event *event
         cdef uint32_t mask
+        cdef const rio_peer *peer
         cdef list ready = None
         while self.event_next < self.event_count:
             event = &self.events[self.event_next]
@@ -548,7 +550,9 @@ cdef class Engine(Timers):
                     ready = [] if ready is None else ready
                     ready.append((event.key, mask))
             elif event.kind == RIO_PORT_ACCEPT:
-                self._port_accepted(event.key, event.status, event.value)
+                peer = <const rio_peer *>event.overlapped
+                self._port_accepted(event.key, event.status, event.value,
+                                    b"" if peer is NULL else peer.address[:peer.length])
             elif event.kind == RIO_PORT_PACKET:
                 self._port_packet(event.status, event.value, event.key,
                                   <uintptr_t>event.overlapped)

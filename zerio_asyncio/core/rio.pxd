@@ -95,6 +95,10 @@ cdef extern from "rio.h" nogil:
     uint32_t RIO_WATCH_ONCE
     int64_t RIO_NOT_NOW
 
+    ctypedef struct rio_peer:
+        uint8_t address[128]
+        uint64_t length
+
     ctypedef struct rio_port_event:
         uint32_t kind
         int32_t status
@@ -133,3 +137,4 @@ cdef extern from "rio.h" nogil:
         int64_t (*socket_send)(rio_socket, const void *, uint32_t) noexcept nogil
         int64_t (*socket_receive)(rio_socket, void *, uint32_t) noexcept nogil
         rio_socket (*make_socket)(int32_t, int32_t, int32_t) noexcept
+        int32_t (*recall_receives)(RIO_RQ) noexcept

@@ -294,5 +294,5 @@ class BaseLoop(Engine):
     def _port_ready(self, events: list[tuple[int, int]]) -> None:
         self._process_events(self._selector.ready(events))
 
-    def _port_accepted(self, key: int, status: int, descriptor: int) -> None:
-        self._listeners.accepted(key, os_error(status) if status else None, descriptor)
+    def _port_accepted(self, key: int, status: int, descriptor: int, peer: bytes) -> None:
+        self._listeners.accepted(key, os_error(status) if status else None, descriptor, peer)

@@ -17,6 +17,8 @@ from asyncio import constants, trsock
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from zerio_asyncio.rio.addresses import unpack
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -79,8 +81,8 @@ class Listeners:
         for listener in list(self._by_key.values()):
             self.stop(listener.sock)
 
-    def accepted(self, key: int, error: OSError | None, descriptor: int) -> None:
-        """One event of the port."""
+    def accepted(self, key: int, error: OSError | None, descriptor: int, peer: bytes) -> None:
+        """One event of the port; ``peer`` is the address as the accept told it, or empty."""
         listener = self._by_key.get(key)
         if listener is None:
             if error is None:
@@ -88,7 +90,7 @@ class Listeners:
         elif error is not None:
             self._failed(listener, error)
         else:
-            self._connected(listener, descriptor)
+            self._connected(listener, descriptor, peer)
 
     def _failed(self, listener: Listener, error: OSError) -> None:
         exhausted = error.errno in EXHAUSTED
@@ -111,7 +113,7 @@ class Listeners:
         except OSError as error:
             self._failed(listener, error)
 
-    def _connected(self, listener: Listener, descriptor: int) -> None:
+    def _connected(self, listener: Listener, descriptor: int, peer: bytes) -> None:
         sock = listener.sock
         try:
             connection = socket.socket(sock.family, sock.type, sock.proto, fileno=descriptor)
@@ -122,12 +124,15 @@ class Listeners:
         _send_at_once(connection, sock)
         if self._loop.get_debug():
             _log.debug("%r got a new connection: %r", listener.server, connection)
+        extra = _peer_info(peer)
         if listener.sslcontext is not None:
-            self._handshake(listener, connection)
+            self._handshake(listener, connection, extra)
             return
         try:
             protocol = listener.protocol_factory()
-            self._loop._make_socket_transport(connection, protocol, server=listener.server)
+            self._loop._make_socket_transport(
+                connection, protocol, extra=extra, server=listener.server
+            )
         except (SystemExit, KeyboardInterrupt):
             connection.close()
             raise
@@ -141,13 +146,9 @@ class Listeners:
                     }
                 )
 
-    def _handshake(self, listener: Listener, connection: socket.socket) -> None:
-        extra: dict[str, Any] = {}
-        try:
-            extra["peername"] = connection.getpeername()
-        except OSError:
-            connection.close()  # gone before the handshake
-            return
+    def _handshake(
+        self, listener: Listener, connection: socket.socket, extra: dict[str, Any]
+    ) -> None:
         self._loop.create_task(
             self._loop._accept_connection2(
                 listener.protocol_factory,
@@ -159,6 +160,14 @@ class Listeners:
                 **listener.named_timeouts,
             )
         )
+
+
+def _peer_info(raw: bytes) -> dict[str, Any]:
+    """The peer's name: a client that has gone since has none any more that could be asked for."""
+    try:
+        return {"peername": unpack(raw)}
+    except ValueError:  # of a family that is not ours: the transport asks the socket
+        return {}
 
 
 def _send_at_once(connection: socket.socket, listening: socket.socket) -> None:

@@ -44,11 +44,13 @@ def pack(family: int, address: Any) -> bytes:
     raise ValueError(f"address family {family} is not one of AF_INET, AF_INET6, AF_UNIX")
 
 
-def unpack(raw: bytes | bytearray | memoryview) -> tuple[Any, ...]:
-    """Make of a SOCKADDR_INET what `socket.socket.getpeername` answers.
+def unpack(raw: bytes | bytearray | memoryview) -> Any:
+    """Make of a ``sockaddr`` what `socket.socket.accept` and ``getpeername`` answer.
 
-    ValueError for a family other than AF_INET and AF_INET6.
+    A tuple; a path or an abstract name for AF_UNIX. ValueError for another family.
     """
+    if len(raw) < _FAMILY.size:
+        raise ValueError(f"{len(raw)} bytes are no address")
     (family,) = _FAMILY.unpack_from(raw)
     if family == socket.AF_INET:
         port, host = _INET.unpack_from(raw, _FAMILY.size)
@@ -57,7 +59,10 @@ def unpack(raw: bytes | bytearray | memoryview) -> tuple[Any, ...]:
         port, flow, host = _INET6.unpack_from(raw, _FAMILY.size)
         (scope,) = _SCOPE.unpack_from(raw, _FAMILY.size + _INET6.size)
         return socket.inet_ntop(family, host), port, flow, scope
-    raise ValueError(f"address family {family} is not one of AF_INET, AF_INET6")
+    if family == getattr(socket, "AF_UNIX", None):
+        path = bytes(raw[_FAMILY.size :])
+        return path if path.startswith(b"\0") else os.fsdecode(path.split(b"\0", 1)[0])
+    raise ValueError(f"address family {family} is not one of AF_INET, AF_INET6, AF_UNIX")
 
 
 def _port(port: int) -> int:

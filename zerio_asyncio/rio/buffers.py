@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, final
 from zerio_asyncio.rio._rio import ffi, lib
 from zerio_asyncio.rio.errors import last_error
 from zerio_asyncio.rio.providers import Provider
+from zerio_asyncio.rio.turns import Unique
 
 REGION_SIZE_MAX = 1 << 30
 """Bytes of one region: what io_uring takes at most for one registered buffer
@@ -47,7 +48,7 @@ else:
 
 
 @final
-class Region:
+class Region(Unique):
     """Anonymous memory of whole pages, registered with a provider.
 
     ``size``: bytes, 1 to `REGION_SIZE_MAX`, rounded up to pages. OSError (ENOBUFS) if the system
@@ -55,7 +56,10 @@ class Region:
     memory end undisturbed.
     """
 
+    _closed = True  # until it is made
+
     def __init__(self, provider: Provider, size: int) -> None:
+        self._begin("provider")
         if not isinstance(provider, Provider):
             raise TypeError(f"provider must be a Provider, not {provider!r}")
         if not 1 <= size <= REGION_SIZE_MAX:
@@ -66,9 +70,11 @@ class Region:
         self._view = memoryview(self._memory)
         address = ffi.from_buffer("char[]", self._memory)
         self._id = provider.c.rio.RIORegisterBuffer(address, self.size)
-        self._closed = True
         if self._id == lib.RIO_INVALID_BUFFERID:
             raise last_error("RIORegisterBuffer")
+        # What several threads may touch is put into lists and taken out, each in one step.
+        self._registered = [self._id]
+        self._holds: list[None] = []
         self._closed = False
 
     @property
@@ -93,10 +99,32 @@ class Region:
         return Slice(self, offset, length)
 
     def close(self) -> None:
-        """Deregister. Again is harmless; the memory itself goes when nothing refers to it."""
+        """Deregister. Again is harmless; the memory itself goes when nothing refers to it.
+
+        While requests use it, maybe another thread's, no new ones are taken, and the last of them
+        takes the registration along.
+        """
         if not self._closed:
             self._closed = True
-            self.provider.c.rio.RIODeregisterBuffer(self._id)
+            self._deregister()
+
+    def _hold(self) -> None:
+        """Count a request, before it is made; a closed region's is refused as it always is."""
+        self._holds.append(None)
+
+    def _let_go(self) -> None:
+        self._holds.pop()
+        if self._closed:
+            self._deregister()
+
+    def _deregister(self) -> None:
+        if self._holds:
+            return
+        try:
+            buffer_id = self._registered.pop()
+        except IndexError:
+            return  # somebody else came first
+        self.provider.c.rio.RIODeregisterBuffer(buffer_id)
 
     def __enter__(self) -> Region:
         return self
@@ -105,12 +133,11 @@ class Region:
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
-            self.close()
+        self.close()
 
 
 @final
-class Slice:
+class Slice(Unique):
     """Some bytes of a region: what a request sends from or receives into.
 
     ``region``, ``offset`` and ``length`` (bytes) are fixed. ``memory`` is a writable memoryview of
@@ -122,6 +149,7 @@ class Slice:
     def __init__(
         self, region: Region, offset: int, length: int, whole: Slice | None = None
     ) -> None:
+        self._begin("region")
         if offset < 0 or length < 0 or offset + length > region.size:
             raise ValueError(
                 f"offset {offset} and length {length} lie outside a region of {region.size} bytes"
@@ -157,6 +185,7 @@ class Slice:
         while part is not None:
             part._requests += 1
             part = part._whole
+        self.region._hold()
 
     def _release(self) -> None:
         part: Slice | None = self
@@ -164,11 +193,14 @@ class Slice:
             assert part._requests > 0, "a result came back for a slice that no request holds"
             part._requests -= 1
             part = part._whole
+        self.region._let_go()
 
     def __len__(self) -> int:
         return self.length
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_whole"):
+            return "<Slice that was never made>"
         return f"<Slice {self.offset}+{self.length}{' busy' if self.busy else ''}>"
 
 
@@ -203,7 +235,7 @@ class _Slab:
 
 
 @final
-class BufferPool:
+class BufferPool(Unique):
     """Slices of one size. Slabs of them are registered on demand and given back when empty.
 
     ``slice_size`` and ``slab_size`` are bytes; a slab is a whole number of slices. ``slabs_max``
@@ -218,6 +250,7 @@ class BufferPool:
         slab_size: int = 1024 * 1024,
         slabs_max: int | None = None,
     ) -> None:
+        self._begin("provider")
         if slice_size < 1 or slab_size < slice_size or slab_size % slice_size:
             raise ValueError(
                 f"a slab of {slab_size} bytes is no whole number of slices of {slice_size}"

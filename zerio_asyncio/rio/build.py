@@ -23,6 +23,7 @@ SOURCES = {
         "queues.c",
         "inbox.c",
         "linux.c",
+        "listeners.c",
         "datagrams.c",
         "errands.c",
         "ring.c",

@@ -1,7 +1,7 @@
 /* connections.c: accepting and connecting on Windows, by AcceptEx and ConnectEx.
  *
  * AcceptEx takes a socket that will become the connection, and writes both addresses behind a
- * first message that we do not ask for. It is called some times ahead, so that a burst of clients
+ * first message that we do not ask for; GetAcceptExSockaddrs finds the peer's there. It is called some times ahead, so that a burst of clients
  * finds a socket each. ConnectEx wants its socket bound. Either leaves the new connection without
  * its context (getpeername, shutdown, inherited options) until an option is set.
  *
@@ -10,10 +10,13 @@
  *     the listener goes on. Any other error is the listener's: it is reported, accepting stops.
  *   - No socket left: reported when no AcceptEx is pending any more, so nothing busies itself.
  *   - Stopping leaves operations behind; they end by their packets and free themselves.
+ *   - A listener closed without accept_stop: its operations end. Their packets are looked at before
+ *     a listener with its number is taken for it.
  *
  * Links:
  *   https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex
  *   https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_connectex
+ *   https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-getacceptexsockaddrs
  */
 #include "iocp.h"
 
@@ -37,6 +40,7 @@ typedef struct iocp_slot {
 struct iocp_accepts {
     iocp_accepts *next;
     LPFN_ACCEPTEX accept;
+    LPFN_GETACCEPTEXSOCKADDRS addresses; /* or null */
     SOCKET listener;
     uint64_t key;
     int family, type, protocol;
@@ -167,6 +171,52 @@ static int32_t connections__adopt(const iocp_accepts *accepts, SOCKET socket)
     return 0;
 }
 
+/* Whom the new connection is from; null if that cannot be said. */
+static iocp_peer *connections__peer(const iocp_accepts *accepts, iocp_slot *slot)
+{
+    struct sockaddr *own = NULL, *remote = NULL;
+    int own_length = 0, length = 0;
+
+    if (accepts->addresses == NULL)
+        return NULL;
+    accepts->addresses(slot->addresses, 0, ADDRESS_BYTES, ADDRESS_BYTES, &own, &own_length, &remote,
+                       &length);
+    iocp_peer *peer = NULL;
+    if (remote != NULL && length > 0 && (size_t)length <= sizeof peer->peer.address)
+        peer = calloc(1, sizeof *peer);
+    if (peer == NULL)
+        return NULL;
+    memcpy(peer->peer.address, remote, (size_t)length);
+    peer->peer.length = (uint64_t)length;
+    return peer;
+}
+
+void iocp_peers_told(iocp_port *port, const rio_port_event *events, uint32_t count)
+{
+    port->told_last = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        iocp_peer *peer = events[i].overlapped;
+        if (events[i].kind != RIO_PORT_ACCEPT || peer == NULL)
+            continue;
+        *(port->last_told != NULL ? &port->last_told->next : &port->first_told) = peer;
+        port->last_told = peer;
+        port->told++;
+        port->told_last++;
+    }
+}
+
+void iocp_peers_forget(iocp_port *port, uint32_t keep)
+{
+    while (port->told > keep) {
+        iocp_peer *peer = port->first_told;
+        port->first_told = peer->next;
+        if (port->first_told == NULL)
+            port->last_told = NULL;
+        free(peer);
+        port->told--;
+    }
+}
+
 static void connections__accepted(iocp_port *port, iocp_operation *operation, int32_t code,
                                   uint32_t bytes)
 {
@@ -179,9 +229,13 @@ static void connections__accepted(iocp_port *port, iocp_operation *operation, in
     (void)bytes;
     slot->busy = 0;
     accepts->busy--;
+    if (code == 0 && !accepts->stopped)
+        event.overlapped = connections__peer(accepts, slot);
     if (code != 0 || accepts->stopped || connections__adopt(accepts, slot->socket) != 0 ||
-        !rio_inbox_put(&port->inbox, &event, (rio_socket)accepts->listener))
+        !rio_inbox_put(&port->inbox, &event, (rio_socket)accepts->listener)) {
         closesocket(slot->socket);
+        free(event.overlapped);
+    }
     if (!accepts->stopped) {
         if (code != 0 && !connections__survives(code))
             connections__over(port, accepts, code);
@@ -211,6 +265,7 @@ static int32_t connections__listens(SOCKET listener, iocp_accepts *accepts)
 int32_t iocp_accept(rio_port *handle, rio_socket listener, uint64_t key)
 {
     static const GUID accept_ex = WSAID_ACCEPTEX;
+    static const GUID accept_addresses = WSAID_GETACCEPTEXSOCKADDRS;
     iocp_accepts asked = { .listener = (SOCKET)listener, .key = key };
     int32_t code = 0;
     iocp_port *port = iocp_port_of(handle, NULL, &code);
@@ -219,14 +274,21 @@ int32_t iocp_accept(rio_port *handle, rio_socket listener, uint64_t key)
         return code;
     iocp_accepts *accepts = connections__accepts_of(port, asked.listener);
     if (accepts != NULL) {
-        accepts->key = key;
-        return 0;
+        (void)iocp_turn(port, 0); /* it is over if that was another listener with this number */
+        accepts = connections__accepts_of(port, asked.listener);
+        if (accepts != NULL) {
+            accepts->key = key;
+            return 0;
+        }
+        rio_inbox_withdraw(&port->inbox, listener, RIO_PORT_ACCEPT);
     }
     if ((code = iocp_join(port, asked.listener)) != 0)
         return code;
     asked.accept = (LPFN_ACCEPTEX)connections__extension(asked.listener, accept_ex);
     if (asked.accept == NULL)
         return RIO_EOPNOTSUPP;
+    asked.addresses = (LPFN_GETACCEPTEXSOCKADDRS)connections__extension(asked.listener,
+                                                                        accept_addresses);
     accepts = malloc(sizeof *accepts);
     if (accepts == NULL)
         return RIO_ENOBUFS;

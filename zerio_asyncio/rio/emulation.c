@@ -339,6 +339,27 @@ int64_t rio_emulation_send_datagrams_now(RIO_RQ handle, const rio_datagram *data
     return rq->core->driver->datagrams_now(rq, datagrams, count);
 }
 
+int32_t rio_emulation_recall_receives(RIO_RQ handle)
+{
+    int32_t code = 0;
+    rio_rq *rq = rio__queue(handle, &code);
+
+    if (RIO_UNLIKELY(rq == NULL))
+        return code;
+    rio_lane *lane = &rq->lanes[RIO_RECEIVES];
+    uint32_t end = lane->tail;
+    if (lane->flight != 0)
+        code = rq->core->driver->recall(rq->core, rq);
+    if (code != 0)
+        return code;
+    assert(end == lane->tail);
+    for (uint32_t i = lane->head; i != end; i++)
+        lane->requests[i & lane->mask].flags |= RIO_RECALLED;
+    lane->posted = end;
+    rio_recall(rq);
+    return 0;
+}
+
 /* ------------------------------------------------------------------------------- datagrams */
 
 void rio_datagram_received(rio_rq *rq, uint32_t bytes, const void *address, uint32_t length,

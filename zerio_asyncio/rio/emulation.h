@@ -31,12 +31,16 @@ enum rio_direction { RIO_RECEIVES = 0, RIO_SENDS = 1 };
  * keeps ring indexes in 32 bits and a mistaken argument from taking all memory. */
 #define RIO_LANE_MAX (1u << 20)
 
+/* Of a request: it was taken back while the system had it or one before it. */
+#define RIO_RECALLED 0x80000000u
+
 typedef struct rio_request {
     char *memory;
     uint64_t context;
     uint32_t length; /* bytes asked */
     uint32_t done;   /* bytes moved so far */
-    uint32_t flags;  /* RIO_MSG_DONT_NOTIFY, RIO_MSG_WAITALL; the upper half is the driver's */
+    uint32_t flags;  /* RIO_MSG_DONT_NOTIFY, RIO_MSG_WAITALL, RIO_RECALLED; the upper half but for
+                        that is the driver's */
     int32_t status;  /* the driver's */
 } rio_request;
 
@@ -141,6 +145,10 @@ typedef struct rio_driver {
     /* Requests wait in this direction. */
     void (*start)(rio_core *, rio_rq *, enum rio_direction);
 
+    /* Takes the receives in the system back, of which there are some: 0 and none is there any more,
+     * or their results follow; or a code. Null: there never are any. */
+    int32_t (*recall)(rio_core *, rio_rq *);
+
     /* One system call on a stream whose direction is idle: bytes, or minus a code. */
     int64_t (*now)(rio_rq *, enum rio_direction, char *memory, uint32_t length);
 
@@ -220,6 +228,7 @@ int32_t rio_emulation_statistics(rio_port *, rio_port_statistics *);
 int64_t rio_emulation_send_now(RIO_RQ, const void *, uint32_t);
 int64_t rio_emulation_receive_now(RIO_RQ, void *, uint32_t);
 int64_t rio_emulation_send_datagrams_now(RIO_RQ, const rio_datagram *, uint32_t);
+int32_t rio_emulation_recall_receives(RIO_RQ);
 uint32_t RIO_CALL rio_emulation_dequeue(RIO_CQ, RIORESULT *, uint32_t);
 int32_t RIO_CALL rio_emulation_notify(RIO_CQ);
 void RIO_CALL rio_emulation_close_completion_queue(RIO_CQ);
@@ -313,6 +322,16 @@ static inline void rio_complete(rio_rq *rq, enum rio_direction direction, int32_
     rq->core->loud++;
     if (RIO_UNLIKELY(cq->armed))
         rio_cq_fire(cq);
+}
+
+/* Makes the results of the first receives that were taken back and that the system has not. */
+static inline void rio_recall(rio_rq *rq)
+{
+    const rio_lane *lane = &rq->lanes[RIO_RECEIVES];
+    while (lane->flight == 0 && lane->head != lane->tail &&
+           (rio_lane_request(lane, 0)->flags & RIO_RECALLED) != 0)
+        rio_complete(rq, RIO_RECEIVES,
+                     rio_lane_request(lane, 0)->done != 0 ? 0 : RIO_OPERATION_ABORTED);
 }
 
 /* A code after which a stream connection is gone for both directions. */

@@ -7,7 +7,9 @@
  *            fires, epoll_wait(0) tells which; then it is armed again. Polls in the ring itself
  *            would be one-shot or edge-triggered and would keep a closed descriptor's file alive;
  *            epoll is level-triggered, as rio.h promises, and forgets closed descriptors by itself
- *   accept   one multishot accept a listener; each result is a connection
+ *   listeners  the same poll of another inner instance, for what accepts (listeners.c tells why it
+ *            is not the ring's own accept): a listener may be watched, too, and what is ready there
+ *            is looked at before a sleep ends, for another process may have been faster
  *   connect  connect() itself, which does not block, then a one-shot poll for writability. (The
  *            ring's own connect cannot be resumed after a park: the socket is already connecting.)
  *
@@ -16,14 +18,9 @@
  *
  * What can go wrong.
  *   - A stopped errand may still have results under way: it is cancelled, its results are fetched
- *     before the call returns, connections among them are closed, and the structure stays until the
- *     kernel's last word.
- *   - EMFILE ends a multishot accept; the connection stays in the listener's queue. That is
- *     reported once, and the caller decides when to go on (rio.h). Errors of one client that is
- *     gone only arm it again.
+ *     before the call returns, and the structure stays until the kernel's last word.
  *
- * Links: https://man7.org/linux/man-pages/man3/io_uring_prep_multishot_accept.3.html
- *        https://man7.org/linux/man-pages/man3/io_uring_prep_poll_multishot.3.html
+ * Links: https://man7.org/linux/man-pages/man3/io_uring_prep_poll_multishot.3.html
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -40,6 +37,13 @@
 #include <unistd.h>
 
 #define TABLE_MIN 64    /* descriptors; the table doubles when a higher number comes */
+/* A connection wakes all processes that share its listener and are idle, and the one that has just
+ * served is awake already and would win every time. So it lets the others go first, for longer than
+ * it takes to wake them. Whether there are others shows when one comes too late; who never does
+ * soon stops being polite. */
+#define POLITE_NS 100000
+#define POLITE_TIMES 64
+
 #define WATCHES_MAX 256 /* events of the inner instance in one wait: 3 KiB of stack */
 
 static void uring__list(uring_port *port, uring_errand *errand)
@@ -64,9 +68,10 @@ static void uring__unlist(uring_port *port, uring_errand *errand)
 
 void uring_errands_begin(uring_port *port)
 {
-    port->watched.epoll = -1;
+    port->watched.epoll = port->listening.epoll = -1;
     port->bell = (uring_errand){ .kind = URING_BELL, .descriptor = port->base.bell.descriptor };
     port->watches = (uring_errand){ .kind = URING_WATCHES, .descriptor = -1 };
+    port->listeners = (uring_errand){ .kind = URING_LISTENERS, .descriptor = -1 };
     uring__list(port, &port->bell);
 }
 
@@ -75,9 +80,12 @@ void uring_errands_end(uring_port *port)
     for (uint32_t i = 0; i < port->errands_length; i++)
         free(port->errands[i]);
     free(port->errands);
-    if (port->watched.epoll >= 0)
-        close(port->watched.epoll);
-    rio_interests_free(&port->watched);
+    rio_interests *const inner[] = { &port->watched, &port->listening };
+    for (int i = 0; i < 2; i++) {
+        if (inner[i]->epoll >= 0)
+            close(inner[i]->epoll);
+        rio_interests_free(inner[i]);
+    }
 }
 
 void uring_errands_list(uring_port *port)
@@ -85,6 +93,8 @@ void uring_errands_list(uring_port *port)
     uring__list(port, &port->bell);
     if (port->watched.epoll >= 0)
         uring__list(port, &port->watches);
+    if (port->listening.epoll >= 0)
+        uring__list(port, &port->listeners);
     for (uint32_t i = 0; i < port->errands_length; i++)
         if (port->errands[i] != NULL)
             uring__list(port, port->errands[i]);
@@ -110,12 +120,8 @@ void uring_errands_submit(uring_port *port)
             entry->len = IORING_POLL_ADD_MULTI;
             break;
         case URING_WATCHES:
+        case URING_LISTENERS:
             entry->poll32_events = uring_poll_events(POLLIN);
-            break;
-        case URING_ACCEPT:
-            entry->opcode = IORING_OP_ACCEPT;
-            entry->ioprio = IORING_ACCEPT_MULTISHOT;
-            entry->accept_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
             break;
         default:
             entry->poll32_events = uring_poll_events(POLLOUT);
@@ -123,7 +129,7 @@ void uring_errands_submit(uring_port *port)
     }
 }
 
-/* ----------------------------------------------------------------------- accepts, connects */
+/* -------------------------------------------------------------------------------- connects */
 
 static uring_errand *uring__errand_of(const uring_port *port, rio_socket socket, uint8_t kind)
 {
@@ -179,26 +185,6 @@ static void uring__errand_stop(uring_port *port, uring_errand *errand)
         free(errand);
 }
 
-static void uring__accepted(uring_port *port, uring_errand *errand, int32_t result)
-{
-    rio_port_event event;
-
-    if (result < 0 && (result == -ECANCELED || result == -EAGAIN || rio_accept_survives(-result)))
-        return;
-    if (errand->stopped) {
-        if (result >= 0)
-            close(result);
-        return;
-    }
-    event = rio_accept_event(result, -result, errand->key);
-    if (!rio_inbox_put(&port->base.inbox, &event, (rio_socket)errand->descriptor) && result >= 0)
-        close(result); /* no memory even for that: the client sees its connection end */
-    if (result < 0) {
-        port->errands[errand->descriptor] = NULL;
-        errand->stopped = 1;
-    }
-}
-
 static void uring__connected(uring_port *port, uring_errand *errand, int32_t result)
 {
     int error = 0;
@@ -229,9 +215,9 @@ void uring_errand_done(uring_port *port, uring_errand *errand, int32_t result, u
     case URING_WATCHES:
         port->watches_stir |= result >= 0;
         return; /* armed again when they were looked at */
-    case URING_ACCEPT:
-        uring__accepted(port, errand, result);
-        break;
+    case URING_LISTENERS:
+        port->listeners_stir |= result >= 0;
+        return;
     default:
         uring__connected(port, errand, result);
     }
@@ -241,34 +227,6 @@ void uring_errand_done(uring_port *port, uring_errand *errand, int32_t result, u
         free(errand);
     else
         uring__list(port, errand);
-}
-
-int32_t uring_accept(rio_port *handle, rio_socket listener, uint64_t key)
-{
-    int32_t code = 0;
-    uring_port *port = uring_port_of(handle, &code);
-
-    if (port == NULL || (code = rio_socket_listens(listener)) != 0)
-        return code;
-    uring_errand *known = uring__errand_of(port, listener, URING_ACCEPT);
-    if (known == NULL)
-        return uring__errand_add(port, (int)listener, URING_ACCEPT, key);
-    known->key = key;
-    return 0;
-}
-
-int32_t uring_accept_stop(rio_port *handle, rio_socket listener)
-{
-    int32_t code = 0;
-    uring_port *port = uring_port_of(handle, &code);
-    if (port == NULL)
-        return code;
-    uring_errand *errand = uring__errand_of(port, listener, URING_ACCEPT);
-    if (errand != NULL)
-        uring__errand_stop(port, errand);
-    if (listener <= INT_MAX)
-        rio_inbox_withdraw(&port->base.inbox, listener, RIO_PORT_ACCEPT);
-    return 0;
 }
 
 int32_t uring_connect(rio_port *handle, rio_socket socket, const void *address, uint32_t length,
@@ -305,6 +263,17 @@ int32_t uring_connect_stop(rio_port *handle, rio_socket socket)
 
 /* --------------------------------------------------------------------------------- watches */
 
+/* An inner instance, and the poll of it. 0 or a code. */
+static int32_t uring__inner(uring_port *port, rio_interests *set, uring_errand *errand)
+{
+    set->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (set->epoll < 0)
+        return rio_code_of_errno(errno);
+    errand->descriptor = set->epoll;
+    uring__list(port, errand);
+    return 0;
+}
+
 int32_t uring_watch(rio_port *handle, rio_socket socket, uint32_t mask, uint64_t key)
 {
     int32_t code = 0;
@@ -325,11 +294,9 @@ int32_t uring_watch(rio_port *handle, rio_socket socket, uint32_t mask, uint64_t
     if (port->watched.epoll < 0) {
         if (fcntl((int)socket, F_GETFD) < 0)
             return RIO_EBADF; /* asked now: the instance may get this very number */
-        port->watched.epoll = epoll_create1(EPOLL_CLOEXEC);
-        if (port->watched.epoll < 0)
-            return rio_code_of_errno(errno);
-        port->watches.descriptor = port->watched.epoll;
-        uring__list(port, &port->watches);
+        int32_t refused = uring__inner(port, &port->watched, &port->watches);
+        if (refused != 0)
+            return refused;
     }
     return rio_interests_put(&port->watched, (int)socket, RIO_FOR_WATCH, mask, key);
 }
@@ -350,5 +317,88 @@ uint32_t uring_watches_take(uring_port *port, rio_port_event *events, uint32_t s
                                  events + count, size - count);
     port->watches_stir = 0;
     uring__list(port, &port->watches);
+    return count;
+}
+
+/* ------------------------------------------------------------------------------- listeners */
+
+int32_t uring_accept(rio_port *handle, rio_socket listener, uint64_t key)
+{
+    int32_t code = 0;
+    uring_port *port = uring_port_of(handle, &code);
+
+    if (port == NULL || (code = rio_listener_check(listener)) != 0)
+        return code;
+    if (port->listening.epoll < 0) {
+        code = uring__inner(port, &port->listening, &port->listeners);
+        port->polite = POLITE_TIMES / 4; /* until it is known */
+    }
+    if (code == 0)
+        return rio_interests_put(&port->listening, (int)listener, RIO_FOR_ACCEPT, RIO_WATCH_READ,
+                                 key);
+    if (code != RIO_EMFILE)
+        return code;
+    rio_port_event event = rio_accept_event(-1, EMFILE, key); /* as if the accept had met it */
+    return rio_inbox_put(&port->base.inbox, &event, listener) ? 0 : RIO_ENOBUFS;
+}
+
+int32_t uring_accept_stop(rio_port *handle, rio_socket listener)
+{
+    int32_t code = 0;
+    uring_port *port = uring_port_of(handle, &code);
+    if (port == NULL)
+        return code;
+    if (listener > INT_MAX)
+        return 0;
+    rio_interests_drop(&port->listening, (int)listener, RIO_FOR_ACCEPT);
+    rio_inbox_withdraw(&port->base.inbox, listener, RIO_PORT_ACCEPT);
+    return 0;
+}
+
+int uring_listeners_look(uring_port *port)
+{
+    struct epoll_event happened[RIO_ACCEPTS_MAX];
+
+    if (port->calls_count != 0)
+        return 1;
+    int found = epoll_wait(port->listening.epoll, happened, RIO_ACCEPTS_MAX, 0);
+    port->base.core.counts.system_calls++;
+    for (int i = 0; i < found; i++)
+        port->calls[port->calls_count++] = happened[i].data.u64;
+    port->listeners_stir = port->calls_count != 0;
+    if (port->listeners_stir)
+        return 1;
+    port->polite = POLITE_TIMES;
+    uring__list(port, &port->listeners);
+    return 0;
+}
+
+int64_t uring_listeners_rest(uring_port *port)
+{
+    int64_t rest = port->polite_until - uring_clock();
+    if (rest > 0)
+        return rest;
+    port->polite_until = 0;
+    uring__list(port, &port->listeners);
+    return 0;
+}
+
+/* A connection from each listener that is ready, at most `size`. */
+uint32_t uring_listeners_take(uring_port *port, rio_port_event *events, uint32_t size)
+{
+    uint32_t count = 0;
+
+    if (!uring_listeners_look(port))
+        return 0;
+    for (uint32_t i = 0; i < port->calls_count && count < size; i++)
+        count += rio_linux_accept(&port->base, &port->listening, port->calls[i], events + count);
+    port->calls_count = 0; /* who found no room is ready again */
+    port->listeners_stir = 0;
+    if (count != 0 && port->polite != 0) {
+        port->polite--;
+        port->polite_until = uring_clock() + POLITE_NS;
+    } else {
+        uring__list(port, &port->listeners);
+    }
     return count;
 }

@@ -5,6 +5,14 @@
 
 #define INBOX_MIN 16 /* events */
 
+static void inbox__drop(const rio_port_event *event)
+{
+    if (event->kind != RIO_PORT_ACCEPT || event->status != 0)
+        return;
+    rio_socket_close((rio_socket)event->value);
+    free(event->overlapped);
+}
+
 int rio_inbox_put(rio_inbox *inbox, const rio_port_event *event, rio_socket socket)
 {
     if (inbox->tail - inbox->head == inbox->length) {
@@ -37,19 +45,16 @@ void rio_inbox_withdraw(rio_inbox *inbox, rio_socket socket, uint32_t kind)
         rio_letter letter = inbox->letters[i & (inbox->length - 1)];
         if (letter.socket != socket || letter.event.kind != kind)
             inbox->letters[kept++ & (inbox->length - 1)] = letter;
-        else if (kind == RIO_PORT_ACCEPT && letter.event.status == 0)
-            rio_socket_close((rio_socket)letter.event.value);
+        else
+            inbox__drop(&letter.event);
     }
     inbox->tail = kept;
 }
 
 void rio_inbox_free(rio_inbox *inbox)
 {
-    for (uint32_t i = inbox->head; i != inbox->tail; i++) {
-        const rio_letter *letter = &inbox->letters[i & (inbox->length - 1)];
-        if (letter->event.kind == RIO_PORT_ACCEPT && letter->event.status == 0)
-            rio_socket_close((rio_socket)letter->event.value);
-    }
+    for (uint32_t i = inbox->head; i != inbox->tail; i++)
+        inbox__drop(&inbox->letters[i & (inbox->length - 1)].event);
     free(inbox->letters);
     *inbox = (rio_inbox){ 0 };
 }

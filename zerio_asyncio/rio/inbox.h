@@ -17,7 +17,8 @@ typedef struct rio_inbox {
 
 int rio_inbox_put(rio_inbox *, const rio_port_event *, rio_socket socket);
 uint32_t rio_inbox_take(rio_inbox *, rio_port_event *, uint32_t size);
-/* Withdraws what waits for this socket; connections that were accepted are closed. */
+/* Withdraws what waits for this socket; connections that were accepted are closed, and what their
+ * events point to is freed. */
 void rio_inbox_withdraw(rio_inbox *, rio_socket socket, uint32_t kind);
 void rio_inbox_free(rio_inbox *);
 

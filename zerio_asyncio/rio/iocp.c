@@ -266,6 +266,7 @@ int32_t iocp_wait(iocp_port *port, rio_port_event *events, uint32_t size, int64_
     if (events == NULL || size == 0)
         return -(events == NULL ? RIO_EFAULT : RIO_EINVAL);
     port->core.counts.waits++;
+    iocp_peers_forget(port, port->told_last > RIO_PEERS_KEPT ? port->told_last : RIO_PEERS_KEPT);
     iocp_watches_arm(port);
     int spins = timeout_ns != 0 && port->core.spin.limit_ns != 0 && !iocp__ready(port);
     if (spins)
@@ -282,6 +283,7 @@ int32_t iocp_wait(iocp_port *port, rio_port_event *events, uint32_t size, int64_
         events[count++] = (rio_port_event){ .kind = RIO_PORT_POST,
                                             .key = rio_load64(&port->rung_key) };
     count += rio_inbox_take(&port->inbox, events + count, size - count);
+    iocp_peers_told(port, events, count);
     if (count != 0)
         rio_spin_heard(&port->core.spin);
     return (int32_t)count;
@@ -379,6 +381,7 @@ void iocp_shut(rio_core *core)
     for (int turn = 0; turn < END_TURNS && core->counts.in_kernel != 0; turn++)
         (void)iocp_turn(port, END_TURN_MS);
     rio_inbox_free(&port->inbox);
+    iocp_peers_forget(port, 0);
     if (port->afd != INVALID_HANDLE_VALUE)
         CloseHandle(port->afd);
     iocp_timer_close(&port->timer);

@@ -34,6 +34,12 @@ typedef struct iocp_accepts iocp_accepts;
 typedef struct iocp_connect iocp_connect;
 typedef struct iocp_watch iocp_watch;
 
+/* The address of an accepted connection: its event's until it was told, then the port's. */
+typedef struct iocp_peer {
+    rio_peer peer; /* first: events carry its address */
+    struct iocp_peer *next;
+} iocp_peer;
+
 #define IOCP_WATCH_BUCKETS 256
 
 /* What ends a sleep in time: opened by the first one. */
@@ -54,6 +60,8 @@ struct iocp_port {
     uint32_t joined_length, joined_count;
     iocp_accepts *accepts;
     iocp_connect *connects;
+    iocp_peer *first_told, *last_told;
+    uint32_t told, told_last; /* peers in this list, and how many of them are the last wait's */
     iocp_watch *watches[IOCP_WATCH_BUCKETS];
     iocp_watch *to_arm;
     HANDLE afd;
@@ -144,6 +152,9 @@ int32_t iocp_accept(rio_port *, rio_socket, uint64_t key);
 int32_t iocp_accept_stop(rio_port *, rio_socket);
 int32_t iocp_connect_start(rio_port *, rio_socket, const void *, uint32_t length, uint64_t key);
 int32_t iocp_connect_stop(rio_port *, rio_socket);
+/* The addresses among events that are told now stay for a while; before that, the oldest go. */
+void iocp_peers_told(iocp_port *, const rio_port_event *, uint32_t count);
+void iocp_peers_forget(iocp_port *, uint32_t keep);
 /* Asks for the end of everything; what is left ends by its packets. */
 void iocp_connections_end(iocp_port *);
 

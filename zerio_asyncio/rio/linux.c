@@ -20,7 +20,6 @@
  *
  * Links: https://man7.org/linux/man-pages/man2/madvise.2.html
  *        https://man7.org/linux/man-pages/man7/epoll.7.html  (questions 1 and 6)
- *        https://man7.org/linux/man-pages/man2/accept.2.html (error handling)
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -28,6 +27,7 @@
 #include "linux.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -42,6 +42,10 @@
 
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
+#endif
+
+#ifndef EPOLLEXCLUSIVE
+#define EPOLLEXCLUSIVE (1u << 28) /* kernels before 4.5 pass it over */
 #endif
 
 #define INTERESTS_MIN 64 /* descriptors; the table doubles when a higher number comes */
@@ -126,20 +130,24 @@ uint32_t rio_bell_ring(rio_bell *bell, uint64_t key)
 
 /* ------------------------------------------------------------------- descriptors in an epoll */
 
-static int rio__interests_reach(rio_interests *set, int descriptor)
+/* Makes room for a descriptor: 0 or a code. A number that is none asks for no room: the system is
+ * asked first, which knows how many there can be. */
+static int32_t rio__interests_reach(rio_interests *set, int descriptor)
 {
     uint32_t length = set->length ? set->length : INTERESTS_MIN;
     while (length <= (uint32_t)descriptor)
         length *= 2;
     if (length == set->length)
-        return 1;
+        return 0;
+    if (fcntl(descriptor, F_GETFD) < 0)
+        return rio_code_of_errno(errno);
     rio_interest *table = realloc(set->table, length * sizeof *table);
     if (table == NULL)
-        return 0;
+        return RIO_ENOBUFS;
     memset(table + set->length, 0, (length - set->length) * sizeof *table);
     set->table = table;
     set->length = length;
-    return 1;
+    return 0;
 }
 
 static int32_t rio__interest_code(int error)
@@ -164,6 +172,8 @@ static int rio__interest_tell(const rio_interests *set, int operation, int descr
     struct epoll_event event = { .events = (mask & RIO_WATCH_READ ? EPOLLIN | EPOLLRDHUP : 0u) |
                                            (mask & RIO_WATCH_WRITE ? EPOLLOUT : 0u) |
                                            (mask & RIO_WATCH_ONCE ? EPOLLONESHOT : 0u) };
+    if (purpose == RIO_FOR_ACCEPT)
+        event.events = EPOLLIN | EPOLLEXCLUSIVE;
     event.data.u64 = (uint64_t)(uint32_t)descriptor << RIO_TAG_DESCRIPTOR_SHIFT |
                      (uint64_t)generation << RIO_TAG_GENERATION_SHIFT | (uint64_t)purpose;
     return epoll_ctl(set->epoll, operation, descriptor, &event);
@@ -174,10 +184,13 @@ int32_t rio_interests_put(rio_interests *set, int descriptor, enum rio_purpose p
 {
     if (descriptor < 0)
         return RIO_EBADF;
-    if (!rio__interests_reach(set, descriptor))
-        return RIO_ENOBUFS;
+    int32_t code = rio__interests_reach(set, descriptor);
+    if (code != 0)
+        return code;
     rio_interest *interest = &set->table[descriptor];
-    if (interest->purpose == purpose) {
+    if (purpose == RIO_FOR_ACCEPT) {
+        rio_interests_drop(set, descriptor, purpose); /* an exclusive entry cannot be changed */
+    } else if (interest->purpose == purpose) {
         if (rio__interest_tell(set, EPOLL_CTL_MOD, descriptor, purpose, mask,
                                interest->generation) == 0) {
             interest->mask = (uint8_t)mask;
@@ -192,7 +205,7 @@ int32_t rio_interests_put(rio_interests *set, int descriptor, enum rio_purpose p
         return rio__interest_code(errno);
     set->generation = generation;
     set->active += interest->purpose == RIO_FOR_NOTHING;
-    *interest = (rio_interest){ key, generation, (uint8_t)purpose, (uint8_t)mask, 1 };
+    *interest = (rio_interest){ key, generation, (uint8_t)purpose, (uint8_t)mask };
     return 0;
 }
 
@@ -357,7 +370,7 @@ void rio_socket_close(rio_socket socket)
     close((int)socket);
 }
 
-static int rio__socket_option(rio_socket socket, int option, int *value)
+int rio_socket_option(rio_socket socket, int option, int *value)
 {
     socklen_t length = sizeof *value;
     if (socket > INT_MAX) {
@@ -370,8 +383,8 @@ static int rio__socket_option(rio_socket socket, int option, int *value)
 int32_t rio_socket_kind(rio_socket socket, uint8_t *stream)
 {
     int type, family;
-    if (rio__socket_option(socket, SO_TYPE, &type) != 0 ||
-        rio__socket_option(socket, SO_DOMAIN, &family) != 0)
+    if (rio_socket_option(socket, SO_TYPE, &type) != 0 ||
+        rio_socket_option(socket, SO_DOMAIN, &family) != 0)
         return RIO_ENOTSOCK;
     if ((type != SOCK_STREAM && type != SOCK_DGRAM) ||
         (family != AF_INET && family != AF_INET6 && family != AF_UNIX))
@@ -387,14 +400,6 @@ uint32_t rio_remote_length(const void *remote)
         return 0;
     memcpy(&address, remote, sizeof address);
     return address.family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-}
-
-int32_t rio_socket_listens(rio_socket socket)
-{
-    int listens;
-    if (rio__socket_option(socket, SO_ACCEPTCONN, &listens) != 0)
-        return rio_code_of_errno(errno);
-    return listens ? 0 : RIO_EINVAL;
 }
 
 /* EPIPE says that sending is shut down. Either we did that (WSAESHUTDOWN), or the connection is
@@ -469,38 +474,6 @@ rio_port_event rio_connect_event(rio_socket socket, int error, uint64_t key)
                              .status = rio_code_of_errno(error),
                              .key = key,
                              .value = socket };
-}
-
-rio_port_event rio_accept_event(int descriptor, int error, uint64_t key)
-{
-    return (rio_port_event){
-        .kind = RIO_PORT_ACCEPT,
-        .status = descriptor < 0 ? rio_code_of_errno(error) : 0,
-        .key = key,
-        .value = descriptor < 0 ? (uint64_t)RIO_INVALID_SOCKET : (uint64_t)descriptor,
-    };
-}
-
-int rio_accept_survives(int error)
-{
-    switch (error) {
-    case ECONNABORTED: /* gone before we came */
-    case EINTR:
-    case EPERM: /* a firewall's doing */
-    case EPROTO:
-    case ENETDOWN: /* Linux hands pending network errors of the new socket to accept */
-    case ENOPROTOOPT:
-    case EHOSTDOWN:
-    case ENONET:
-    case EHOSTUNREACH:
-    case EOPNOTSUPP:
-    case ENETUNREACH:
-    case ECONNRESET:
-    case ETIMEDOUT:
-        return 1;
-    default:
-        return 0;
-    }
 }
 
 uint32_t rio_gather(const rio_lane *lane, struct iovec *pieces, size_t *total)

@@ -76,7 +76,6 @@ typedef struct rio_interest {
     uint32_t generation; /* of the registration that is valid now */
     uint8_t purpose;
     uint8_t mask; /* 0: a watch that was to report once, and has */
-    uint16_t burst; /* accept: how many to try at once */
 } rio_interest;
 
 /* By descriptor number. A tag carries the generation, so that an event of a descriptor that was
@@ -113,11 +112,19 @@ uint32_t rio_watch_event(const rio_interests *, uint64_t tag, uint32_t epoll_eve
 
 /* --------------------------------------------------------------------------------- the port */
 
+/* Connections taken in one wait, one from each listener. */
+#define RIO_ACCEPTS_MAX 16
+
+/* Addresses that are kept: those of a wait, and as many of later ones as rio.h promises. */
+#define RIO_PEERS (RIO_PEERS_KEPT + RIO_ACCEPTS_MAX)
+
 /* What the ports of both Linux providers have. First member of theirs. */
 typedef struct rio_linux_port {
     rio_core core; /* first: handles of ports lead to a core */
     rio_bell bell;
     rio_inbox inbox;
+    uint32_t peer; /* counts on, around the ring of those that were told last */
+    rio_peer peers[RIO_PEERS];
 } rio_linux_port;
 
 /* As rio_core_of. */
@@ -154,8 +161,7 @@ uintptr_t rio_linux_native(rio_port *);
 int32_t rio_socket_kind(rio_socket, uint8_t *stream);
 /* Bytes of the system's address behind a RIO_SOCKADDR_INET; 0 for null. */
 uint32_t rio_remote_length(const void *remote);
-/* 0 if it listens. */
-int32_t rio_socket_listens(rio_socket);
+int rio_socket_option(rio_socket, int option, int *value);
 /* The driver's `now`. */
 int64_t rio_linux_now(rio_rq *, enum rio_direction, char *memory, uint32_t length);
 /* The driver's `datagrams_now`. */
@@ -173,10 +179,15 @@ int64_t rio_linux_socket_send(rio_socket, const void *memory, uint32_t length);
 int64_t rio_linux_socket_receive(rio_socket, void *memory, uint32_t length);
 int32_t rio_connect_check(rio_socket, const void *address, uint32_t length);
 rio_port_event rio_connect_event(rio_socket, int error, uint64_t key);
+
+/* ---------------------------------------------------------------------------- the listeners */
+
+/* 0 if it listens; then it does not block any more. */
+int32_t rio_listener_check(rio_socket);
 /* `descriptor` negative: accepting ended with `error`. */
 rio_port_event rio_accept_event(int descriptor, int error, uint64_t key);
-/* 1 if an error of accept4 concerns one client that is gone, not the listener. */
-int rio_accept_survives(int error);
+/* One connection of a listener that is ready, by its entry's tag; returns 1 if it made an event. */
+uint32_t rio_linux_accept(rio_linux_port *, rio_interests *, uint64_t tag, rio_port_event *);
 
 /* ------------------------------------------------------------------------------ the tables */
 
@@ -197,6 +208,7 @@ int rio_accept_survives(int error);
     .socket_send = rio_linux_socket_send,                                                        \
     .socket_receive = rio_linux_socket_receive,                                                  \
     .make_socket = rio_any_socket,                                                               \
-    .send_datagrams_now = rio_emulation_send_datagrams_now
+    .send_datagrams_now = rio_emulation_send_datagrams_now,                                      \
+    .recall_receives = rio_emulation_recall_receives
 
 #endif

@@ -12,6 +12,8 @@
  *   - Memory of a request belongs to the system until the packet is here. retire cancels and then
  *     handles packets until the socket is free, for a moment; later packets find the queue by its
  *     operation, which lives as long as a result is outstanding.
+ *   - A receive that was taken back may end with bytes all the same; that is a result like any
+ *     other. Whoever waits behind it ends when its packet has come, for the order of results.
  *   - A cancelled send may have been sent in part. Nobody sends on after a retire.
  *   - Datagrams to where nobody listens make later receives of the same socket fail; asked to, the
  *     system keeps that to itself (SIO_UDP_CONNRESET) on sockets that are not connected, as RIO
@@ -111,6 +113,8 @@ static void overlapped__start(rio_core *core, rio_rq *rq, enum rio_direction dir
 {
     rio_lane *lane = &rq->lanes[direction];
 
+    if (direction == RIO_RECEIVES)
+        rio_recall(rq);
     while (lane->flight == 0 && rio_lane_waiting(lane) != 0 && !rq->retired) {
         int32_t code = direction == RIO_RECEIVES ? overlapped__receive(rq) : overlapped__send(rq);
         if (code == 0) {
@@ -121,6 +125,14 @@ static void overlapped__start(rio_core *core, rio_rq *rq, enum rio_direction dir
         }
         rio_failed(rq, direction, code);
     }
+}
+
+/* The result follows with its packet. Those behind it are marked, and end when it has come. */
+static int32_t overlapped__recall(rio_core *core, rio_rq *rq)
+{
+    (void)core;
+    iocp_cancel(&overlapped__side(rq)->operations[RIO_RECEIVES]);
+    return 0;
 }
 
 /* A send without an overlapped structure is answered here, not by a packet. */
@@ -157,6 +169,9 @@ static void overlapped__received(iocp_port *port, iocp_operation *operation, int
         rio_request *request = rio_lane_request(lane, 0);
         rio_datagram_received(rq, bytes < request->length ? bytes : request->length, &side->address,
                               (uint32_t)side->address_length, side->flags, code != 0);
+    } else if (code == RIO_OPERATION_ABORTED &&
+               (rio_lane_request(lane, 0)->flags & RIO_RECALLED) != 0) {
+        rio_recall(rq);
     } else if (code != 0) {
         rio_failed(rq, RIO_RECEIVES, code);
     } else if (rio_probes(rio_lane_request(lane, 0))) {
@@ -308,6 +323,7 @@ const rio_driver overlapped_driver = {
     .attach = overlapped__attach,
     .detach = overlapped__detach,
     .start = overlapped__start,
+    .recall = overlapped__recall,
     .now = overlapped__now,
     .progress = overlapped__progress,
 };
@@ -331,4 +347,5 @@ const rio_provider rio_provider_overlapped = {
     .send_now = rio_emulation_send_now,
     IOCP_NOTHING_NOW,
     .make_socket = rio_any_socket,
+    .recall_receives = rio_emulation_recall_receives,
 };

@@ -3,8 +3,8 @@
 A completion port on Windows, a ring or an epoll set on Linux. Completion queues report to it, and
 it offers what RIO leaves to the rest of Winsock: wake-ups, accept, connect, readiness. One thread
 at a time may use a port and what hangs on it; only `CompletionPort.post` may be called by another.
-Before a second thread goes on with a port, the first one calls `CompletionPort.park` (rule 10 in
-rio.h).
+Any other call is refused (RuntimeError) while one is under way in another thread. Before a second
+thread goes on with a port, the first one calls `CompletionPort.park` (rule 10 in rio.h).
 
 A method that the provider refuses raises `zerio_asyncio.rio.errors.RioError`, an OSError; one on a
 closed port raises ValueError. After a fork the port is the parent's: in the child every method but
@@ -26,6 +26,7 @@ from zerio_asyncio.rio import addresses
 from zerio_asyncio.rio._rio import ffi, lib
 from zerio_asyncio.rio.errors import RioError, check, last_error, winsock_error
 from zerio_asyncio.rio.providers import Choice, Provider, pick
+from zerio_asyncio.rio.turns import POLLED, Turn, Unique
 
 if TYPE_CHECKING:
     from zerio_asyncio.rio.queues import CompletionQueue
@@ -49,7 +50,7 @@ class Kind(enum.IntEnum):
     READY = lib.RIO_PORT_READY
     """A watched descriptor is ready: ``value`` is the mask."""
     ACCEPT = lib.RIO_PORT_ACCEPT
-    """A connection: ``value`` is its descriptor (see `Event.take_socket`)."""
+    """A connection: ``value`` is its descriptor (see `Event.take_socket`), ``peer`` its client."""
     CONNECT = lib.RIO_PORT_CONNECT
     """A connect ended, ``error`` tells how."""
     PACKET = lib.RIO_PORT_PACKET
@@ -81,7 +82,8 @@ class Keeper:
     under those the provider has a port of its own, which ends with the last of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, turn: Turn = POLLED) -> None:
+        self.turn = turn
         self.left: list[Outstanding] = []
         self.queues = 0  # that are only polled, and open
 
@@ -104,7 +106,9 @@ class Event(NamedTuple):
     """One thing that happened.
 
     ``status`` is 0 or a Winsock code, ``key`` what the asker gave, ``value`` as `Kind` says,
-    ``queue`` the completion queue of a NOTIFY, ``overlapped`` an address of a PACKET.
+    ``queue`` the completion queue of a NOTIFY, ``overlapped`` an address of a PACKET, ``peer``
+    whom the connection of an ACCEPT is from, as `socket.socket.accept` answers it, even if that
+    client is gone; None where the system does not say.
     """
 
     kind: Kind
@@ -113,6 +117,7 @@ class Event(NamedTuple):
     value: int
     queue: CompletionQueue | None
     overlapped: int = 0
+    peer: Any = None
 
     @property
     def error(self) -> RioError | None:
@@ -132,6 +137,14 @@ class Event(NamedTuple):
         made = socket.socket(fileno=self.value)
         made.setblocking(False)  # tells Python too
         return made
+
+
+def _peer(event: Any) -> Any:
+    peer: Any = ffi.cast("rio_peer *", event.overlapped)
+    try:
+        return addresses.unpack(bytes(ffi.buffer(peer.address, peer.length)))
+    except ValueError:
+        return None  # of a family that has no queues here
 
 
 class Statistics(NamedTuple):
@@ -177,7 +190,7 @@ def _ns(seconds: float) -> int:
 
 
 @final
-class CompletionPort:
+class CompletionPort(Unique):
     """A port of one provider.
 
     ``provider``: a `Provider`, a name, or None for `zerio_asyncio.rio.providers.pick`'s choice.
@@ -189,10 +202,12 @@ class CompletionPort:
     a context manager. Requests that are still outstanding then end; their results are lost.
     """
 
+    _port: Any = None
+
     def __init__(
         self, provider: Provider | str | None = None, *, depth: int = 0, spin: float = 0.0
     ) -> None:
-        self._port: Any = None
+        self._begin("provider")
         if provider is None or isinstance(provider, str):
             provider = pick(provider).provider
         if not isinstance(provider, Provider):
@@ -207,11 +222,12 @@ class CompletionPort:
         self._queues: weakref.WeakValueDictionary[int, CompletionQueue] = (
             weakref.WeakValueDictionary()
         )
-        self._keeper = Keeper()
-        self._port = self._table.create(ffi.new("rio_port_options *", options))
-        if not self._port:
-            self._port = None
+        self._turn = Turn()
+        self._keeper = Keeper(self._turn)
+        port = self._table.create(ffi.new("rio_port_options *", options))
+        if not port:
             raise last_error(f"port of provider {provider.name!r}")
+        self._port = port
 
     @property
     def closed(self) -> bool:
@@ -228,6 +244,11 @@ class CompletionPort:
             raise ValueError("port is closed")
         return self._port
 
+    def _call(self, entry: Any, *arguments: Any) -> Any:
+        self._open()
+        with self._turn:
+            return entry(self._open(), *arguments)
+
     def wait(self, timeout: float | None = None, most: int = 64) -> list[Event]:
         """Hand over everything queued and sleep until an event, at most ``timeout`` seconds.
 
@@ -243,13 +264,15 @@ class CompletionPort:
                 raise ValueError(f"timeout must be 0 or more seconds, not {timeout}")
             nanoseconds = _ns(timeout)
         end = time.monotonic_ns() + nanoseconds
-        count = self._table.wait(self._open(), self._events, most, nanoseconds)
-        while count == 0 and self._spins and (timeout is None or time.monotonic_ns() < end):
-            left = nanoseconds if timeout is None else max(0, end - time.monotonic_ns())
-            count = self._table.wait(self._open(), self._events, most, left)
-        if count < 0:
-            raise winsock_error(-count, "wait")
-        return [self._event(self._events[i]) for i in range(count)]
+        self._open()
+        with self._turn:
+            count = self._table.wait(self._open(), self._events, most, nanoseconds)
+            while count == 0 and self._spins and (timeout is None or time.monotonic_ns() < end):
+                left = nanoseconds if timeout is None else max(0, end - time.monotonic_ns())
+                count = self._table.wait(self._open(), self._events, most, left)
+            if count < 0:
+                raise winsock_error(-count, "wait")
+            return [self._event(self._events[i]) for i in range(count)]
 
     def _event(self, event: Any) -> Event:
         kind = Kind(event.kind)
@@ -257,15 +280,17 @@ class CompletionPort:
         if kind is Kind.NOTIFY:
             queue = self._queues.get(int(ffi.cast("uintptr_t", event.overlapped)))
         overlapped = int(ffi.cast("uintptr_t", event.overlapped)) if kind is Kind.PACKET else 0
-        return Event(kind, event.status, event.key, event.value, queue, overlapped)
+        peer = _peer(event) if kind is Kind.ACCEPT and event.overlapped else None
+        return Event(kind, event.status, event.key, event.value, queue, overlapped, peer)
 
     def pending(self) -> bool:
         """Whether ``wait(0)`` would do anything. False does not promise that nothing came."""
-        return bool(self._table.pending(self._open()))
+        return bool(self._call(self._table.pending))
 
     def post(self, key: int = 0) -> None:
         """Wake the thread that waits, or the next wait. Any thread may call this."""
-        check(self._table.post(self._open(), key), "post")
+        port = self._open()
+        check(self._table.post(port, key), "post")
 
     def watch(self, sock: int | HasFileno, mask: int, key: int = 0) -> None:
         """Report readiness of a descriptor as long as it lasts (level-triggered); mask 0 stops.
@@ -273,18 +298,18 @@ class CompletionPort:
         One watch a descriptor: a second call changes mask and key. OSError with EBADF for a closed
         descriptor, EOPNOTSUPP for a plain file, which is always ready.
         """
-        check(self._table.watch(self._open(), descriptor(sock), mask, key), "watch")
+        check(self._call(self._table.watch, descriptor(sock), mask, key), "watch")
 
     def accept(self, listener: int | HasFileno, key: int = 0) -> None:
         """Accept connections, one ACCEPT event each, until `accept_stop` or an error event.
 
         An event with an error ends it: after exhaustion (EMFILE, ENOBUFS) call again later.
         """
-        check(self._table.accept(self._open(), descriptor(listener), key), "accept")
+        check(self._call(self._table.accept, descriptor(listener), key), "accept")
 
     def accept_stop(self, listener: int | HasFileno) -> None:
         """Stop accepting. No event of it comes any more; connections already taken are closed."""
-        check(self._table.accept_stop(self._open(), descriptor(listener)), "accept_stop")
+        check(self._call(self._table.accept_stop, descriptor(listener)), "accept_stop")
 
     def connect(self, sock: socket.socket, address: Any, key: int = 0) -> None:
         """Connect a non-blocking socket; one CONNECT event tells how it ended.
@@ -292,40 +317,40 @@ class CompletionPort:
         The address is numeric, as `socket.socket.connect` takes it; ValueError if it is not.
         """
         raw = addresses.pack(sock.family, address)
-        code = self._table.connect(self._open(), descriptor(sock), raw, len(raw), key)
+        code = self._call(self._table.connect, descriptor(sock), raw, len(raw), key)
         check(code, "connect")
 
     def connect_stop(self, sock: int | HasFileno) -> None:
         """Forget a connect: no event will come, the socket is the caller's to close."""
-        check(self._table.connect_stop(self._open(), descriptor(sock)), "connect_stop")
+        check(self._call(self._table.connect_stop, descriptor(sock)), "connect_stop")
 
     def retire(self, sock: int | HasFileno) -> None:
         """End a socket's request queue; close the socket after this, never before.
 
         Every outstanding request completes, aborted or as it really ended; dequeue the results.
         """
-        check(self._table.retire(self._open(), descriptor(sock)), "retire")
+        check(self._call(self._table.retire, descriptor(sock)), "retire")
 
     def join(self, file: int | HasFileno) -> None:
         """Have packets of one's own overlapped operations on ``file`` come here, as PACKET events.
 
         For the file's life; again is harmless. Windows only: OSError with EOPNOTSUPP elsewhere.
         """
-        check(self._table.join(self._open(), descriptor(file)), "join")
+        check(self._call(self._table.join, descriptor(file)), "join")
 
     @property
     def native(self) -> int:
         """The handle of the I/O completion port; 0 where there is none."""
-        return int(self._table.native(self._open()))
+        return int(self._call(self._table.native))
 
     def park(self) -> None:
         """Take everything back from the kernel: this thread may end, another may go on."""
-        check(self._table.park(self._open()), "park")
+        check(self._call(self._table.park), "park")
 
     def statistics(self) -> Statistics:
         """Count what was done so far."""
         counts = ffi.new("rio_port_statistics *")
-        check(self._table.statistics(self._open(), counts), "statistics")
+        check(self._call(self._table.statistics, counts), "statistics")
         return Statistics(
             self.provider.name,
             *(getattr(counts, name) for name in Statistics._fields if name != "provider"),
@@ -335,11 +360,13 @@ class CompletionPort:
         """Close the queues that report here, then the port. Again is harmless."""
         if self._port is None:
             return
-        for queue in list(self._queues.values()):
-            queue.close()
-        port, self._port = self._port, None
-        self._table.close(port)
-        self._keeper.release()
+        with self._turn:
+            for queue in list(self._queues.values()):
+                queue.close()
+            port, self._port = self._port, None
+            if port is not None:
+                self._table.close(port)
+                self._keeper.release()
 
     def __enter__(self) -> CompletionPort:
         return self
@@ -348,12 +375,13 @@ class CompletionPort:
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_port", None) is not None:
+        if self._port is not None:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self.close()
 
     def __repr__(self) -> str:
-        return f"<CompletionPort {self.provider.name}{' closed' if self.closed else ''}>"
+        name = getattr(getattr(self, "provider", None), "name", "without a provider")
+        return f"<CompletionPort {name}{' closed' if self.closed else ''}>"
 
 
 def open_port(

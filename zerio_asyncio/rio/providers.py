@@ -126,8 +126,12 @@ class Provider:
         """`probe`, or with ``ask`` false what the last one told, if it was good."""
         return None if self._proven and not ask else self.probe()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies are the object itself, in another process that of the same name."""
+        return by_name, (self.name,)
+
     def __repr__(self) -> str:
-        return f"<Provider {self.name}>"
+        return f"<Provider {getattr(self, 'name', 'that was never made')}>"
 
 
 @dataclass(frozen=True)

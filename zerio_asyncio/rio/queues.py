@@ -28,6 +28,7 @@ from zerio_asyncio.rio.buffers import Slice
 from zerio_asyncio.rio.errors import RioError, check, last_error, winsock_error
 from zerio_asyncio.rio.ports import CompletionPort, Keeper, descriptor
 from zerio_asyncio.rio.providers import Provider, pick
+from zerio_asyncio.rio.turns import POLLED, Turn, Unique
 
 if TYPE_CHECKING:
     import socket
@@ -86,7 +87,7 @@ class _Request:
 
 
 @final
-class CompletionQueue:
+class CompletionQueue(Unique):
     """Where results arrive.
 
     ``size``: results that it can hold, 1 to RIO_MAX_CQ_SIZE; the maxima of the request queues that
@@ -98,6 +99,8 @@ class CompletionQueue:
     outstanding when it closes has no result, and keeps its memory until the port is closed.
     """
 
+    _queue: Any = None
+
     def __init__(
         self,
         size: int,
@@ -106,7 +109,7 @@ class CompletionQueue:
         key: int = 0,
         provider: Provider | str | None = None,
     ) -> None:
-        self._queue: Any = None
+        self._begin("provider")
         if port is not None and not isinstance(port, CompletionPort):
             raise TypeError(f"port must be a CompletionPort or None, not {port!r}")
         if port is not None:
@@ -115,6 +118,7 @@ class CompletionQueue:
             provider = pick(provider).provider
         self.provider = provider
         self.port = port
+        self._turn = port._turn if port is not None else POLLED
         self._rio = provider.c.rio
         self._requests: dict[int, _Request] = {}
         # Polled queues get theirs with their first request queue, as the provider does.
@@ -123,10 +127,11 @@ class CompletionQueue:
         self._results = ffi.new("RIORESULT[]", RESULTS_MAX)
         # Its address is the queue's identity in a notification; RIO wants one for each queue.
         self._overlapped = ffi.new("char[1]")
-        self._queue = self._create(size, key)
-        self._size = size
-        if port is not None:
-            port._queues[int(ffi.cast("uintptr_t", self._overlapped))] = self
+        with self._turn:
+            self._queue = self._create(size, key)
+            self._size = size
+            if port is not None:
+                port._queues[int(ffi.cast("uintptr_t", self._overlapped))] = self
 
     def _create(self, size: int, key: int) -> Any:
         if not 0 <= size <= 0xFFFFFFFF:
@@ -158,9 +163,11 @@ class CompletionQueue:
         """Requests whose result was not dequeued yet."""
         return len(self._requests)
 
-    def _open(self) -> Any:
+    def _open(self, turn: Turn | None = None) -> Any:
         if self._queue is None:
             raise ValueError("completion queue is closed")
+        if turn is not None and turn is not self._turn:
+            raise RuntimeError("another thread has just joined this queue to a port")
         return self._queue
 
     def notify(self) -> bool:
@@ -169,7 +176,9 @@ class CompletionQueue:
         Once for each call: dequeue, then call again. True if it was armed, False if it already was.
         OSError (EINVAL) on a queue without a port.
         """
-        code = self._rio.RIONotify(self._open())
+        self._open()
+        with self._turn as turn:
+            code = self._rio.RIONotify(self._open(turn))
         if code == lib.RIO_EALREADY:
             return False
         check(code, "RIONotify")
@@ -182,10 +191,14 @@ class CompletionQueue:
         """
         if not 0 <= most <= RESULTS_MAX:
             raise ValueError(f"most must be 0 to {RESULTS_MAX} results, not {most}")
-        count = self._rio.RIODequeueCompletion(self._open(), self._results, most)
-        if count == lib.RIO_CORRUPT_CQ:
-            raise winsock_error(lib.RIO_EINVAL, "RIODequeueCompletion: corrupt completion queue")
-        return [self._result(self._results[i]) for i in range(count)]
+        self._open()
+        with self._turn as turn:
+            count = self._rio.RIODequeueCompletion(self._open(turn), self._results, most)
+            if count == lib.RIO_CORRUPT_CQ:
+                raise winsock_error(
+                    lib.RIO_EINVAL, "RIODequeueCompletion: corrupt completion queue"
+                )
+            return [self._result(self._results[i]) for i in range(count)]
 
     def _result(self, raw: Any) -> Result:
         request = self._requests.pop(raw.RequestContext)
@@ -197,16 +210,24 @@ class CompletionQueue:
 
         OSError with ETOOMANYREFS if request queues have reserved more, EINVAL out of range.
         """
-        check_true(
-            self._rio.RIOResizeCompletionQueue(self._open(), size), "RIOResizeCompletionQueue"
-        )
-        self._size = size
+        self._open()
+        with self._turn as turn:
+            resized = self._rio.RIOResizeCompletionQueue(self._open(turn), size)
+            check_true(resized, "RIOResizeCompletionQueue")
+            self._size = size
 
     def close(self) -> None:
         """Close; results that were not dequeued are lost. Again is harmless."""
         if self._queue is None:
             return
+        with self._turn as turn:
+            self._open(turn)
+            self._end()
+
+    def _end(self) -> None:
         queue, self._queue = self._queue, None
+        if queue is None:
+            return
         self._rio.RIOCloseCompletionQueue(queue)
         keeper = self._keeper
         if keeper is None:
@@ -225,8 +246,8 @@ class CompletionQueue:
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_queue", None) is not None:
-            self.close()
+        if self._queue is not None:
+            self._turn.leave(self._end)  # the thread that this runs in may be any
 
 
 def _join(one: CompletionQueue, other: CompletionQueue) -> None:
@@ -237,6 +258,7 @@ def _join(one: CompletionQueue, other: CompletionQueue) -> None:
     for queue in {one, other}:
         if queue._keeper is None:
             queue._keeper = keeper
+            queue._turn = keeper.turn
             queue._polled_keeper = polled or keeper.queues > 0
             keeper.queues += queue._polled_keeper
 
@@ -248,7 +270,7 @@ def check_true(answer: int, doing: str) -> None:
 
 
 @final
-class RequestQueue:
+class RequestQueue(Unique):
     """The requests of one socket.
 
     ``receive_queue`` and ``send_queue`` (the same one if None) get the results; ``max_receives``
@@ -259,6 +281,8 @@ class RequestQueue:
     otherwise. End with `close`, which retires it, and close the socket after that.
     """
 
+    _queue: Any = None
+
     def __init__(
         self,
         sock: socket.socket,
@@ -268,7 +292,7 @@ class RequestQueue:
         max_sends: int = 1,
         context: Any = None,
     ) -> None:
-        self._queue: Any = None
+        self._begin("socket")
         send_queue = receive_queue if send_queue is None else send_queue
         for queue in (receive_queue, send_queue):
             if not isinstance(queue, CompletionQueue):
@@ -284,20 +308,22 @@ class RequestQueue:
         self._rio = self._provider.c.rio
         self._data = ffi.new("RIO_BUF *")  # read during a call, so one for all will do
         self._address = ffi.new("RIO_BUF *")
-        self._queue = self._rio.RIOCreateRequestQueue(
-            self._descriptor,
-            max_receives,
-            1,  # RIO takes one buffer a request, no more and no fewer
-            max_sends,
-            1,
-            receive_queue._open(),
-            send_queue._open(),
-            ffi.NULL,
-        )
-        if not self._queue:
-            self._queue = None
-            raise last_error("RIOCreateRequestQueue")
-        _join(receive_queue, send_queue)
+        with receive_queue._turn as receiving, send_queue._turn as sending:
+            queue = self._rio.RIOCreateRequestQueue(
+                self._descriptor,
+                max_receives,
+                1,  # RIO takes one buffer a request, no more and no fewer
+                max_sends,
+                1,
+                receive_queue._open(receiving),
+                send_queue._open(sending),
+                ffi.NULL,
+            )
+            if not queue:
+                raise last_error("RIOCreateRequestQueue")
+            _join(receive_queue, send_queue)
+            self._turn = receive_queue._turn
+            self._queue = queue
 
     @property
     def closed(self) -> bool:
@@ -374,8 +400,20 @@ class RequestQueue:
         view = ffi.from_buffer("char[]", memory, require_writable=True)
         return self._now(self._provider.c.receive_now, view, "receive_now")
 
+    def recall_receives(self) -> None:
+        """Take every outstanding receive back; what comes from now on stays in the socket.
+
+        Each has its result: the bytes that came before, or ECANCELED and none. On Windows it may
+        come a little later. EOPNOTSUPP where the system takes nothing back (``winsock``).
+        """
+        self._open()
+        with self._turn:
+            check(self._provider.c.recall_receives(self._open()), "recall_receives")
+
     def _now(self, entry: Any, view: Any, doing: str) -> int:
-        moved = int(entry(self._open(), view, min(len(view), _LENGTH_MAX)))
+        self._open()
+        with self._turn:
+            moved = int(entry(self._open(), view, min(len(view), _LENGTH_MAX)))
         if moved < 0:
             raise winsock_error(-moved, doing)
         return moved
@@ -389,9 +427,10 @@ class RequestQueue:
         self._commit(self._rio.RIOSend, "RIOSend")
 
     def _commit(self, entry: Any, doing: str) -> None:
-        check_true(
-            entry(self._open(), ffi.NULL, 0, lib.RIO_MSG_COMMIT_ONLY, ffi.NULL), f"{doing} commit"
-        )
+        self._open()
+        with self._turn:
+            done = entry(self._open(), ffi.NULL, 0, lib.RIO_MSG_COMMIT_ONLY, ffi.NULL)
+            check_true(done, f"{doing} commit")
 
     def _fill(self, raw: Any, part: Slice) -> Any:
         if not isinstance(part, Slice):
@@ -406,10 +445,12 @@ class RequestQueue:
     def _start(
         self, entry: Any, queue: CompletionQueue, parts: tuple[Slice], context: Any, flags: int
     ) -> None:
-        data = self._fill(self._data, parts[0])
-        token = self._keep(queue, _Request(self, context, parts))
-        accepted = entry(self._open(), data, 1, flags, ffi.cast("void *", token))
-        self._settle(queue, token, accepted)
+        self._open()
+        with self._turn:
+            data = self._fill(self._data, parts[0])
+            token = self._keep(queue, _Request(self, context, parts))
+            accepted = entry(self._open(), data, 1, flags, ffi.cast("void *", token))
+            self._settle(queue, token, accepted)
 
     def _start_ex(
         self,
@@ -420,28 +461,33 @@ class RequestQueue:
         context: Any,
         flags: int,
     ) -> None:
-        data = self._fill(self._data, part)
+        self._open()
         remote: Any = ffi.NULL
         parts: tuple[Slice, ...] = (part,)
-        if address is not None:
-            if len(address) < ADDRESS_SIZE:
-                raise ValueError(f"an address slice has {ADDRESS_SIZE} bytes, not {len(address)}")
-            remote, parts = self._fill(self._address, address), (part, address)
-        token = self._keep(queue, _Request(self, context, parts))
-        null = ffi.NULL
-        accepted = entry(
-            self._open(), data, 1, null, remote, null, null, flags, ffi.cast("void *", token)
-        )
-        self._settle(queue, token, accepted)
+        with self._turn:
+            data = self._fill(self._data, part)
+            if address is not None:
+                remote, parts = self._fill(self._address, address), (part, address)
+                if len(address) < ADDRESS_SIZE:
+                    told = f"an address slice has {ADDRESS_SIZE} bytes, not {len(address)}"
+                    raise ValueError(told)
+            token = self._keep(queue, _Request(self, context, parts))
+            null = ffi.NULL
+            accepted = entry(
+                self._open(), data, 1, null, remote, null, null, flags, ffi.cast("void *", token)
+            )
+            self._settle(queue, token, accepted)
 
     def _start_memory(
         self, entry: Any, queue: CompletionQueue, view: Any, context: Any, flags: int
     ) -> None:
+        self._open()
         request = _Request(self, context, ())
         request.memory = view  # keeps the object's buffer exported, so it cannot be resized
-        token = self._keep(queue, request)
-        accepted = entry(self._open(), view, len(view), flags, ffi.cast("void *", token))
-        self._settle(queue, token, accepted)
+        with self._turn:
+            token = self._keep(queue, request)
+            accepted = entry(self._open(), view, len(view), flags, ffi.cast("void *", token))
+            self._settle(queue, token, accepted)
 
     def _keep(self, queue: CompletionQueue, request: _Request) -> int:
         """Hold everything before the call: another object's finalizer may run during it."""
@@ -466,10 +512,10 @@ class RequestQueue:
         ETOOMANYREFS below what is outstanding, ENOBUFS if a completion queue has no room, EINVAL if
         both are 0.
         """
-        check_true(
-            self._rio.RIOResizeRequestQueue(self._open(), max_receives, max_sends),
-            "RIOResizeRequestQueue",
-        )
+        self._open()
+        with self._turn:
+            resized = self._rio.RIOResizeRequestQueue(self._open(), max_receives, max_sends)
+            check_true(resized, "RIOResizeRequestQueue")
 
     def close(self) -> None:
         """Retire the socket: outstanding requests complete, further ones are refused.
@@ -480,9 +526,13 @@ class RequestQueue:
         """
         if self._queue is None:
             return
-        self._queue = None
+        with self._turn:
+            self._end()
+
+    def _end(self) -> None:
+        queue, self._queue = self._queue, None
         port = self.receive_queue.port or self.send_queue.port
-        if port is not None and not port.closed:
+        if queue is not None and port is not None and not port.closed:
             port.retire(self._descriptor)
 
     def __enter__(self) -> RequestQueue:
@@ -492,9 +542,10 @@ class RequestQueue:
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_queue", None) is not None:
+        if self._queue is not None:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            self.close()
+            self._turn.leave(self._end)  # the thread that this runs in may be any
 
     def __repr__(self) -> str:
-        return f"<RequestQueue of descriptor {self._descriptor}{' closed' if self.closed else ''}>"
+        number = getattr(self, "_descriptor", None)
+        return f"<RequestQueue of descriptor {number}{' closed' if self.closed else ''}>"

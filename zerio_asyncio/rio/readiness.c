@@ -1,5 +1,5 @@
 /* readiness.c: what an epoll port reports beside the bytes of request queues: watched descriptors,
- * new connections, finished connects.
+ * new connections (listeners.c takes them), finished connects.
  *
  * All of them are level-triggered entries of the port's instance (epoll.c): what is ready and not
  * taken is reported again, so an event for which the caller's array has no room is just dropped.
@@ -10,16 +10,11 @@
  *   - A descriptor can be in an instance only once, but may be watched while it has a request queue
  *     or while it connects. Whatever finds its place taken goes to a second instance, `aside`,
  *     which is itself an entry of the first and is made when it is first needed.
- *   - accept4 makes a descriptor before it looks for a connection, so a call in vain is expensive.
- *     As many calls are made as succeeded last time, doubling while all of them do.
- *   - A listener at the limit of descriptors stays ready for ever. It is reported once and its
- *     entry removed; the caller decides when to go on (rio.h).
  *   - A watched descriptor that is closed without a word leaves the instance by itself, except when
  *     a forked process holds the same file: then its events come as long as that process lives,
  *     with a stale tag, and are dropped.
  *
  * Links: https://man7.org/linux/man-pages/man7/epoll.7.html
- *        https://man7.org/linux/man-pages/man2/accept.2.html (error handling)
  *        https://man7.org/linux/man-pages/man2/connect.2.html (EINPROGRESS)
  */
 #ifndef _GNU_SOURCE
@@ -32,9 +27,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-/* Connections taken from one listener in one wait, so that a flood of them starves nobody. */
-#define ACCEPT_MAX 64
 
 /* ------------------------------------------------------------------------------- instances */
 
@@ -91,31 +83,6 @@ int epoll_move_aside(epoll_port *port, int descriptor)
 
 /* ---------------------------------------------------------------------------------- events */
 
-static uint32_t epoll__accept_event(epoll_port *port, rio_interests *set, int listener,
-                                    rio_interest *interest, rio_port_event *events, uint32_t room)
-{
-    uint32_t count = 0, tries = interest->burst < room ? interest->burst : room;
-
-    for (uint32_t i = 0; i < tries; i++) {
-        int descriptor = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        port->base.core.counts.system_calls++;
-        if (descriptor < 0 && errno == EAGAIN) {
-            interest->burst = (uint16_t)(count != 0 ? count : 1);
-            return count;
-        }
-        if (descriptor < 0 && rio_accept_survives(errno))
-            continue;
-        events[count++] = rio_accept_event(descriptor, errno, interest->key);
-        if (descriptor < 0) {
-            rio_interests_drop(set, listener, RIO_FOR_ACCEPT);
-            return count;
-        }
-    }
-    if (tries == interest->burst && tries < ACCEPT_MAX)
-        interest->burst = (uint16_t)(2 * tries);
-    return count;
-}
-
 static uint32_t epoll__connect_event(epoll_port *port, rio_interests *set, int descriptor,
                                      const rio_interest *interest, rio_port_event *event)
 {
@@ -144,7 +111,7 @@ uint32_t epoll_event_take(epoll_port *port, rio_interests *set, uint64_t tag, ui
         return 0;
     switch (interest->purpose) {
     case RIO_FOR_ACCEPT:
-        return epoll__accept_event(port, set, descriptor, interest, events, room);
+        return rio_linux_accept(&port->base, set, tag, events);
     default:
         return epoll__connect_event(port, set, descriptor, interest, events);
     }
@@ -190,7 +157,7 @@ int32_t epoll_accept(rio_port *handle, rio_socket listener, uint64_t key)
 
     if (port == NULL)
         return code;
-    code = rio_socket_listens(listener);
+    code = rio_listener_check(listener);
     if (code != 0)
         return code;
     return epoll__put(port, (int)listener, RIO_FOR_ACCEPT, RIO_WATCH_READ, key);

@@ -194,8 +194,9 @@ enum rio_port_event_kind {
     RIO_PORT_NOTIFY = 1, /* a completion queue's notification: key, overlapped as registered */
     RIO_PORT_POST = 2,   /* post() was called; posts that nobody has seen yet may be merged */
     RIO_PORT_READY = 3,  /* watch(): value is the mask of what is ready */
-    RIO_PORT_ACCEPT = 4, /* accept(): value is the new descriptor, non-blocking and close-on-exec;
-                            with a status, value is RIO_INVALID_SOCKET and accepting has stopped */
+    RIO_PORT_ACCEPT = 4, /* accept(): value is the new descriptor, non-blocking and close-on-exec,
+                            overlapped the rio_peer that it is from, or null; with a status, value is
+                            RIO_INVALID_SOCKET and accepting has stopped */
     RIO_PORT_CONNECT = 5, /* connect(): status tells how it ended */
     RIO_PORT_PACKET = 6 /* an operation of the caller's own on what has joined: key 0, overlapped
                            its OVERLAPPED, status its NTSTATUS, value the bytes (Windows) */
@@ -212,6 +213,15 @@ typedef struct rio_port_event {
     void *overlapped;
     uint64_t value;
 } rio_port_event;
+
+/* Whom an accepted connection is from, as the accept told it: the client may be gone since. The
+ * port's; it stays at least over the next wait and until RIO_PEERS_KEPT further connections were
+ * told. */
+#define RIO_PEERS_KEPT 48u
+typedef struct rio_peer {
+    uint8_t address[128]; /* a sockaddr of the system; what is behind `length` means nothing */
+    uint64_t length;      /* bytes */
+} rio_peer;
 
 typedef struct rio_port_options {
     uint32_t depth; /* submission queue entries; 0 is the provider's own choice */
@@ -268,7 +278,11 @@ typedef struct rio_port_table {
     /* Accepts on a listening socket, one RIO_PORT_ACCEPT event a connection, until accept_stop or
      * an error that is the listener's own (a client that vanished is not). Exhaustion (WSAEMFILE,
      * WSAENOBUFS) is reported once, existing connections go on, call accept again later. After
-     * accept_stop no further event carries this key; connections already taken are closed. */
+     * accept_stop no further event carries this key; connections already taken are closed. A second
+     * call changes the key; it is also how a listener is named that has the number of one that was
+     * closed without accept_stop. Where processes share a listener (Linux), none takes a connection
+     * but in its wait, and only one from each listener: what it does not serve at once is for the
+     * others. The listener is made non-blocking there. */
     int32_t (*accept)(rio_port *, rio_socket listener, uint64_t key);
     int32_t (*accept_stop)(rio_port *, rio_socket listener);
 
@@ -372,6 +386,16 @@ typedef struct rio_provider {
      * as socket() takes them. RIO_INVALID_SOCKET on refusal (rio_last_error): WSAEOPNOTSUPP where
      * any socket is as good as another. */
     rio_socket (*make_socket)(int32_t family, int32_t type, int32_t protocol);
+
+    /* Takes every outstanding receive back, deferred ones and probes among them. When it returns 0,
+     * the system takes no more of this socket's bytes or datagrams than it has taken: the rest is
+     * for whoever reads the socket next, or for receives made after this. Each receive that was
+     * outstanding has its result, in order, in the completion queue or soon there (Windows): 0 and
+     * the bytes that came before, if there are any, else WSA_OPERATION_ABORTED. No system call if
+     * the system holds none. Or a Winsock code, and nothing is changed: WSAEOPNOTSUPP where the
+     * system takes nothing back, WSAEINVAL in another thread than the port's (rule 10),
+     * WSAEWOULDBLOCK if the system does not let go. */
+    int32_t (*recall_receives)(RIO_RQ);
 } rio_provider;
 
 /* Providers of this platform, best first; `count` gets their number. */

@@ -26,6 +26,7 @@
  *     cancels and fetches the results before it returns, so the peer sees the end at close.
  *   - Cancelling races with completing. Both outcomes are a result like any other; what was
  *     cancelled is ended (retired queue) or written again (all others).
+ *   - A receive that is taken back (recall_receives) may have come: its bytes are its result.
  *   - Memory of a request belongs to the kernel until the result is here. Nothing is ended without
  *     it: close waits too.
  *   - Sends complete while they are submitted and end the sleep before it began: GATHER_US.
@@ -252,6 +253,8 @@ static void uring__write(uring_port *port)
     struct io_uring_sqe *entry;
     rio_rq *rq;
 
+    if (RIO_UNLIKELY(port->polite_until != 0))
+        (void)uring_listeners_rest(port);
     if (RIO_UNLIKELY(port->first_errand != NULL))
         uring_errands_submit(port);
     while ((rq = port->first_due) != NULL) {
@@ -430,7 +433,7 @@ static int32_t uring__here(uring_port *port)
     return 0;
 }
 
-static int64_t uring__clock(void)
+int64_t uring_clock(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -438,29 +441,37 @@ static int64_t uring__clock(void)
 }
 
 /* 1 if the caller has something to hear of. */
-static inline int uring__tells(const uring_port *port, uint32_t loud)
+static inline int uring__tells(uring_port *port, uint32_t loud)
 {
-    return loud != port->base.core.loud || port->watches_stir || rio_linux_ready(&port->base);
+    return loud != port->base.core.loud || port->watches_stir || rio_linux_ready(&port->base) ||
+           (RIO_UNLIKELY(port->listeners_stir) && uring_listeners_look(port));
 }
 
 /* Sleeps until there is something to tell, or until the time is over. 0 or minus a code. */
 static int32_t uring__sleep(uring_port *port, int64_t timeout_ns)
 {
     uint32_t loud = port->base.core.loud;
-    int64_t end = timeout_ns > 0 ? uring__clock() + timeout_ns : 0;
+    int64_t end = timeout_ns > 0 ? uring_clock() + timeout_ns : 0;
 
     for (;;) {
         int gathers = port->sends >= GATHER_SENDS &&
                       (port->ring.features & IORING_FEAT_MIN_TIMEOUT) != 0;
         uint32_t least = 1 + (gathers ? port->sends : 0);
-        int result = uring__enter(port, 1, least, timeout_ns, gathers ? GATHER_US : 0);
+        int64_t part_ns = timeout_ns;
+        int naps = RIO_UNLIKELY(port->polite_until != 0);
+        if (naps) {
+            int64_t rest_ns = uring_listeners_rest(port);
+            if (timeout_ns < 0 || rest_ns < timeout_ns)
+                part_ns = rest_ns;
+        }
+        int result = uring__enter(port, 1, least, part_ns, gathers ? GATHER_US : 0);
         uint32_t found = uring__fetch(port);
         if (RIO_UNLIKELY(result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY &&
                          result != -EAGAIN))
             return -rio_code_of_errno(-result);
-        if (RIO_LIKELY(uring__tells(port, loud)) || found < least)
+        if (RIO_LIKELY(uring__tells(port, loud)) || (found < least && !(naps && result == -ETIME)))
             return 0;
-        if (timeout_ns > 0 && (timeout_ns = end - uring__clock()) <= 0)
+        if (timeout_ns > 0 && (timeout_ns = end - uring_clock()) <= 0)
             return 0;
         uring__write(port);
     }
@@ -472,7 +483,7 @@ static int uring__poll(void *object)
     uring_port *port = object;
     uint32_t loud = port->base.core.loud;
 
-    if (port->first_due != NULL || port->first_errand != NULL)
+    if (port->first_due != NULL || port->first_errand != NULL || port->polite_until != 0)
         uring__write(port);
     if (rio_ring_written(&port->ring) != 0 || rio_ring_stirs(&port->ring))
         uring_turn(port, 0);
@@ -504,9 +515,11 @@ static int32_t uring__wait(rio_port *handle, rio_port_event *events, uint32_t si
     rio_bell_awake(&port->base.bell);
     if (RIO_UNLIKELY(code < 0))
         return code;
-    uint32_t ready = rio_linux_ready(&port->base), count = 0;
+    uint32_t ready = rio_linux_ready(&port->base), count = 0; /* room for one of these stays */
+    if (RIO_UNLIKELY(port->listeners_stir))
+        count = uring_listeners_take(port, events, size - ready);
     if (RIO_UNLIKELY(port->watches_stir))
-        count = uring_watches_take(port, events, size - ready); /* room for one other stays */
+        count += uring_watches_take(port, events + count, size - ready - count);
     count += rio_linux_take(&port->base, events + count, size - count);
     if (count != 0)
         rio_spin_heard(&port->base.core.spin);
@@ -520,7 +533,7 @@ static int32_t uring__pending(rio_port *handle)
     if (port == NULL)
         return 0;
     return port->first_due != NULL || port->first_errand != NULL || port->watches_stir ||
-           rio_linux_ready(&port->base) || rio_ring_written(&port->ring) != 0 ||
+           port->listeners_stir || port->polite_until != 0 || rio_linux_ready(&port->base) || rio_ring_written(&port->ring) != 0 ||
            rio_ring_stirs(&port->ring);
 }
 
@@ -593,6 +606,20 @@ static void uring__detach(rio_core *core, rio_rq *rq)
     uring__not_due(rq);
 }
 
+static int32_t uring__recall_receive(rio_core *core, rio_rq *rq)
+{
+    uring_port *port = (uring_port *)core;
+    const rio_lane *lane = &rq->lanes[RIO_RECEIVES];
+
+    if (port->thread != rio_thread())
+        return RIO_EINVAL;
+    uring_cancel(port, (uint64_t)(uintptr_t)rq | URING_RECEIVE);
+    uring_turn(port, 0);
+    for (int i = 0; i < URING_PATIENCE && lane->flight != 0; i++)
+        uring_turn(port, 1);
+    return lane->flight == 0 ? 0 : RIO_EWOULDBLOCK; /* then it goes on, or is written again */
+}
+
 /* ----------------------------------------------------------------------------- birth and death */
 
 static void uring__shut(rio_core *core)
@@ -653,6 +680,7 @@ const rio_driver uring_driver = {
     .attach = uring__attach,
     .detach = uring__detach,
     .start = uring__start,
+    .recall = uring__recall_receive,
     .now = uring__now,
     .datagrams_now = rio_linux_datagrams_now,
     .progress = uring__progress,

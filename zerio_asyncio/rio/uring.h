@@ -23,7 +23,7 @@ enum uring_owner {
 
 #define URING_OWNER_BITS ((uint64_t)3)
 
-enum uring_errand_kind { URING_BELL = 1, URING_WATCHES, URING_ACCEPT, URING_CONNECT };
+enum uring_errand_kind { URING_BELL = 1, URING_WATCHES, URING_LISTENERS, URING_CONNECT };
 
 /* One operation that a port keeps in the kernel beside those of request queues. */
 typedef struct uring_errand {
@@ -49,15 +49,22 @@ typedef struct uring_port {
     uint64_t thread; /* whose ring it is; 0: nobody's yet */
     uint8_t parked;
     uint8_t watches_stir; /* the inner epoll instance has something */
+    uint8_t listeners_stir; /* so has that of the listeners, or it had */
     uint32_t sends;       /* submission entries of sends, not yet handed over */
     rio_rq *first_due, *last_due;
     uring_gather *gathers; /* one for each submission entry */
     uring_errand *first_errand;
-    uring_errand **errands; /* accepts and connects by descriptor */
+    uring_errand **errands; /* connects by descriptor */
     uint32_t errands_length;
     uring_errand bell;
     uring_errand watches;
+    uring_errand listeners;
     rio_interests watched;
+    rio_interests listening;
+    uint32_t calls_count; /* listeners that the kernel named and nobody has asked yet */
+    uint64_t calls[RIO_ACCEPTS_MAX];
+    uint32_t polite;       /* connections to come after each of which others go first */
+    int64_t polite_until;  /* monotonic ns; 0: the listeners are waited for */
 } uring_port;
 
 /* The driver's part of a request queue. */
@@ -78,6 +85,7 @@ extern const rio_driver uring_driver;
 struct io_uring_sqe *uring_next(uring_port *);
 /* Submits, looks for results for a moment if `patient`, and handles them. */
 void uring_turn(uring_port *, int patient);
+int64_t uring_clock(void);
 /* Asks for the end of one operation. */
 void uring_cancel(uring_port *, uint64_t number);
 static inline uring_port *uring_port_of(const rio_port *handle, int32_t *code)
@@ -93,6 +101,11 @@ void uring_errands_list(uring_port *);
 void uring_errands_submit(uring_port *);
 void uring_errand_done(uring_port *, uring_errand *, int32_t result, uint32_t flags);
 uint32_t uring_watches_take(uring_port *, rio_port_event *, uint32_t size);
+/* Looks which listeners are ready, when the kernel said that one was; 1 if any is. */
+int uring_listeners_look(uring_port *);
+/* Nanoseconds for which others still go first; then the listeners are waited for again. */
+int64_t uring_listeners_rest(uring_port *);
+uint32_t uring_listeners_take(uring_port *, rio_port_event *, uint32_t size);
 int32_t uring_watch(rio_port *, rio_socket, uint32_t mask, uint64_t key);
 int32_t uring_accept(rio_port *, rio_socket, uint64_t key);
 int32_t uring_accept_stop(rio_port *, rio_socket);

@@ -538,6 +538,12 @@ static int64_t winsock__send_now(RIO_RQ handle, const void *memory, uint32_t len
     return -(int64_t)(rio_handle_find(handle, RIO_KIND_RQ) != NULL ? RIO_EOPNOTSUPP : RIO_EINVAL);
 }
 
+/* Registered I/O ends a receive with its socket, not before. */
+static int32_t winsock__recall_receives(RIO_RQ handle)
+{
+    return rio_handle_find(handle, RIO_KIND_RQ) != NULL ? RIO_EOPNOTSUPP : RIO_EINVAL;
+}
+
 RIO_EMULATION_CREATORS(winsock_, &winsock_driver)
 
 const rio_driver winsock_driver = {
@@ -584,4 +590,5 @@ const rio_provider rio_provider_winsock = {
     .send_now = winsock__send_now,
     IOCP_NOTHING_NOW,
     .make_socket = winsock_make_socket,
+    .recall_receives = winsock__recall_receives,
 };

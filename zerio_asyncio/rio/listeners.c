@@ -1,0 +1,126 @@
+/* listeners.c: accepting connections on Linux, for both providers.
+ *
+ * A listener may be shared: servers fork workers that all accept on one socket. So nothing of ours
+ * waits inside the kernel with an accept, for that is exclusive: the process whose accept was first
+ * would get every connection, also while it computes. A listener is waited for by its readiness,
+ * as an entry of an epoll instance, and a connection is taken by accept4 in a port's wait, that is
+ * when the process is about to serve it.
+ *
+ * How many, and who. One connection from each listener in one wait: a burst is shared by all who
+ * are idle, and the connections that a process has get their turn between two new ones. The entry
+ * is level-triggered, what is left is reported again. It is exclusive (EPOLLEXCLUSIVE): a connection
+ * wakes one process that sleeps in epoll_wait, or else is shown to all. And it goes to the end of
+ * the listener's queue after each connection, so that the next one wakes somebody else. Under
+ * io_uring nobody sleeps in epoll_wait: all who are idle are woken, and those who come too late
+ * sleep on.
+ *
+ * The address. A client may be gone when its connection is taken; accept4 knows its address all the
+ * same, getpeername would not. It stands in the port, in a ring of the last ones.
+ *
+ * What can go wrong.
+ *   - The limit of descriptors: the listener would stay ready for ever. It is reported once and its
+ *     entry removed; the caller decides when to go on (rio.h).
+ *   - A blocking listener whose connection another process took would block us: it is made
+ *     non-blocking.
+ *   - A listener closed without accept_stop leaves the instance by itself. Its number may be that
+ *     of another listener when accept is called again, so an entry is never changed but made anew.
+ *
+ * Links: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html (EPOLLEXCLUSIVE: Linux 4.5)
+ *        https://man7.org/linux/man-pages/man2/accept.2.html (error handling)
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "linux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+_Static_assert(sizeof(struct sockaddr_storage) == sizeof(((rio_peer *)0)->address), "an address");
+
+/* `descriptor` negative: accepting ended with `error`. */
+rio_port_event rio_accept_event(int descriptor, int error, uint64_t key)
+{
+    return (rio_port_event){
+        .kind = RIO_PORT_ACCEPT,
+        .status = descriptor < 0 ? rio_code_of_errno(error) : 0,
+        .key = key,
+        .value = descriptor < 0 ? (uint64_t)RIO_INVALID_SOCKET : (uint64_t)descriptor,
+    };
+}
+
+/* 1 if an error of accept4 concerns one client that is gone, not the listener. */
+static int listeners__survives(int error)
+{
+    switch (error) {
+    case EAGAIN: /* somebody else took it */
+    case ECONNABORTED: /* gone before we came */
+    case EINTR:
+    case EPERM: /* a firewall's doing */
+    case EPROTO:
+    case ENETDOWN: /* Linux hands pending network errors of the new socket to accept */
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+    case ECONNRESET:
+    case ETIMEDOUT:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+int32_t rio_listener_check(rio_socket listener)
+{
+    int listens, flags;
+    if (rio_socket_option(listener, SO_ACCEPTCONN, &listens) != 0)
+        return rio_code_of_errno(errno);
+    if (!listens)
+        return RIO_EINVAL;
+    flags = fcntl((int)listener, F_GETFL);
+    if ((flags & O_NONBLOCK) == 0 && fcntl((int)listener, F_SETFL, flags | O_NONBLOCK) != 0)
+        return rio_code_of_errno(errno);
+    return 0;
+}
+
+/* To the end of the queue of those who share the listener. */
+static void listeners__last(rio_linux_port *port, rio_interests *set, int listener, uint64_t key)
+{
+    int32_t code = rio_interests_put(set, listener, RIO_FOR_ACCEPT, RIO_WATCH_READ, key);
+    port->core.counts.system_calls += 2;
+    if (code == 0)
+        return;
+    rio_port_event event = rio_accept_event(-1, rio_errno(code), key);
+    (void)rio_inbox_put(&port->inbox, &event, (rio_socket)listener);
+}
+
+uint32_t rio_linux_accept(rio_linux_port *port, rio_interests *set, uint64_t tag,
+                          rio_port_event *event)
+{
+    const rio_interest *interest = rio_interests_of(set, tag);
+    int listener = (int)(tag >> RIO_TAG_DESCRIPTOR_SHIFT);
+
+    if (interest == NULL)
+        return 0;
+    rio_peer *peer = &port->peers[port->peer % RIO_PEERS];
+    socklen_t length = sizeof peer->address;
+    int descriptor = accept4(listener, (struct sockaddr *)(void *)peer->address, &length,
+                             SOCK_NONBLOCK | SOCK_CLOEXEC);
+    port->core.counts.system_calls++;
+    if (descriptor < 0 && listeners__survives(errno))
+        return 0;
+    *event = rio_accept_event(descriptor, errno, interest->key);
+    if (descriptor < 0) {
+        rio_interests_drop(set, listener, RIO_FOR_ACCEPT);
+        return 1;
+    }
+    peer->length = length < sizeof peer->address ? length : sizeof peer->address;
+    event->overlapped = peer;
+    port->peer++;
+    listeners__last(port, set, listener, event->key);
+    return 1;
+}
