@@ -3,12 +3,15 @@
 The standard loop accepts in a reader callback and makes a task per connection. Here the port
 accepts by itself and each connection arrives as an event, so a plain connection gets its transport
 at once; only TLS, which has a handshake to wait for, takes the standard library's way.
+
+As there, all that is called for a connection runs in a copy of the context in which serving began.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import errno
 import itertools
 import logging
@@ -40,6 +43,7 @@ class Listener:
     server: Any
     timeouts: tuple[Any, ...] = ()
     named_timeouts: dict[str, Any] = field(default_factory=dict)
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
     retry: Any = None
 
 
@@ -86,9 +90,10 @@ class Listeners:
             if error is None:
                 socket.close(descriptor)
         elif error is not None:
-            self._failed(listener, error)
+            listener.context.copy().run(self._failed, listener, error)
         else:
-            self._connected(listener, descriptor)
+            # A copy for each: what one connection's callbacks set is no other's.
+            listener.context.copy().run(self._connected, listener, descriptor)
 
     def _failed(self, listener: Listener, error: OSError) -> None:
         exhausted = error.errno in EXHAUSTED
@@ -122,24 +127,25 @@ class Listeners:
         _send_at_once(connection, sock)
         if self._loop.get_debug():
             _log.debug("%r got a new connection: %r", listener.server, connection)
-        if listener.sslcontext is not None:
-            self._handshake(listener, connection)
-            return
         try:
-            protocol = listener.protocol_factory()
-            self._loop._make_socket_transport(connection, protocol, server=listener.server)
+            if listener.sslcontext is not None:
+                self._handshake(listener, connection)
+            else:
+                protocol = listener.protocol_factory()
+                self._loop._make_socket_transport(connection, protocol, server=listener.server)
         except (SystemExit, KeyboardInterrupt):
             connection.close()
             raise
         except BaseException as exc:  # noqa: BLE001  # the factory is the program's
             connection.close()
-            if isinstance(exc, OSError) or self._loop.get_debug():
-                self._loop.call_exception_handler(
-                    {
-                        "message": "Error on transport creation for incoming connection",
-                        "exception": exc,
-                    }
-                )
+            # The standard loop tells in debug mode only: its clients then meet a closed
+            # connection, and nobody learns why.
+            self._loop.call_exception_handler(
+                {
+                    "message": "Error on transport creation for incoming connection",
+                    "exception": exc,
+                }
+            )
 
     def _handshake(self, listener: Listener, connection: socket.socket) -> None:
         extra: dict[str, Any] = {}
@@ -148,9 +154,10 @@ class Listeners:
         except OSError:
             connection.close()  # gone before the handshake
             return
+        protocol = listener.protocol_factory()
         self._loop.create_task(
             self._loop._accept_connection2(
-                listener.protocol_factory,
+                lambda: protocol,
                 connection,
                 extra,
                 listener.sslcontext,
