@@ -27,7 +27,7 @@ from zerio_asyncio.core.engine import Engine
 from zerio_asyncio.core.memory import SlicePool
 from zerio_asyncio.core.stream import StreamTransport
 from zerio_asyncio.loop.options import LoopOptions
-from zerio_asyncio.loop.serving import Listener, Listeners
+from zerio_asyncio.loop.serving import Listener, Listeners, telling
 from zerio_asyncio.loop.waiting import choose
 from zerio_asyncio.rio._rio import lib
 from zerio_asyncio.rio.errors import os_error
@@ -58,6 +58,15 @@ class RioStatistics:
     """Slabs of slices that are registered now."""
     connections: int
     """Transports that have a request queue or requests outstanding."""
+
+
+STREAM_FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6, getattr(socket, "AF_UNIX", -1)})
+"""Whose streams the providers carry; others (AF_VSOCK ...) are the standard library's."""
+
+
+def carries(sock: socket.socket) -> bool:
+    """Whether request queues carry this stream, and the port accepts on this listener."""
+    return sock.type == socket.SOCK_STREAM and sock.family in STREAM_FAMILIES
 
 
 def _is_udp(sock: socket.socket) -> bool:
@@ -171,7 +180,11 @@ class BaseLoop(Engine):
         server: Any = None,
     ) -> Any:
         self._ensure_fd_no_transport(sock)
-        return StreamTransport(self, sock, protocol, waiter, extra, server)
+        if carries(sock):
+            return StreamTransport(self, sock, protocol, waiter, extra, server)
+        return super()._make_socket_transport(  # type: ignore[misc]
+            sock, protocol, waiter, extra=extra, server=server
+        )
 
     def _make_ssl_transport(
         self,
@@ -200,7 +213,7 @@ class BaseLoop(Engine):
         except BaseException:  # a time-out that is none: nobody else would close it
             rawsock.close()
             raise
-        StreamTransport(self, rawsock, ssl_protocol, None, extra, server)
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
         return ssl_protocol._app_transport
 
     def _make_datagram_transport(
@@ -259,10 +272,21 @@ class BaseLoop(Engine):
         sock: socket.socket,
         sslcontext: Any = None,
         server: Any = None,
-        backlog: int = 100,  # noqa: ARG002  # the port bounds its accepts itself
+        backlog: int = 100,  # the port bounds its accepts itself
         *timeouts: Any,
         **named_timeouts: Any,
     ) -> None:
+        if not carries(sock):
+            super()._start_serving(  # type: ignore[misc]
+                telling(self, protocol_factory),
+                sock,
+                sslcontext,
+                server,
+                backlog,
+                *timeouts,
+                **named_timeouts,
+            )
+            return
         self._listeners.start(
             lambda key: Listener(
                 key,

@@ -138,14 +138,7 @@ class Listeners:
             raise
         except BaseException as exc:  # noqa: BLE001  # the factory is the program's
             connection.close()
-            # The standard loop tells in debug mode only: its clients then meet a closed
-            # connection, and nobody learns why.
-            self._loop.call_exception_handler(
-                {
-                    "message": "Error on transport creation for incoming connection",
-                    "exception": exc,
-                }
-            )
+            _tell(self._loop, exc)
 
     def _handshake(self, listener: Listener, connection: socket.socket) -> None:
         extra: dict[str, Any] = {}
@@ -166,6 +159,41 @@ class Listeners:
                 **listener.named_timeouts,
             )
         )
+
+
+def _tell(loop: BaseLoop, exc: BaseException) -> None:
+    # The standard loop tells in debug mode only: otherwise its clients meet a closed connection,
+    # and nobody learns why.
+    loop.call_exception_handler(
+        {"message": "Error on transport creation for incoming connection", "exception": exc}
+    )
+
+
+class _Refusal(asyncio.Protocol):
+    """Takes the place of a protocol that could not be made."""
+
+    def connection_made(self, transport: Any) -> None:
+        transport.abort()
+
+
+def telling(
+    loop: BaseLoop, factory: Callable[[], asyncio.BaseProtocol]
+) -> Callable[[], asyncio.BaseProtocol]:
+    """Make a factory that never raises, for the standard library's way of accepting.
+
+    That tells nobody of one that does, or accepts no more (the proactor).
+    """
+
+    def make() -> asyncio.BaseProtocol:
+        try:
+            return factory()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:  # noqa: BLE001  # the factory is the program's
+            _tell(loop, exc)
+            return _Refusal()
+
+    return make
 
 
 def _send_at_once(connection: socket.socket, listening: socket.socket) -> None:
