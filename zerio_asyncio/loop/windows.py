@@ -27,6 +27,7 @@ from zerio_asyncio.loop.proactor import PortProactor
 from zerio_asyncio.loop.readers import Readers
 from zerio_asyncio.loop.registered import ProviderSockets
 from zerio_asyncio.loop.selector import descriptor_of
+from zerio_asyncio.loop.sendfile import sending_a_file
 
 if TYPE_CHECKING:
     import socket
@@ -206,20 +207,17 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
     # -------------------------------------------------------------------- files
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
-        written = transp._make_empty_waiter()
-        try:
-            await written
-            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
-        except OSError as error:
-            if getattr(error, "winerror", None) in NO_FILES:
-                raise asyncio.SendfileNotAvailableError(str(error)) from error
-            if transp.is_closing() and not isinstance(error, ConnectionError):
-                raise ConnectionAbortedError(
-                    "the connection was closed while a file was being sent"
-                ) from error
-            raise
-        finally:
-            transp._reset_empty_waiter()
+        async with sending_a_file(self, transp, file, offset, count) as sock:
+            try:
+                return await self.sock_sendfile(sock, file, offset, count, fallback=False)
+            except OSError as error:
+                if getattr(error, "winerror", None) in NO_FILES:
+                    raise asyncio.SendfileNotAvailableError(str(error)) from error
+                if transp.is_closing() and not isinstance(error, ConnectionError):
+                    raise ConnectionAbortedError(
+                        "the connection was closed while a file was being sent"
+                    ) from error
+                raise
 
 
 def _caller_of(method: weakref.WeakMethod[Callable[[int], None]]) -> Callable[[int, Any], None]:
