@@ -146,7 +146,6 @@ cdef class Engine(TimerOwner):
         cdef double limit = clock_seconds() + DRAIN_LIMIT
         cdef int64_t pause = 0
         self.future_keywords = None
-        self._forget_callbacks()
         if self.port is NULL:
             return
         for endpoint in list(self.endpoints):

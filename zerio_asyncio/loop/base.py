@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import socket
 from asyncio import sslproto
 from typing import Any, cast
@@ -77,8 +78,19 @@ def _is_udp(sock: socket.socket) -> bool:
     )
 
 
+FORKED = (
+    "this event loop ran before the process was forked, and what it runs on is the parent's; "
+    "make a new event loop after the fork"
+)
+
+
 class BaseLoop(Engine):
     """The loop on Registered I/O, apart from what a platform adds."""
+
+    _process: int
+    """The process that the port belongs to; in a child of it nothing is done with the port."""
+
+    _has_run = False
 
     def _set_up(self, options: LoopOptions | None) -> None:
         """Choose the provider, make the port; before the standard library's ``__init__``."""
@@ -87,11 +99,16 @@ class BaseLoop(Engine):
         elif not isinstance(options, LoopOptions):
             raise TypeError(f"options must be LoopOptions or None, not {options!r}")
         self._options = options
-        self._wait_strategy, spin = choose(options.wait)
-        self._choice, self._rio_port = open_port(
-            options.provider, depth=options.submission_depth, spin=spin
-        )
+        self._wait_strategy, self._spin = choose(options.wait)
         self._listeners = Listeners(self)
+        self._take_port()
+
+    def _take_port(self) -> None:
+        """Make the port, and the engine's queue on it."""
+        options = self._options
+        self._choice, self._rio_port = open_port(
+            options.provider, depth=options.submission_depth, spin=self._spin
+        )
         try:
             self._attach(
                 self._choice.provider.address,
@@ -105,6 +122,7 @@ class BaseLoop(Engine):
         except BaseException:
             self._rio_port.close()
             raise
+        self._process = os.getpid()
 
     @property
     def provider(self) -> str:
@@ -147,10 +165,25 @@ class BaseLoop(Engine):
         """Run until ``stop``; see ``asyncio.loop.run_forever``."""
         # First of all: 3.13.0 cleans up after a refused nested call, that is, under the outer one.
         self._check_running()
+        if os.getpid() != self._process:
+            self._settle()
+        self._has_run = True
         try:
             super().run_forever()  # type: ignore[misc]  # the standard library's loop
+        except (OSError, SystemError) as error:
+            if os.getpid() != self._process:  # forked in a callback that came back to the loop
+                raise RuntimeError(FORKED) from error
+            raise
         finally:
-            self._rest()
+            if os.getpid() == self._process:
+                self._rest()
+
+    def _settle(self) -> None:
+        """In a forked child: have a port of this process, if nothing depends on the parent's.
+
+        ``RuntimeError`` if the loop has run, for then connections and requests may.
+        """
+        raise RuntimeError(FORKED)
 
     def close(self) -> None:
         """Close the loop and everything on it; harmless if it is closed already."""
@@ -159,6 +192,7 @@ class BaseLoop(Engine):
         if self.is_closed():
             return
         self._listeners.stop_all()
+        self._forget_callbacks()
         self._detach()
         super().close()  # type: ignore[misc]
         self._rio_port.close()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 assert sys.platform == "win32"  # a type checker of another platform reads no further
 
+from zerio_asyncio.loop import wakeup
 from zerio_asyncio.loop.base import BaseLoop
 from zerio_asyncio.loop.calls import CheckedCalls
 from zerio_asyncio.loop.proactor import PortProactor
@@ -59,6 +60,8 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
             self._closed = True
             self._tear_down()
             raise
+        if threading.current_thread() is threading.main_thread():
+            wakeup.wanted(self)
 
     def close(self) -> None:
         """Close the loop and everything on it; harmless if it is closed already."""
@@ -67,6 +70,7 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
                 self.remove_signal_handler(number)
             self._readers.close()
         super().close()
+        wakeup.given_up(self)
 
     # ------------------------------------------------- what the port has for us
 
