@@ -16,6 +16,7 @@ import errno
 import itertools
 import logging
 import socket
+import weakref
 from asyncio import constants, trsock
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -55,10 +56,16 @@ class Listeners:
     """
 
     def __init__(self, loop: BaseLoop) -> None:
-        self._loop = loop
+        self._loop_of = weakref.ref(loop)  # whose part this is: a closed loop is free at once
         self._keys = itertools.count(1)
         self._by_key: dict[int, Listener] = {}
         self._by_socket: dict[int, Listener] = {}
+
+    @property
+    def _loop(self) -> BaseLoop:
+        loop = self._loop_of()
+        assert loop is not None
+        return loop
 
     def start(self, listener_of: Callable[[int], Listener]) -> None:
         """Accept on what ``listener_of`` makes of a new key."""
