@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import socket
+import time
 import weakref
 
 import pytest
@@ -210,6 +211,10 @@ def test_one_that_was_used(a_loop_of, use):
     loop.close()
     watch = weakref.ref(loop)
     del loop
+    for _ in range(200):  # a thread that waited for a child may be about to end
+        if watch() is None:
+            break
+        time.sleep(0.01)
     assert watch() is None
 
 
