@@ -11,12 +11,13 @@ CPython 3.10, 3.11, 3.12 and 3.13:
     _add_callback, _add_callback_signalsafe, _write_to_self, _timer_handle_cancelled
     _make_socket_transport, _make_ssl_transport, _make_datagram_transport
     _start_serving, _stop_serving
-    _sock_sendfile_native, _sendfile_native
+    _sock_sendfile_native, _sendfile_native, _do_shutdown
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import socket
@@ -28,7 +29,9 @@ from zerio_asyncio.core.engine import Engine
 from zerio_asyncio.core.memory import SlicePool
 from zerio_asyncio.core.stream import StreamTransport
 from zerio_asyncio.loop.options import LoopOptions
+from zerio_asyncio.loop.output import keep_output
 from zerio_asyncio.loop.serving import Listener, Listeners, telling
+from zerio_asyncio.loop.upgrade import check_timeouts, upgraded
 from zerio_asyncio.loop.waiting import choose
 from zerio_asyncio.rio._rio import lib
 from zerio_asyncio.rio.errors import os_error
@@ -76,6 +79,15 @@ def _is_udp(sock: socket.socket) -> bool:
         and sock.type == socket.SOCK_DGRAM
         and sock.proto in {0, socket.IPPROTO_UDP}
     )
+
+
+def _end_shutdown(future: asyncio.Future[None], error: Exception | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
 
 
 FORKED = (
@@ -235,6 +247,7 @@ class BaseLoop(Engine):
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
         try:
+            check_timeouts(timeouts)
             ssl_protocol = sslproto.SSLProtocol(
                 cast("asyncio.BaseEventLoop", self),
                 protocol,
@@ -267,6 +280,29 @@ class BaseLoop(Engine):
             sock, protocol, address, waiter, extra
         )
 
+    async def start_tls(
+        self,
+        transport: Any,
+        protocol: Any,
+        sslcontext: Any,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        **timeouts: Any,
+    ) -> Any:
+        """Turn a connection to TLS; see ``asyncio.loop.start_tls``."""
+        check_timeouts(timeouts)
+        if getattr(transport, "_start_tls_compatible", False):
+            self.call_soon(upgraded, self, transport, protocol, server_side)
+        return await super().start_tls(  # type: ignore[misc]
+            transport,
+            protocol,
+            sslcontext,
+            server_side=server_side,
+            server_hostname=server_hostname,
+            **timeouts,
+        )
+
     # ---------------------------------------------------------------- serving
 
     async def create_server(
@@ -277,6 +313,7 @@ class BaseLoop(Engine):
         The standard library's coroutine starts to serve and then yields once; cancelled there it
         would leave a server that nobody has. Here the port accepts at once, with no need to yield.
         """
+        check_timeouts(kwargs)
         server = await super().create_server(  # type: ignore[misc]
             *args, start_serving=False, **kwargs
         )
@@ -286,6 +323,7 @@ class BaseLoop(Engine):
         self, *args: Any, start_serving: bool = True, **kwargs: Any
     ) -> asyncio.Server:
         """Listen on a Unix socket; see ``asyncio.loop.create_unix_server``."""
+        check_timeouts(kwargs)
         server = await super().create_unix_server(  # type: ignore[misc]
             *args, start_serving=False, **kwargs
         )
@@ -337,6 +375,35 @@ class BaseLoop(Engine):
     def _stop_serving(self, sock: socket.socket) -> None:
         self._listeners.stop(sock)
         super()._stop_serving(sock)  # type: ignore[misc]  # closes it, unlinks a Unix socket
+
+    # --------------------------------------------------------------- children
+
+    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
+        """Start a program; see ``asyncio.loop.subprocess_exec``."""
+        made = await super().subprocess_exec(*args, **kwargs)  # type: ignore[misc]
+        keep_output(made[1])
+        return made
+
+    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
+        """Start a command of the shell; see ``asyncio.loop.subprocess_shell``."""
+        made = await super().subprocess_shell(*args, **kwargs)  # type: ignore[misc]
+        keep_output(made[1])
+        return made
+
+    # -------------------------------------------------------------- executors
+
+    def _do_shutdown(self, future: asyncio.Future[None]) -> None:
+        # As asyncio's of 3.13, and also for a shutdown that was cancelled and then failed: before,
+        # the exception handler heard of a future that is done already.
+        error: Exception | None = None
+        executor = self._default_executor
+        try:
+            if executor is not None:
+                executor.shutdown(wait=True)
+        except Exception as exc:  # noqa: BLE001  # a program may set an executor of its own
+            error = exc
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            self.call_soon_threadsafe(_end_shutdown, future, error)
 
     # ---------------------------------------------- what the engine calls back
 

@@ -56,6 +56,18 @@ def wait_for_exit(process: subprocess.Popen[bytes]) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
+class ChildTransport(unix_events._UnixSubprocessTransport):  # type: ignore[name-defined,misc]
+    """A child that may be collected after its loop was closed, without a word about it."""
+
+    def close(self) -> None:
+        """Close the pipes and kill the child, if it still runs."""
+        # A transport that is over has no loop any more.
+        if self._loop is not None and self._loop.is_closed():
+            # Each would have the loop tell its protocol. They close by themselves.
+            self._pipes: dict[int, Any] = {}
+        super().close()
+
+
 class Children:
     """The children of one loop."""
 
@@ -81,7 +93,7 @@ class Children:
     ) -> Any:
         """Start a child, connect its pipes, return its transport; a failure leaves no child."""
         waiter = self._loop.create_future()
-        transport = unix_events._UnixSubprocessTransport(  # type: ignore[attr-defined]
+        transport = ChildTransport(
             self._loop,
             protocol,
             args,
