@@ -28,6 +28,7 @@ from zerio_asyncio.core.datagram import DatagramTransport
 from zerio_asyncio.core.engine import Engine
 from zerio_asyncio.core.memory import SlicePool
 from zerio_asyncio.core.stream import StreamTransport
+from zerio_asyncio.loop.arguments import LaterArguments
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.output import keep_output
 from zerio_asyncio.loop.serving import Listener, Listeners, telling
@@ -96,7 +97,7 @@ FORKED = (
 )
 
 
-class BaseLoop(Engine):
+class BaseLoop(LaterArguments, Engine):
     """The loop on Registered I/O, apart from what a platform adds."""
 
     _process: int
@@ -113,6 +114,7 @@ class BaseLoop(Engine):
         self._options = options
         self._wait_strategy, self._spin = choose(options.wait)
         self._listeners = Listeners(self)
+        self._cleaned = {}
         self._take_port()
 
     def _take_port(self) -> None:
@@ -314,7 +316,7 @@ class BaseLoop(Engine):
         would leave a server that nobody has. Here the port accepts at once, with no need to yield.
         """
         check_timeouts(kwargs)
-        server = await super().create_server(  # type: ignore[misc]
+        server: Any = await super().create_server(  # type: ignore[misc]
             *args, start_serving=False, **kwargs
         )
         return self._serve(server, start_serving)
@@ -324,9 +326,7 @@ class BaseLoop(Engine):
     ) -> asyncio.Server:
         """Listen on a Unix socket; see ``asyncio.loop.create_unix_server``."""
         check_timeouts(kwargs)
-        server = await super().create_unix_server(  # type: ignore[misc]
-            *args, start_serving=False, **kwargs
-        )
+        server = await super().create_unix_server(*args, start_serving=False, **kwargs)
         return self._serve(server, start_serving)
 
     def _serve(self, server: Any, start: bool) -> asyncio.Server:
@@ -374,7 +374,7 @@ class BaseLoop(Engine):
 
     def _stop_serving(self, sock: socket.socket) -> None:
         self._listeners.stop(sock)
-        super()._stop_serving(sock)  # type: ignore[misc]  # closes it, unlinks a Unix socket
+        super()._stop_serving(sock)  # closes it, unlinks a Unix socket
 
     # --------------------------------------------------------------- children
 

@@ -22,7 +22,7 @@ def check_timeouts(options: dict[str, Any]) -> None:
     """``ValueError`` for a time-out that is none, NaN among them, in asyncio's words."""
     for name in TIMEOUTS:
         value = options.get(name)
-        if value is not None and not value > 0:
+        if isinstance(value, (int, float)) and not value > 0:
             raise ValueError(f"{name} should be a positive number, got {value}")
 
 
