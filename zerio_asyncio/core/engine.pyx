@@ -163,7 +163,6 @@ cdef class Engine(Timers):
         cdef int64_t pause = 0
         self._check_here()
         self.future_keywords = None
-        self._forget_callbacks()
         if self.port is NULL:
             return
         for endpoint in list(self.endpoints):

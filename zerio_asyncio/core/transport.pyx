@@ -286,7 +286,7 @@ cdef class Transport(Endpoint):
         if self.unsent <= self.high_water or self._protocol_paused:
             return
         self._protocol_paused = True
-        self.paused = self._protocol
+        self.paused = (PyContext_CopyCurrent(), self._protocol)
         try:
             self._protocol.pause_writing()
         except (SystemExit, KeyboardInterrupt):
@@ -295,12 +295,13 @@ cdef class Transport(Endpoint):
             self._report(exc, "protocol.pause_writing() failed")
 
     cdef int _resume_protocol(self) except -1:
-        # Whoever was paused is resumed, also if another has taken its place meanwhile (start_tls).
-        cdef object paused = self.paused
+        # Whoever was paused is resumed, also if another has taken its place meanwhile (start_tls),
+        # and as asyncio does in the context of who wrote too much.
+        context, paused = self.paused
         self._protocol_paused = False
         self.paused = None
         try:
-            self.context.run(paused.resume_writing)
+            context.run(paused.resume_writing)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
