@@ -204,7 +204,7 @@ cdef class Engine(Timers):
                 self._port_packet(event.status, event.value, event.key,
                                   <size_t>event.overlapped)
 
-    cdef int _forget_callbacks(self) except -1:
+    cpdef int _forget_callbacks(self) except -1:
         while self.ready_count:
             self._pop()
         return self._forget_timers()
