@@ -40,6 +40,7 @@ from zerio_asyncio.core.engine cimport Engine
 from zerio_asyncio.core.memory cimport ADDRESS_ROOM, DATAGRAM_MAX
 from zerio_asyncio.core.rio cimport (
     RIO_BUF, RIO_CAP_NOW, RIO_CAP_SEND_MEMORY, RIO_ENETDOWN, RIO_EWOULDBLOCK,
+    RIO_OPERATION_ABORTED,
     RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER, rio_datagram)
 
 from zerio_asyncio.core.protocols import InvariantError
@@ -157,9 +158,10 @@ cdef class DatagramTransport(Transport):
         return not self._closing and not self._paused
 
     def pause_reading(self):
-        """Hand nothing to the protocol until ``resume_reading``."""
+        """Hand nothing to the protocol until ``resume_reading``, and take nothing from the system."""
         if not self._closing:
             self._paused = True
+            self._recall()
 
     def resume_reading(self):
         """Go on after ``pause_reading``."""
@@ -172,6 +174,12 @@ cdef class DatagramTransport(Transport):
     def _deliver_held(self):
         self._deliver()
         self._post()
+
+    cdef int _recall(self) except -1:
+        """Take the posted receives back; each has its result, some may have a datagram."""
+        if self.posted and not self.engine.waiting:
+            self.provider.recall_receives(self.queue)
+        return 0
 
     cdef inline Letter *_letter(self, uint32_t index) noexcept:
         return &self.letters[(self.first + index) & (AHEAD_MAX - 1)]
@@ -222,6 +230,8 @@ cdef class DatagramTransport(Transport):
         self.held -= 1
         self._letter(self.held + self.posted + self.spare)[0] = letter
         self.spare += 1
+        if letter.status == RIO_OPERATION_ABORTED:
+            return 0  # taken back by _recall
         if letter.status != 0:
             return self._tell_error(self.engine.error_of(letter.status))
         sender = self.book.name_of(&remote)

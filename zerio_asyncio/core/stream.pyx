@@ -39,7 +39,8 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.engine cimport Engine
-from zerio_asyncio.core.rio cimport RIO_BUF, RIO_CAP_NOW, RIO_EWOULDBLOCK
+from zerio_asyncio.core.rio cimport (
+    RIO_BUF, RIO_CAP_NOW, RIO_EWOULDBLOCK, RIO_OPERATION_ABORTED)
 
 from zerio_asyncio.core.protocols import InvariantError, RegisteredProtocol
 
@@ -160,9 +161,13 @@ cdef class StreamTransport(SendingTransport):
         return not self._closing and not self._paused
 
     def pause_reading(self):
-        """Hand nothing to the protocol until ``resume_reading``."""
+        """Hand nothing to the protocol until ``resume_reading``, and take nothing from the system.
+
+        What arrives from now on is for whoever reads the socket next: a child, a copy of it.
+        """
         if not self._closing:
             self._paused = True
+            self._recall()
 
     def resume_reading(self):
         """Go on after ``pause_reading``."""
@@ -232,10 +237,18 @@ cdef class StreamTransport(SendingTransport):
         else:
             self._hand(KERNEL, NOBODY)
             self.readable = request == PROBE and status == 0
-            if not self._closing and not self.lost:
+            if status == RIO_OPERATION_ABORTED:
+                self._post()  # taken back by _recall; reading may have been resumed since
+            elif not self._closing and not self.lost:
                 self._received(status, count)
         if self.lost and self.outstanding == 0 and not self.attached:
             self._finished()
+        return 0
+
+    cdef int _recall(self) except -1:
+        """Take the posted receive back; its result comes with what had arrived, or with nothing."""
+        if self.owner == KERNEL and not self.engine.waiting:
+            self.provider.recall_receives(self.queue)
         return 0
 
     cdef int _received(self, int32_t status, uint32_t count) except -1:

@@ -44,6 +44,7 @@ cdef class Transport(Endpoint):
     # what a subclass holds: unsent data, receive memory, references for the protocol's sake
     cdef void _drop_unissued(self) noexcept
     cdef bint _receives(self) noexcept
+    cdef int _recall(self) except -1
     cdef void _drop_receive_memory(self) noexcept
     cdef int _forget(self) except -1
     # ending

@@ -159,6 +159,10 @@ cdef class Transport(Endpoint):
         """Whether the provider has a receive of it."""
         return False
 
+    cdef int _recall(self) except -1:
+        """Take from the system no more of what arrives."""
+        return 0
+
     cdef void _drop_receive_memory(self) noexcept:
         pass
 
@@ -214,6 +218,7 @@ cdef class Transport(Endpoint):
     cdef int _close(self, object context) except -1:
         if not self._closing:
             self._closing = True
+            self._recall()
             if self.unsent == 0:
                 self._end(None, context)
         return 0
@@ -224,6 +229,7 @@ cdef class Transport(Endpoint):
         if not self.dropped:
             self._drop_unissued()
             self._closing = True
+            self._recall()
             self._end(exc, context)
         return 0
 
