@@ -78,8 +78,8 @@ cdef class DatagramTransport(Transport):
     """
 
     def __init__(self, Engine loop not None, sock, protocol, address=None, waiter=None,
-                 extra=None):
-        self._take_socket(loop, sock, extra)
+                 extra=None, bint given=False):
+        self._take_socket(loop, sock, extra, given)
         self._address = address
         self.family = sock.family
         self.connected = bool(self._extra["peername"])
@@ -270,6 +270,9 @@ cdef class DatagramTransport(Transport):
         cdef uint32_t flags
         if self._paused or self._closing or self.lost or not self.started:
             return 0
+        if self._is_gone():
+            return self._break(self._bad_descriptor(), "Fatal read error on datagram transport",
+                               self.context)
         if self._take_letters() == 0:
             return 0
         flags = RIO_MSG_DEFER if self.spare > 1 else 0
@@ -359,6 +362,9 @@ cdef class DatagramTransport(Transport):
         cdef rio_datagram one
         cdef Py_buffer view
         cdef int64_t sent
+        if self._is_gone():
+            return self._break(self._bad_descriptor(), "Fatal write error on datagram transport",
+                               None)
         if (self.count or not self.provider.capabilities & RIO_CAP_NOW
                 or self.amid and self.engine.gathers):
             return self._put(data, remote)
@@ -451,7 +457,7 @@ cdef class DatagramTransport(Transport):
 
     cdef int _push_on(self) except -1:
         """Hand over what waits for nothing but the end of a burst."""
-        if self.count == self.issued or self.lost:
+        if self.count == self.issued or self.lost or self._is_gone():
             return 0
         if self.issued == 0 and self.provider.capabilities & RIO_CAP_NOW:
             self._send_together()

@@ -153,6 +153,8 @@ cdef class SendingTransport(Transport):
         """
         if length == 0 or self.dropped:
             return 0  # an exporter's code may have ended the connection
+        if self._is_gone():
+            return self._break(self._bad_descriptor(), "Fatal write error on socket transport", None)
         if self.count == 0 and (self.prompt if now else self.engine.gathers and length >= NOW_MIN):
             self._send_now(&memory, &length)
         if length == 0:
@@ -351,6 +353,9 @@ cdef class SendingTransport(Transport):
     cdef int push(self) except -1:
         """Send at once what waits, as far as the system takes it; the rest stays."""
         cdef bint went = False
+        if self.count and self._is_gone():
+            return self._break(self._bad_descriptor(), "Fatal write error on socket transport",
+                               self.context)
         while self.prompt and self.count and self.issued == 0 and not self.dropped:
             if not self._push_first():
                 break
@@ -380,8 +385,11 @@ cdef class SendingTransport(Transport):
         cdef uint32_t last
         cdef uint32_t deferred = 0
         cdef uint32_t flags
-        if self.lost:
+        if self.lost or self.dropped:
             return 0
+        if self.count > self.issued and self._is_gone():
+            return self._break(self._bad_descriptor(), "Fatal write error on socket transport",
+                               self.context)
         # Where a write was tried at once, another attempt would be in vain.
         if now and not self.prompt and self.count == 1 and self.issued == 0:
             if self._push_first():
@@ -481,7 +489,9 @@ cdef class SendingTransport(Transport):
         if self._closing or self._eof:
             return
         self._eof = True
-        if self.unsent == 0:
+        if self._is_gone():
+            self._break(self._bad_descriptor(), "Fatal write error on socket transport", None)
+        elif self.unsent == 0:
             self._sock.shutdown(socket.SHUT_WR)
 
     cdef int _shut_down(self) except -1:

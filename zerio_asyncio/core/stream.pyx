@@ -72,7 +72,8 @@ cdef class SliceView(ReceivedMemory):
 cdef class StreamTransport(SendingTransport):
     """The transport of a connected stream socket. Made by the loop, never by users.
 
-    ``sock`` is non-blocking and becomes the transport's. ``OSError`` if it cannot get a request
+    ``sock`` is non-blocking and becomes the transport's; ``given``: the program has it, too, and may
+    close it. ``OSError`` if it cannot get a request
     queue (not a socket, out of memory).
     """
 
@@ -80,8 +81,8 @@ cdef class StreamTransport(SendingTransport):
     _start_tls_compatible = True
 
     def __init__(self, Engine loop not None, sock, protocol, waiter=None, extra=None,
-                 server=None):
-        self._take_socket(loop, sock, extra)
+                 server=None, bint given=False):
+        self._take_socket(loop, sock, extra, given)
         self.set_protocol(protocol)
         # Small writes must not wait for the acknowledgement of others; as asyncio does.
         base_events._set_nodelay(sock)
@@ -204,6 +205,9 @@ cdef class StreamTransport(SendingTransport):
         if self.engine.waiting:  # another thread: the loop's own is inside the port
             self._loop.call_soon_threadsafe(self._start_receiving)
             return 0
+        if self._is_gone():
+            return self._break(self._bad_descriptor(), "Fatal read error on socket transport",
+                               self.context)
         if self.large is not None:
             self._drop_large()
         if self.large_left and self.kind != REGISTERED:

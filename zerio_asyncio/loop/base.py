@@ -28,7 +28,9 @@ from zerio_asyncio.core.datagram import DatagramTransport
 from zerio_asyncio.core.engine import Engine
 from zerio_asyncio.core.memory import SlicePool
 from zerio_asyncio.core.stream import StreamTransport
+from zerio_asyncio.core.transport import Transport
 from zerio_asyncio.loop.arguments import LaterArguments
+from zerio_asyncio.loop.given import GivenSockets
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.output import keep_output
 from zerio_asyncio.loop.serving import Listener, Listeners, telling
@@ -97,7 +99,7 @@ FORKED = (
 )
 
 
-class BaseLoop(LaterArguments, Engine):
+class BaseLoop(GivenSockets, LaterArguments, Engine):
     """The loop on Registered I/O, apart from what a platform adds."""
 
     _process: int
@@ -114,6 +116,7 @@ class BaseLoop(LaterArguments, Engine):
         self._options = options
         self._wait_strategy, self._spin = choose(options.wait)
         self._listeners = Listeners(self)
+        self._given = set()
         self._cleaned = {}
         self._take_port()
 
@@ -238,7 +241,8 @@ class BaseLoop(LaterArguments, Engine):
     ) -> Any:
         self._ensure_fd_no_transport(sock)
         if carries(sock):
-            return StreamTransport(self, sock, protocol, waiter, extra, server)
+            given = id(sock) in self._given
+            return StreamTransport(self, sock, protocol, waiter, extra, server, given)
         return super()._make_socket_transport(  # type: ignore[misc]
             sock, protocol, waiter, extra=extra, server=server
         )
@@ -284,12 +288,20 @@ class BaseLoop(LaterArguments, Engine):
     ) -> Any:
         self._ensure_fd_no_transport(sock)
         if self._choice.provider.has_datagrams and _is_udp(sock):
-            return DatagramTransport(self, sock, protocol, address, waiter, extra)
+            given = id(sock) in self._given
+            return DatagramTransport(self, sock, protocol, address, waiter, extra, given)
         # RIO's addresses are those of the Internet, and its datagrams UDP's: Unix sockets, raw ones
         # and whatever else there is are the standard library's, on the port's readiness.
         return super()._make_datagram_transport(  # type: ignore[misc]
             sock, protocol, address, waiter, extra
         )
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        number = fd if isinstance(fd, int) else fd.fileno()
+        transport = self._transports.get(number)
+        if transport is not None and isinstance(transport, Transport):
+            transport._yield_number()
+        super()._ensure_fd_no_transport(fd)  # type: ignore[misc]
 
     async def start_tls(
         self,
