@@ -33,6 +33,7 @@ from zerio_asyncio.loop.arguments import LaterArguments
 from zerio_asyncio.loop.given import GivenSockets
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.output import keep_output
+from zerio_asyncio.loop.selector import descriptor_of
 from zerio_asyncio.loop.serving import Listener, Listeners, telling
 from zerio_asyncio.loop.upgrade import check_timeouts, upgraded
 from zerio_asyncio.loop.waiting import choose
@@ -297,10 +298,10 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
         )
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
-        number = fd if isinstance(fd, int) else fd.fileno()
-        transport = self._transports.get(number)
-        if transport is not None and isinstance(transport, Transport):
-            transport._yield_number()
+        with contextlib.suppress(ValueError):  # what has no number is refused below
+            transport = self._transports.get(descriptor_of(fd))
+            if isinstance(transport, Transport):
+                transport._yield_number()
         super()._ensure_fd_no_transport(fd)  # type: ignore[misc]
 
     async def start_tls(

@@ -2,8 +2,8 @@
 
 It still has the object, and may close it, give its number away or put another file in its place. A
 transport of such a socket therefore asks, before it sends or receives, whether the number still
-stands for that socket, and ends with EBADF if not. Of sockets that the loop makes itself the program
-has only the number, so theirs are spared the question.
+stands for that socket, and ends with EBADF if not. Of sockets that the loop makes itself the
+program has only the number, so theirs are spared the question.
 """
 
 from __future__ import annotations
