@@ -10,6 +10,7 @@ import os
 import sys
 import time
 
+from .child import CANARIES
 from .kinds import KINDS, OURS, TAME
 from .watching import Watcher
 from .world import FEATURES
@@ -37,7 +38,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--hostile", action="store_true", help="collect at almost every allocation, and act there"
     )
-    parser.add_argument("--canary", action="store_true", help="break something: it must be found")
+    parser.add_argument("--canary", choices=CANARIES, help="break something: it must be found")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     parser.add_argument("--batch", type=int, default=50, help="seeds of one process (50)")
     parser.add_argument("--limit", type=float, default=20.0, help="seconds of one seed (20)")

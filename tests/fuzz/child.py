@@ -7,14 +7,28 @@ JSON behind it. A process ends with its first bad seed, so that the next begins 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import faulthandler
 import gc
 import json
 import logging
 import sys
+import threading
 
 from .kinds import KINDS
 from .world import Choice, World
+
+
+CANARIES = ("byte", "crash", "hang")
+"""What can be broken on purpose: a peer flips a bit, a seed in three kills its process or hangs."""
+
+
+def sing(canary: str) -> None:
+    """Do what a fault of the loop would do."""
+    if canary == "crash":
+        ctypes.string_at(0)
+    elif canary == "hang":
+        threading.Event().wait()
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         [KINDS[name] for name in options.kinds],
         tuple(options.without),
         options.hostile,
-        options.canary,
+        options.canary == "byte",
     )
     faulthandler.enable()
     logging.disable(logging.CRITICAL)
@@ -36,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
         faulthandler.dump_traceback_later(options.limit, exit=True)
         world = World(seed, choice)
         faults = world.run()
+        if options.canary and seed % 3 == 2:
+            sing(options.canary)
         faulthandler.cancel_dump_traceback_later()
         if faults:
             told = {"faults": faults, "trail": world.trail, "features": sorted(world.features)}

@@ -36,7 +36,6 @@ class Line(Peer):
         self.queue: Any = world.call(
             RequestQueue, ours, owner.results, None, 2, 2, self, allow=MAY_RAISE
         )
-        self.registered = True
         world.offer(
             ("", self.post_receive),
             ("", self.post_receive),
@@ -54,9 +53,11 @@ class Line(Peer):
         part = self.owner.take()
         if part is None:
             return
-        before = len(self.owner.results._requests) if not self.owner.results.closed else 0
-        self.world.call(self.queue.receive, part, ("receive", part), allow=MAY_RAISE)
-        if self.owner.results.closed or len(self.owner.results._requests) == before:
+        context = "receive", part
+        refused = self.world.call(
+            self.queue.receive, part, context, allow=MAY_RAISE, otherwise=False
+        )
+        if refused is False:
             self.owner.give(part)
 
     def post_send(self) -> None:
@@ -68,14 +69,17 @@ class Line(Peer):
         number, data = self.sent_flow.take(self.world.random.randint(0, part.length - 12), False)
         part.memory[: len(data)] = data
         flags = Flag.DEFER if self.world.random.random() < 0.2 else 0
-        try:
-            self.queue.send(part.part(0, len(data)), ("send", part), flags)
-        except MAY_RAISE:
+        whole = part.part(0, len(data))
+        self.sent_flow.inside += 1
+        refused = self.world.call(
+            self.queue.send, whole, ("send", part), flags, allow=MAY_RAISE, otherwise=False
+        )
+        self.sent_flow.inside -= 1
+        if refused is False:
             self.sent_flow.withdraw(number)
             self.owner.give(part)
-        else:
-            if flags:
-                self.world.call(self.queue.commit_sends, allow=MAY_RAISE)
+        elif flags:
+            self.world.call(self.queue.commit_sends, allow=MAY_RAISE)
 
     def now(self) -> None:
         """Without a request, and so out of order with one: only while none is outstanding."""
@@ -115,7 +119,7 @@ class Queues:
         self.region = Region(self.port.provider, 64 * 1024)
         self.pool = BufferPool(self.port.provider, 4096, 16 * 1024, slabs_max=2)
         self.next = 0
-        self.loose: list[Any] = []
+        self.turning = False
         self.lines = [Line(world, self) for _ in range(world.random.randint(1, 2))]
         world.offer(
             ("", self.turn),
@@ -143,6 +147,15 @@ class Queues:
 
     def turn(self) -> None:
         """Wait without waiting, and look at the results."""
+        if self.turning:
+            return  # who fetches results inside a fetch, mixes their order up
+        self.turning = True
+        try:
+            self._turn()
+        finally:
+            self.turning = False
+
+    def _turn(self) -> None:
         self.world.call(self.results.notify, allow=MAY_RAISE)
         self.world.call(self.port.wait, 0, allow=MAY_RAISE)
         most = self.world.random.choice((1, 64))

@@ -191,6 +191,7 @@ class Side(End):
 
     async def _sendfile(self) -> None:
         number, data = self.flow.take(self.world.random.choice((0, 3000, 70_000)), sure=False)
+        self.flow.loose.add(number)  # it begins later
         offset = self.world.random.choice((0, 17))
         with tempfile.TemporaryFile(buffering=0) as file:
             file.write(b"-" * offset + data)

@@ -6,6 +6,7 @@ import argparse
 import concurrent.futures
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,11 @@ import sys
 import tempfile
 import threading
 import time
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+REPORTS = ("ERROR: AddressSanitizer", "runtime error: ")
+"""What a sanitizer's report begins with."""
 
 CRASH_LINES = 60
 """Of what a crashed process said last: a traceback, or a sanitizer's report."""
@@ -62,7 +68,12 @@ class Watcher:
             with (
                 tempfile.TemporaryFile("w+") as errors,
                 subprocess.Popen(
-                    command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+                    command,
+                    cwd=ROOT,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    text=True,
                 ) as child,
             ):
                 assert child.stdout is not None
@@ -90,7 +101,9 @@ class Watcher:
         arguments += [f"--kinds={','.join(options.kinds)}", f"--limit={options.limit}"]
         if options.without:
             arguments.append(f"--without={','.join(options.without)}")
-        arguments += ["--hostile"] * options.hostile + ["--canary"] * options.canary
+        arguments += ["--hostile"] * options.hostile
+        if options.canary:
+            arguments.append(f"--canary={options.canary}")
         return arguments
 
     def _describe(self, seed: int, first: int, status: int, told: str, said: str) -> str:
@@ -110,9 +123,13 @@ class Watcher:
             else:
                 head = f"ended with {status}"
             lines = said.splitlines()
-            report = next((n for n, line in enumerate(lines) if "ERROR: " in line), None)
-            start = report if report is not None else max(0, len(lines) - CRASH_LINES)
+            reports = [n for n, line in enumerate(lines) if any(mark in line for mark in REPORTS)]
+            start = reports[0] if reports else max(0, len(lines) - CRASH_LINES)
             rest = lines[start : start + CRASH_LINES]
+            python = next((n for n, line in enumerate(lines) if "most recent call first" in line), 0)
+            if reports:
+                head += f": {lines[reports[0]].partition('ERROR: ')[2] or lines[reports[0]]}"
+                rest += lines[python : python + CRASH_LINES] if python > start else []
         alone = self._arguments(seed, seed + 1)
         again = f"repeat: python -m tests.fuzz {' '.join(alone)} --trail"
         if seed > first:

@@ -164,19 +164,23 @@ class World:
             if not feature or feature in self.features:
                 self.actions.append((feature, action))
 
-    def call(self, function: Callable[..., Any], *arguments: Any, allow: Any = REFUSED) -> Any:
-        """Make a call that is tested; None if it raised what it may."""
+    def call(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        allow: Any = REFUSED,
+        otherwise: Any = None,
+    ) -> Any:
+        """Make a call that is tested; ``otherwise`` if it raised what it may."""
         before, self.quiet = self.quiet, 0
         try:
             return function(*arguments)
-        except allow:
-            return None
-        except (Planned, PlannedExit):
-            return None
+        except (*allow, Planned, PlannedExit):
+            return otherwise
         except Exception:
             self.quiet = 1
             self.tell(f"a call raised: {traceback.format_exc()}")
-            return None
+            return otherwise
         finally:
             self.quiet = before
 
