@@ -18,7 +18,6 @@ import threading
 from .kinds import KINDS
 from .world import Choice, World
 
-
 CANARIES = ("byte", "crash", "hang")
 """What can be broken on purpose: a peer flips a bit, a seed in three kills its process or hangs."""
 

@@ -22,4 +22,4 @@ OURS = ("messages", "queues")
 """What the standard loop has not."""
 
 TAME = ("tls",)
-"""What cannot run under ``--hostile``: asyncio's own TLS does not bear to be called inside itself."""
+"""What cannot run under ``--hostile``: asyncio's TLS does not bear to be called inside itself."""

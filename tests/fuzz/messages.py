@@ -46,9 +46,10 @@ class Member:
         flow = check_whole(data, world.flows, world.tell)
         if flow is not None:
             number = int.from_bytes(data[4:8], "little")
-            if number <= self.last.get(flow, -1) and number not in flow.loose:
-                world.tell(f"message {number} of flow {flow.number} after {self.last[flow]}")
-            self.last[flow] = number
+            if number not in flow.loose:
+                if number <= self.last.get(flow, -1):
+                    world.tell(f"message {number} of flow {flow.number} after {self.last[flow]}")
+                self.last[flow] = number
         before, self.showing = self.showing, data
         world.show(message, data, self)
         world.mischief()

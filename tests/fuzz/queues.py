@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.rio import (
     BufferPool,
@@ -15,7 +15,9 @@ from zerio_asyncio.rio import (
 )
 
 from .streams import Peer
-from .world import World
+
+if TYPE_CHECKING:
+    from .world import World
 
 MAY_RAISE = (OSError, ValueError, MemoryError)
 

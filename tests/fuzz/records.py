@@ -5,8 +5,10 @@ So whoever receives can say at once that a byte was changed, lost, doubled, or i
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable
+from typing import Any
 
 HEADER = struct.Struct("<HHII")
 """Magic, number of the flow, number of the record, bytes of its body."""
@@ -15,6 +17,21 @@ MAGIC = 0x5A52
 PERIOD = 65_521
 BODY_MAX = 4 * PERIOD
 BYTES = bytes((n * n + n // 251) % 256 for n in range(PERIOD)) * 5
+
+
+def quietly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """For a method of an object with a ``world``: the collector may come, and must not act."""
+
+    @functools.wraps(function)
+    def called(self: Any, *arguments: Any, **named: Any) -> Any:
+        world = self.world
+        before, world.quiet = world.quiet, 1
+        try:
+            return function(self, *arguments, **named)
+        finally:
+            world.quiet = before
+
+    return called
 
 
 def record(flow: int, number: int, length: int) -> bytes:
@@ -31,9 +48,10 @@ class Flow:
     under way; a record that is taken meanwhile may overtake the one that is being written.
     """
 
-    def __init__(self, number: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, number: int, world: Any) -> None:
         self.number = number
-        self.tell = tell
+        self.world = world
+        self.tell = world.tell
         self.taken = 0
         self.inside = 0
         self.broken = self.unsure = False
@@ -45,6 +63,7 @@ class Flow:
         self.seen: set[int] = set()
         self.last = -1
 
+    @quietly
     def take(self, length: int, sure: bool = True) -> tuple[int, bytes]:
         """The next record, and its number; whether it must come."""
         number = self.taken
@@ -64,6 +83,7 @@ class Flow:
         """It may come or not, but whole."""
         self.sure.discard(number)
 
+    @quietly
     def arrived(self, number: int) -> None:
         """A whole record came, and its bytes were right."""
         if self.unsure:
@@ -90,9 +110,10 @@ class Flow:
 class Reader:
     """Cuts a stream into records and compares them; ``flow`` is whose they must be, if known."""
 
-    def __init__(self, flows: dict[int, Flow], tell: Callable[[str], None]) -> None:
-        self.flows = flows
-        self.tell = tell
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.flows: dict[int, Flow] = world.flows
+        self.tell = world.tell
         self.flow: Flow | None = None
         self.rest = bytearray()
         self.spoiled = False
@@ -103,6 +124,7 @@ class Reader:
         self.flow = flow
         flow.reader = self
 
+    @quietly
     def feed(self, data: bytes) -> None:
         """Take what has come."""
         if self.flow is not None and self.flow.unsure:
@@ -154,6 +176,7 @@ class Reader:
             at = next(n for n, (a, b) in enumerate(zip(want, have, strict=False)) if a != b)
             self.tell(f"flow {flow}: record {number} of {length} bytes differs at byte {at}")
 
+    @quietly
     def finish(self) -> None:
         """Nothing more comes: compare the part of a record that did."""
         unsure = self.flow is not None and self.flow.unsure

@@ -1,13 +1,15 @@
-"""The loop's calls on plain sockets: several at once, cancelled anywhere, with buffers that change."""
+"""The loop's calls on plain sockets: several at once, cancelled, with buffers that change."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .streams import End, pair
-from .world import World
+
+if TYPE_CHECKING:
+    from .world import World
 
 
 class Low(End):

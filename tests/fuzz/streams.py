@@ -473,7 +473,7 @@ class Settling:
             if isinstance(end, Peer):
                 end.pump()
                 end.receive_all()
-            elif end.transport is not None and not end.lost:
+            elif end.transport is not None and not end.transport.is_closing():
                 self.world.call(end.transport.resume_reading)
 
     def _arrived(self) -> bool:

@@ -9,12 +9,14 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.loop.certificates import make
 
 from .streams import Buffered, Plain, Settling, Side, folder, pair
-from .world import World
+
+if TYPE_CHECKING:
+    from .world import World
 
 HANDSHAKE = 3.0
 
@@ -59,6 +61,11 @@ class Secure(Side):
             ("abort", self.abort),
         ):
             self.world.offer((feature, self._tamely(action)))
+
+    def drop(self) -> None:
+        if self.transport is not None:
+            self.transport.close()  # before 3.11 it does not know that its peer did
+        super().drop()
 
     def _tamely(self, action: Callable[[], None]) -> Callable[[], None]:
         @functools.wraps(action)

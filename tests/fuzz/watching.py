@@ -126,10 +126,10 @@ class Watcher:
             reports = [n for n, line in enumerate(lines) if any(mark in line for mark in REPORTS)]
             start = reports[0] if reports else max(0, len(lines) - CRASH_LINES)
             rest = lines[start : start + CRASH_LINES]
-            python = next((n for n, line in enumerate(lines) if "most recent call first" in line), 0)
+            stacks = [n for n, line in enumerate(lines) if "most recent call first" in line]
             if reports:
                 head += f": {lines[reports[0]].partition('ERROR: ')[2] or lines[reports[0]]}"
-                rest += lines[python : python + CRASH_LINES] if python > start else []
+                rest += lines[stacks[0] : stacks[0] + CRASH_LINES] if stacks else []
         alone = self._arguments(seed, seed + 1)
         again = f"repeat: python -m tests.fuzz {' '.join(alone)} --trail"
         if seed > first:

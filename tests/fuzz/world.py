@@ -5,13 +5,12 @@ finalizer, the collector's callback. An action is one public call. Actions may n
 
 ``quiet`` is more than zero while the program keeps its own books: the collector may come there too,
 but what it runs then must not act, or the books would be wrong and not the loop. `World.call` makes
-the calls that are tested; `callback` is for what the loop calls.
+the calls that are tested; `callback` is for what the loop calls, `quietly` for the books.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import os
 import random
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 
 from tests.loop.support import make_loop
 
-from .records import Flow, Reader
+from .records import Flow, Reader, quietly
 
 KIB = 1024
 
@@ -54,19 +53,8 @@ class PlannedExit(SystemExit):
     """What leaves the loop on purpose."""
 
 
-def callback(function: Callable[..., Any]) -> Callable[..., Any]:
-    """For a method that the loop calls, of an object with a ``world``."""
-
-    @functools.wraps(function)
-    def called(self: Any, *arguments: Any) -> Any:
-        world = self.world
-        before, world.quiet = world.quiet, 1
-        try:
-            return function(self, *arguments)
-        finally:
-            world.quiet = before
-
-    return called
+callback = quietly
+"""For a method that the loop calls."""
 
 
 class Ghost:
@@ -131,6 +119,10 @@ class World:
 
     # ------------------------------------------------------------------- what actors use
 
+    @property
+    def world(self) -> World:
+        return self
+
     def tell(self, text: str) -> None:
         """Something is wrong."""
         if len(self.faults) < 20:
@@ -139,14 +131,15 @@ class World:
     def has(self, feature: str) -> bool:
         return feature in self.features
 
+    @quietly
     def new_flow(self, ordered: bool = True) -> Flow:
-        flow = Flow(len(self.flows) + 1, self.tell)
+        flow = Flow(len(self.flows) + 1, self)
         flow.ordered = ordered
         self.flows[flow.number] = flow
         return flow
 
     def new_reader(self) -> Reader:
-        return Reader(self.flows, self.tell)
+        return Reader(self)
 
     def size(self) -> int:
         """Of a body: small mostly, around the sizes at which the loop decides otherwise, large."""
@@ -158,6 +151,7 @@ class World:
             return edge - 12 + self.random.randint(-20, 20)
         return self.random.randint(20_000, 150_000)
 
+    @quietly
     def offer(self, *actions: tuple[str, Callable[[], None]]) -> None:
         """Actions to draw from, each with its feature ("" is always on)."""
         for feature, action in actions:
@@ -225,15 +219,15 @@ class World:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self.tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            if not isinstance(error, (Planned, PlannedExit)):
-                text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-                self.tell(f"a task raised: {text}")
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, (Planned, PlannedExit)):
+            text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+            self.tell(f"a task raised: {text}")
 
     # ------------------------------------------------------------------- views
 
     def show(self, view: memoryview, data: bytes, owner: Any) -> None:
-        """A callback of ``owner`` was shown ``view``: perhaps keep something of it, perhaps let it go."""
+        """A callback of ``owner`` was shown ``view``: perhaps keep of it, perhaps let go."""
         draw = self.random.random()
         if draw < 0.3 and self.has("keep") and len(self.kept) < KEPT_MAX:
             start = self.random.randint(0, len(data))
