@@ -50,6 +50,7 @@ class Run:
     def __init__(self, failing: Any, kind: str, scenario: str, number: int) -> None:
         self.failing = failing
         self.kind = kind
+        self.over = False
         self.number = number
         self.told: list[str] = []
         self.loop = make_loop(kind)
@@ -85,13 +86,14 @@ class Run:
             limit = loop.call_later(SILENCE if patient else PATIENCE, loop.stop)
             loop.run_forever()
             limit.cancel()
-        task.remove_done_callback(self._stop)
+        self.over = True
         outcome = self._outcome(task)
         self._end()
         return count, outcome
 
     def _stop(self, _: Any) -> None:
-        self.loop.stop()
+        if not self.over:
+            self.loop.stop()
 
     def _outcome(self, task: asyncio.Task[None]) -> str:
         if not task.done():
