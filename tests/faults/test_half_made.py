@@ -51,6 +51,15 @@ def test_copies_and_pickles_are_type_errors(outcomes):
     assert not allowed, f"{name}: {allowed}"
 
 
+def test_there_is_no_way_to_set_a_state(outcomes):
+    name, deeds = outcomes
+    setting = {deed: what for deed, what in deeds.items() if ": state " in deed}
+    assert setting
+    refused = ("raised AttributeError", "raised TypeError")
+    allowed = {deed: what for deed, what in setting.items() if what not in refused}
+    assert not allowed, f"{name}: {allowed}"
+
+
 def test_a_live_object_is_one(outcomes):
     """The deeds with live objects mean something: without a deed, all goes well."""
     name, deeds = outcomes
