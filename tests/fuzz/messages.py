@@ -27,8 +27,6 @@ PATIENCE = 0.05
 class Member:
     """What server and clients share: they send records as messages and look at those they get."""
 
-    showing: bytes | None = None
-
     def __init__(self, world: World) -> None:
         self.world = world
         self.flow = world.new_flow()
@@ -50,11 +48,9 @@ class Member:
                 if number <= self.last.get(flow, -1):
                     world.tell(f"message {number} of flow {flow.number} after {self.last[flow]}")
                 self.last[flow] = number
-        before, self.showing = self.showing, data
-        world.show(message, data, self)
+        world.show(message, data)
         world.mischief()
         world.shown(message, data)
-        self.showing = before
         if world.has("raise") and world.random.random() < 0.03:
             raise Planned
 

@@ -24,9 +24,6 @@ class End:
     tame = False
     """Its callbacks do nothing but look."""
 
-    showing: bytes | None = None
-    """What a callback is being shown."""
-
     def __init__(self, world: World) -> None:
         self.world = world
         self.flow = world.new_flow()
@@ -343,11 +340,9 @@ class Registered(Base, RegisteredProtocol):
     def view_received(self, view: memoryview) -> None:
         data = bytes(view)
         self.got(data)
-        before, self.side.showing = self.side.showing, data
-        self.world.show(view, data, self.side)
+        self.world.show(view, data)
         self.mischief()
         self.world.shown(view, data)
-        self.side.showing = before
         self.fail()
 
 
