@@ -30,6 +30,7 @@ SOURCES = {
         "epoll.c",
         "readiness.c",
         "uring.c",
+        "recalls.c",
         "registry.c",
     ],
     "win32": [

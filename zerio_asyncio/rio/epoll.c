@@ -11,7 +11,8 @@
  *   - A receive is tried when the socket is known to be readable. A receive that returned less than
  *     was asked emptied the socket, the next data will be reported, so trying again would only get
  *     EAGAIN: the echo pattern costs one recv, one send and a share of one epoll_wait per message.
- *     After RDHUP, HUP or ERR no further edge is certain: the socket counts as readable for good.
+ *     After RDHUP or HUP no further edge is certain: the socket counts as readable for good. (ERR
+ *     alone may be a queue of errors that nobody empties, and says nothing of bytes.)
  *   - A send is tried at once. Several waiting requests go out in one sendmsg. When the socket is
  *     full, EPOLLOUT is added to its registration, once and for good: TCP reports it only after a
  *     send found no room, and a socket that never fills up never has to hear of it. (Registering it
@@ -223,7 +224,7 @@ static void epoll__socket_event(uint64_t tag, uint32_t what)
         return;
     epoll_side *side = epoll__side(rq);
     if (RIO_UNLIKELY(what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) {
-        side->hung_up = 1;
+        side->hung_up |= (what & (EPOLLRDHUP | EPOLLHUP)) != 0;
         side->writable |= (what & (EPOLLHUP | EPOLLERR)) != 0;
     }
     if (what & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
@@ -234,6 +235,29 @@ static void epoll__socket_event(uint64_t tag, uint32_t what)
         epoll__start(rq->core, rq, RIO_RECEIVES);
     if (RIO_UNLIKELY(rio_lane_waiting(&rq->lanes[RIO_SENDS]) != 0))
         epoll__start(rq->core, rq, RIO_SENDS);
+}
+
+static uint32_t epoll__events_of(rio_rq *rq)
+{
+    return EPOLLIN | EPOLLRDHUP | EPOLLET |
+           (epoll__side(rq)->hears_writable ? (uint32_t)EPOLLOUT : 0u);
+}
+
+/* After a stale event. Edges that were on their way come again: what is ready tells so when it is
+ * registered. */
+static void epoll__renew(epoll_port *port)
+{
+    struct epoll_event bell = { .events = EPOLLIN | EPOLLET, .data.u64 = RIO_FOR_BELL };
+    struct epoll_event aside = { .events = EPOLLIN, .data.u64 = RIO_FOR_ASIDE };
+    int old;
+
+    if (!rio_interests_renew(&port->main, &old))
+        return;
+    rio_linux_move(&port->base.core, old, port->main.epoll, epoll__events_of);
+    (void)epoll_ctl(port->main.epoll, EPOLL_CTL_ADD, port->base.bell.descriptor, &bell);
+    if (port->aside.epoll >= 0)
+        (void)epoll_ctl(port->main.epoll, EPOLL_CTL_ADD, port->aside.epoll, &aside);
+    close(old);
 }
 
 /* -------------------------------------------------------------------------------- the wait */
@@ -279,6 +303,8 @@ static int32_t epoll__look(epoll_port *port, rio_port_event *events, uint32_t ro
             count += epoll_event_take(port, &port->main, tag, happened[i].events, events + count,
                                   room - count);
     }
+    if (RIO_UNLIKELY(port->main.stale != 0))
+        epoll__renew(port);
     return (int32_t)count;
 }
 

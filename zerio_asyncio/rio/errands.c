@@ -8,8 +8,10 @@
  *            would be one-shot or edge-triggered and would keep a closed descriptor's file alive;
  *            epoll is level-triggered, as rio.h promises, and forgets closed descriptors by itself
  *   listeners  the same poll of another inner instance, for what accepts (listeners.c tells why it
- *            is not the ring's own accept): a listener may be watched, too, and what is ready there
- *            is looked at before a sleep ends, for another process may have been faster
+ *            is not the ring's own accept). What is ready there is looked at before a sleep ends, for
+ *            another process may have been faster. Sockets of request queues are there, too, if their
+ *            polls would always say ready, because of a queue of errors that nobody empties: by
+ *            edges, each of which is tried without waiting, and then silent until something comes
  *   connect  connect() itself, which does not block, then a one-shot poll for writability. (The
  *            ring's own connect cannot be resumed after a park: the socket is already connecting.)
  *
@@ -263,6 +265,9 @@ int32_t uring_connect_stop(rio_port *handle, rio_socket socket)
 
 /* --------------------------------------------------------------------------------- watches */
 
+/* How the sockets are registered that are told of by edges. */
+static const uint32_t uring__edge_events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+
 /* An inner instance, and the poll of it. 0 or a code. */
 static int32_t uring__inner(uring_port *port, rio_interests *set, uring_errand *errand)
 {
@@ -272,6 +277,24 @@ static int32_t uring__inner(uring_port *port, rio_interests *set, uring_errand *
     errand->descriptor = set->epoll;
     uring__list(port, errand);
     return 0;
+}
+
+static uint32_t uring__events_of(rio_rq *rq)
+{
+    return uring_side_of(rq)->edges ? uring__edge_events : 0;
+}
+
+/* After a stale event. Nothing in the kernel polls the old instance: its poll has just ended. */
+static void uring__renew(uring_port *port, rio_interests *set, uring_errand *errand)
+{
+    int old;
+
+    if (!rio_interests_renew(set, &old))
+        return;
+    if (set == &port->listening)
+        rio_linux_move(&port->base.core, old, set->epoll, uring__events_of);
+    errand->descriptor = set->epoll;
+    close(old);
 }
 
 int32_t uring_watch(rio_port *handle, rio_socket socket, uint32_t mask, uint64_t key)
@@ -316,6 +339,8 @@ uint32_t uring_watches_take(uring_port *port, rio_port_event *events, uint32_t s
         count += rio_watch_event(&port->watched, happened[i].data.u64, happened[i].events,
                                  events + count, size - count);
     port->watches_stir = 0;
+    if (RIO_UNLIKELY(port->watched.stale != 0))
+        uring__renew(port, &port->watched, &port->watches);
     uring__list(port, &port->watches);
     return count;
 }
@@ -355,6 +380,45 @@ int32_t uring_accept_stop(rio_port *handle, rio_socket listener)
     return 0;
 }
 
+/* ----------------------------------------------------------------------------------- edges */
+
+void uring_edges_begin(uring_port *port, rio_rq *rq)
+{
+    struct epoll_event event = { .events = uring__edge_events,
+                                 .data.u64 = (uint64_t)(uintptr_t)rq->handle };
+
+    if (rq->retired)
+        return;
+    if (port->listening.epoll < 0 &&
+        uring__inner(port, &port->listening, &port->listeners) != 0)
+        return;
+    port->base.core.counts.system_calls++;
+    if (epoll_ctl(port->listening.epoll, EPOLL_CTL_ADD, (int)rq->socket, &event) == 0)
+        uring_side_of(rq)->edges = 1; /* the first one comes at once */
+}
+
+void uring_edges_end(uring_port *port, const rio_rq *rq)
+{
+    struct epoll_event unused = { 0 };
+    port->base.core.counts.system_calls++;
+    (void)epoll_ctl(port->listening.epoll, EPOLL_CTL_DEL, (int)rq->socket, &unused);
+}
+
+static void uring__edge(uint64_t tag, uint32_t what)
+{
+    rio_rq *rq = rio_handle_object((void *)(uintptr_t)tag, RIO_KIND_RQ);
+    if (rq == NULL)
+        return; /* retired since */
+    uring_side *side = uring_side_of(rq);
+    if (what & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        side->readable = 1;
+        side->edge = rq->lanes[RIO_RECEIVES].flight != 0;
+    }
+    if (what & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        side->blocked = 0;
+    uring_due(rq);
+}
+
 int uring_listeners_look(uring_port *port)
 {
     struct epoll_event happened[RIO_ACCEPTS_MAX];
@@ -363,12 +427,19 @@ int uring_listeners_look(uring_port *port)
         return 1;
     int found = epoll_wait(port->listening.epoll, happened, RIO_ACCEPTS_MAX, 0);
     port->base.core.counts.system_calls++;
-    for (int i = 0; i < found; i++)
-        port->calls[port->calls_count++] = happened[i].data.u64;
+    for (int i = 0; i < found; i++) {
+        if ((happened[i].data.u64 & RIO_TAG_PURPOSE) == RIO_KIND_RQ)
+            uring__edge(happened[i].data.u64, happened[i].events);
+        else if (rio_interests_told(&port->listening, happened[i].data.u64) != NULL)
+            port->calls[port->calls_count++] = happened[i].data.u64;
+    }
+    if (RIO_UNLIKELY(port->listening.stale != 0))
+        uring__renew(port, &port->listening, &port->listeners);
     port->listeners_stir = port->calls_count != 0;
     if (port->listeners_stir)
         return 1;
-    port->polite = POLITE_TIMES;
+    if (found == 0)
+        port->polite = POLITE_TIMES;
     uring__list(port, &port->listeners);
     return 0;
 }

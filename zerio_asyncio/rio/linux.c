@@ -16,7 +16,9 @@
  * Interests. A descriptor can be in an epoll instance once, and epoll forgets it by itself when the
  * last reference to the open file goes. So our table may be behind: changing a registration may
  * find none (ENOENT: the number was closed and is another file now, register anew), and registering
- * may find one (EEXIST: it is there for another purpose).
+ * may find one (EEXIST: it is there for another purpose). And an entry may outlive its number here,
+ * because a forked child or a duplicate keeps the file open: its events come for ever, and no call
+ * can take it out. When such an event comes, a fresh instance takes the old one's place.
  *
  * Links: https://man7.org/linux/man-pages/man2/madvise.2.html
  *        https://man7.org/linux/man-pages/man7/epoll.7.html  (questions 1 and 6)
@@ -245,6 +247,52 @@ rio_interest *rio_interests_of(const rio_interests *set, uint64_t tag)
     return interest;
 }
 
+rio_interest *rio_interests_told(rio_interests *set, uint64_t tag)
+{
+    rio_interest *interest = rio_interests_of(set, tag);
+    set->stale += interest == NULL;
+    return interest;
+}
+
+/* An entry leaves the old instance by its number only if the file is still the one it was made of,
+ * so that nobody's new file is taken along. */
+static int rio__leave(int old, int descriptor)
+{
+    struct epoll_event unused = { 0 };
+    return epoll_ctl(old, EPOLL_CTL_DEL, descriptor, &unused) == 0;
+}
+
+int rio_interests_renew(rio_interests *set, int *old)
+{
+    int fresh = epoll_create1(EPOLL_CLOEXEC);
+    set->stale = 0;
+    if (fresh < 0)
+        return 0; /* the next stale event tries again */
+    *old = set->epoll;
+    set->epoll = fresh;
+    for (uint32_t i = 0; i < set->length; i++) {
+        const rio_interest *interest = &set->table[i];
+        if (interest->purpose != RIO_FOR_NOTHING &&
+            (!rio__leave(*old, (int)i) || interest->mask == 0 ||
+             rio__interest_tell(set, EPOLL_CTL_ADD, (int)i, (enum rio_purpose)interest->purpose,
+                                interest->mask, interest->generation) != 0))
+            rio_interests_forget(set, (int)i);
+    }
+    return 1;
+}
+
+void rio_linux_move(const rio_core *core, int old, int fresh, uint32_t (*events)(rio_rq *))
+{
+    for (uint32_t i = 0; core->table != NULL && i <= core->table_mask; i++) {
+        for (rio_rq *rq = core->table[i]; rq != NULL; rq = rq->next) {
+            struct epoll_event event = { .events = events(rq),
+                                         .data.u64 = (uint64_t)(uintptr_t)rq->handle };
+            if (event.events != 0 && rio__leave(old, (int)rq->socket))
+                (void)epoll_ctl(fresh, EPOLL_CTL_ADD, (int)rq->socket, &event);
+        }
+    }
+}
+
 void rio_interests_free(rio_interests *set)
 {
     free(set->table);
@@ -253,10 +301,10 @@ void rio_interests_free(rio_interests *set)
     set->active = 0;
 }
 
-uint32_t rio_watch_event(const rio_interests *set, uint64_t tag, uint32_t epoll_events,
+uint32_t rio_watch_event(rio_interests *set, uint64_t tag, uint32_t epoll_events,
                          rio_port_event *events, uint32_t room)
 {
-    rio_interest *interest = rio_interests_of(set, tag);
+    rio_interest *interest = rio_interests_told(set, tag);
     uint32_t mask = 0;
 
     if (interest == NULL)

@@ -85,6 +85,7 @@ typedef struct rio_interests {
     uint32_t length;
     uint32_t generation;
     uint32_t active;
+    uint32_t stale; /* events that were of no entry, since the instance was made */
     rio_interest *table;
 } rio_interests;
 
@@ -97,6 +98,13 @@ int rio_interests_drop(rio_interests *, int descriptor, enum rio_purpose);
 void rio_interests_forget(rio_interests *, int descriptor);
 rio_interest *rio_interests_at(const rio_interests *, int descriptor, enum rio_purpose);
 rio_interest *rio_interests_of(const rio_interests *, uint64_t tag);
+/* The same for the tag of an event, which counts as stale if there is none. */
+rio_interest *rio_interests_told(rio_interests *, uint64_t tag);
+/* A fresh instance after stale events, with every entry whose file still has its number. 1 and the
+ * old one, for the caller to take out of it what is no interest, and to close. */
+int rio_interests_renew(rio_interests *, int *old);
+/* Takes request queues along; `events` says how each is registered, 0: not at all. */
+void rio_linux_move(const rio_core *, int old, int fresh, uint32_t (*events)(rio_rq *));
 void rio_interests_free(rio_interests *);
 
 /* 1 if `mask` is one that watch may be asked for. */
@@ -107,7 +115,7 @@ static inline int rio_watch_valid(uint32_t mask)
 }
 
 /* An epoll event of a watch as an event of the port; returns 1 if it is one and there is room. */
-uint32_t rio_watch_event(const rio_interests *, uint64_t tag, uint32_t epoll_events,
+uint32_t rio_watch_event(rio_interests *, uint64_t tag, uint32_t epoll_events,
                          rio_port_event *, uint32_t room);
 
 /* --------------------------------------------------------------------------------- the port */

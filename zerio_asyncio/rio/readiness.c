@@ -11,8 +11,8 @@
  *     or while it connects. Whatever finds its place taken goes to a second instance, `aside`,
  *     which is itself an entry of the first and is made when it is first needed.
  *   - A watched descriptor that is closed without a word leaves the instance by itself, except when
- *     a forked process holds the same file: then its events come as long as that process lives,
- *     with a stale tag, and are dropped.
+ *     a forked process holds the same file: then an event with a stale tag comes, and the instance
+ *     is made anew (linux.c).
  *
  * Links: https://man7.org/linux/man-pages/man7/epoll.7.html
  *        https://man7.org/linux/man-pages/man2/connect.2.html (EINPROGRESS)
@@ -103,9 +103,7 @@ uint32_t epoll_event_take(epoll_port *port, rio_interests *set, uint64_t tag, ui
     int descriptor = (int)(tag >> RIO_TAG_DESCRIPTOR_SHIFT);
     rio_interest *interest = rio_interests_of(set, tag);
 
-    if (interest == NULL)
-        return 0;
-    if (interest->purpose == RIO_FOR_WATCH)
+    if (interest == NULL || interest->purpose == RIO_FOR_WATCH)
         return rio_watch_event(set, tag, what, events, room);
     if (room == 0)
         return 0;
@@ -115,6 +113,17 @@ uint32_t epoll_event_take(epoll_port *port, rio_interests *set, uint64_t tag, ui
     default:
         return epoll__connect_event(port, set, descriptor, interest, events);
     }
+}
+
+static void epoll__renew_aside(epoll_port *port)
+{
+    struct epoll_event event = { .events = EPOLLIN, .data.u64 = RIO_FOR_ASIDE };
+    int old;
+
+    if (!rio_interests_renew(&port->aside, &old))
+        return;
+    (void)epoll_ctl(port->main.epoll, EPOLL_CTL_ADD, port->aside.epoll, &event);
+    close(old);
 }
 
 uint32_t epoll_aside_events(epoll_port *port, rio_port_event *events, uint32_t room)
@@ -128,6 +137,8 @@ uint32_t epoll_aside_events(epoll_port *port, rio_port_event *events, uint32_t r
     for (int i = 0; i < size; i++)
         count += epoll_event_take(port, &port->aside, happened[i].data.u64, happened[i].events,
                               events + count, room - count);
+    if (RIO_UNLIKELY(port->aside.stale != 0))
+        epoll__renew_aside(port);
     return count;
 }
 

@@ -66,50 +66,44 @@
  * tenth of what a datagram costs; this way it is lost in the noise. */
 #define LOOK_RARELY 15
 
-/* A patient turn waits this long, a park that often. */
+/* A patient turn waits this long. */
 #define PATIENCE_NS 1000000
-#define PARK_TURNS 1000
 
 #define NS_PER_SECOND 1000000000
 
-static inline uring_side *uring__side(rio_rq *rq)
-{
-    return (uring_side *)rq->driver;
-}
-
 /* ------------------------------------------------------------------------ lists of what is due */
 
-static void uring__due(rio_rq *rq)
+void uring_due(rio_rq *rq)
 {
     uring_port *port = (uring_port *)rq->core;
-    uring_side *side = uring__side(rq);
+    uring_side *side = uring_side_of(rq);
 
     if (side->due)
         return;
     side->due = 1;
     side->next = NULL;
     side->previous = port->last_due;
-    *(port->last_due != NULL ? &uring__side(port->last_due)->next : &port->first_due) = rq;
+    *(port->last_due != NULL ? &uring_side_of(port->last_due)->next : &port->first_due) = rq;
     port->last_due = rq;
 }
 
-static void uring__not_due(rio_rq *rq)
+void uring_not_due(rio_rq *rq)
 {
     uring_port *port = (uring_port *)rq->core;
-    uring_side *side = uring__side(rq);
+    uring_side *side = uring_side_of(rq);
 
     if (!side->due)
         return;
     side->due = 0;
-    *(side->previous != NULL ? &uring__side(side->previous)->next : &port->first_due) = side->next;
-    *(side->next != NULL ? &uring__side(side->next)->previous : &port->last_due) = side->previous;
+    *(side->previous != NULL ? &uring_side_of(side->previous)->next : &port->first_due) = side->next;
+    *(side->next != NULL ? &uring_side_of(side->next)->previous : &port->last_due) = side->previous;
 }
 
 /* Moves waiting datagrams, of which none is in the kernel, until one must wait. */
 static void uring__datagrams(rio_rq *rq, enum rio_direction direction)
 {
     const rio_lane *lane = &rq->lanes[direction];
-    uring_side *side = uring__side(rq);
+    uring_side *side = uring_side_of(rq);
 
     if (rq->retired)
         return;
@@ -131,7 +125,7 @@ static void uring__start(rio_core *core, rio_rq *rq, enum rio_direction directio
         if (rio_lane_waiting(&rq->lanes[direction]) == 0)
             return;
     }
-    uring__due(rq);
+    uring_due(rq);
 }
 
 /* -------------------------------------------------------------------------- submission entries */
@@ -178,15 +172,21 @@ static void uring__receive(rio_rq *rq, struct io_uring_sqe *entry)
 {
     rio_lane *lane = &rq->lanes[RIO_RECEIVES];
     rio_request *request = rio_lane_request(lane, 0);
-    uring_side *side = uring__side(rq);
+    uring_side *side = uring_side_of(rq);
     uint32_t rest = request->length - request->done;
 
     entry->fd = (int)rq->socket;
     entry->ioprio = side->more ? 0 : IORING_RECVSEND_POLL_FIRST;
     entry->user_data = (uint64_t)(uintptr_t)rq | URING_RECEIVE;
+    entry->msg_flags = 0;
+    if (RIO_UNLIKELY(side->edges)) {
+        entry->ioprio = 0;
+        entry->msg_flags = MSG_DONTWAIT;
+    }
     lane->flight = 1;
     if (rq->stream && rio_probes(request)) {
         entry->ioprio = 0;
+        entry->msg_flags = 0;
         entry->opcode = IORING_OP_POLL_ADD;
         entry->poll32_events = uring_poll_events(POLLIN | POLLRDHUP);
         return;
@@ -195,7 +195,8 @@ static void uring__receive(rio_rq *rq, struct io_uring_sqe *entry)
         entry->opcode = IORING_OP_RECV;
         entry->addr = (uint64_t)(uintptr_t)(request->memory + request->done);
         entry->len = rest < RIO_TRANSFER_MAX ? rest : RIO_TRANSFER_MAX;
-        entry->msg_flags = request->flags & RIO_MSG_WAITALL ? MSG_WAITALL : 0;
+        if (RIO_UNLIKELY(request->flags & RIO_MSG_WAITALL) && !side->edges)
+            entry->msg_flags = MSG_WAITALL;
         return;
     }
     side->piece = (struct iovec){ request->memory, request->length };
@@ -212,14 +213,14 @@ static void uring__send(uring_port *port, rio_rq *rq, struct io_uring_sqe *entry
 {
     rio_lane *lane = &rq->lanes[RIO_SENDS];
     rio_request *request = rio_lane_request(lane, 0);
-    uring_side *side = uring__side(rq);
+    uring_side *side = uring_side_of(rq);
     uint32_t rest = request->length - request->done;
 
     port->sends++;
     entry->fd = (int)rq->socket;
     entry->ioprio = side->blocked ? IORING_RECVSEND_POLL_FIRST : 0;
     entry->user_data = (uint64_t)(uintptr_t)rq | URING_SEND;
-    entry->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+    entry->msg_flags = MSG_NOSIGNAL | (RIO_UNLIKELY(side->edges) ? MSG_DONTWAIT : MSG_WAITALL);
     if (RIO_LIKELY(rq->stream && rio_lane_waiting(lane) == 1)) {
         entry->opcode = IORING_OP_SEND;
         entry->addr = (uint64_t)(uintptr_t)(request->memory + request->done);
@@ -241,7 +242,7 @@ static void uring__send(uring_port *port, rio_rq *rq, struct io_uring_sqe *entry
         gather->pieces[0] = (struct iovec){ request->memory, request->length };
         gather->message.msg_name = remote;
         gather->message.msg_namelen = rio_remote_length(remote);
-        entry->msg_flags = MSG_NOSIGNAL;
+        entry->msg_flags &= ~(uint32_t)MSG_WAITALL;
         lane->flight = 1;
     }
     gather->message.msg_iovlen = lane->flight;
@@ -258,18 +259,20 @@ static void uring__write(uring_port *port)
     if (RIO_UNLIKELY(port->first_errand != NULL))
         uring_errands_submit(port);
     while ((rq = port->first_due) != NULL) {
-        if (rq->lanes[RIO_SENDS].flight == 0 && rio_lane_waiting(&rq->lanes[RIO_SENDS]) != 0) {
+        const uring_side *side = uring_side_of(rq);
+        if (rq->lanes[RIO_SENDS].flight == 0 && rio_lane_waiting(&rq->lanes[RIO_SENDS]) != 0 &&
+            !(side->edges && side->blocked)) {
             if ((entry = uring_next(port)) == NULL)
                 return;
             uring__send(port, rq, entry);
         }
         if (rq->lanes[RIO_RECEIVES].flight == 0 &&
-            rio_lane_waiting(&rq->lanes[RIO_RECEIVES]) != 0) {
+            rio_lane_waiting(&rq->lanes[RIO_RECEIVES]) != 0 && side->edges <= side->readable) {
             if ((entry = uring_next(port)) == NULL)
                 return;
             uring__receive(rq, entry);
         }
-        uring__not_due(rq);
+        uring_not_due(rq);
     }
 }
 
@@ -277,7 +280,7 @@ static int64_t uring__now(rio_rq *rq, enum rio_direction direction, char *memory
 {
     int64_t moved = rio_linux_now(rq, direction, memory, length);
     if (direction == RIO_RECEIVES && moved < (int64_t)length)
-        uring__side(rq)->more = 0; /* the next receive would try in vain */
+        uring_side_of(rq)->more = 0; /* the next receive would try in vain */
     return moved;
 }
 
@@ -306,17 +309,33 @@ static void uring__look(rio_rq *rq, uring_side *side)
         side->vain = LOOK_RARELY;
 }
 
+/* The poll of a receive says that there is something, and there is nothing: a queue of errors that
+ * nobody empties (IP_RECVERR, time stamps). Asked again at once, it would say so for ever. */
+static void uring__nothing(rio_rq *rq, uring_side *side)
+{
+    if (!side->edges)
+        uring_edges_begin((uring_port *)rq->core, rq);
+    else if (!side->edge)
+        side->readable = 0;
+    side->edge = 0;
+}
+
 static inline void uring__received(rio_rq *rq, int32_t result, uint32_t flags)
 {
-    uring_side *side = uring__side(rq);
+    uring_side *side = uring_side_of(rq);
 
     rq->lanes[RIO_RECEIVES].flight = 0;
     side->more = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
     if (RIO_UNLIKELY(result < 0)) {
+        if (result == -EAGAIN)
+            uring__nothing(rq, side);
         if (!uring__again(result))
             rio_failed(rq, RIO_RECEIVES, rio_code_of_errno(-result));
     } else if (rq->stream && rio_probes(rio_lane_request(&rq->lanes[RIO_RECEIVES], 0))) {
-        rio_complete(rq, RIO_RECEIVES, 0); /* `result` is what poll() would say */
+        if (RIO_UNLIKELY(result == POLLERR)) /* `result` is what poll() would say */
+            uring__nothing(rq, side);
+        else
+            rio_complete(rq, RIO_RECEIVES, 0);
     } else if (RIO_LIKELY(rq->stream)) {
         rio_received(rq, (uint32_t)result);
     } else {
@@ -329,9 +348,11 @@ static inline void uring__received(rio_rq *rq, int32_t result, uint32_t flags)
 
 static inline void uring__sent(rio_rq *rq, int32_t result)
 {
-    uring_side *side = uring__side(rq);
+    uring_side *side = uring_side_of(rq);
 
     rq->lanes[RIO_SENDS].flight = 0;
+    if (RIO_UNLIKELY(result == -EAGAIN && side->blocked && !side->edges))
+        uring_edges_begin((uring_port *)rq->core, rq); /* it asked for room first, in vain */
     side->blocked = 0;
     if (RIO_UNLIKELY(result < 0)) {
         side->blocked = result == -EAGAIN;
@@ -367,7 +388,7 @@ static inline void uring__result(uring_port *port, uint64_t number, int32_t resu
         if (rq->retired == 2)
             rio_rq_settle(rq);
     } else if (rio_lane_waiting(&rq->lanes[owner]) != 0) {
-        uring__due(rq);
+        uring_due(rq);
     }
 }
 
@@ -547,34 +568,7 @@ static void uring__progress(rio_core *core)
         uring_turn(port, 0);
 }
 
-/* -------------------------------------------------------------------------------- taking back */
-
-/* Ends everything that is in the kernel; 0, or a code if that cannot be done from here. */
-static int32_t uring__recall(uring_port *port)
-{
-    uint64_t *in_kernel = &port->base.core.counts.in_kernel;
-
-    if (port->thread == 0 || port->parked)
-        return 0;
-    if (port->thread != rio_thread())
-        return RIO_EINVAL;
-    for (int turn = 0; turn < PARK_TURNS && *in_kernel != 0; turn++) {
-        uring_cancel(port, URING_NOBODY);
-        uring_turn(port, turn != 0);
-    }
-    if (*in_kernel != 0)
-        return RIO_EWOULDBLOCK;
-    rio_ring_disown(&port->ring);
-    port->parked = 1;
-    return 0;
-}
-
-static int32_t uring__park(rio_port *handle)
-{
-    int32_t code = 0;
-    uring_port *port = uring_port_of(handle, &code);
-    return port != NULL ? uring__recall(port) : code;
-}
+/* ----------------------------------------------------------------------------- birth and death */
 
 static int32_t uring__attach(rio_core *core, rio_rq *rq)
 {
@@ -582,53 +576,13 @@ static int32_t uring__attach(rio_core *core, rio_rq *rq)
     return rio_socket_kind(rq->socket, &rq->stream);
 }
 
-static void uring__detach(rio_core *core, rio_rq *rq)
-{
-    uring_port *port = (uring_port *)core;
-
-    uring__not_due(rq);
-    if (!rio_core_ours(core) || port->ring.descriptor < 0) {
-        /* The kernel's operation is the parent's, or was given up: nothing comes back. */
-        rq->lanes[RIO_RECEIVES].flight = rq->lanes[RIO_SENDS].flight = 0;
-        return;
-    }
-    if (rq->lanes[RIO_RECEIVES].flight == 0 && rq->lanes[RIO_SENDS].flight == 0)
-        return;
-    for (int i = 0; i < 2; i++)
-        if (rq->lanes[i].flight != 0)
-            uring_cancel(port, (uint64_t)(uintptr_t)rq | (uint64_t)i);
-    uring_turn(port, 0);
-    for (int i = 0; i < URING_PATIENCE; i++) {
-        if (rq->lanes[RIO_RECEIVES].flight == 0 && rq->lanes[RIO_SENDS].flight == 0)
-            break;
-        uring_turn(port, 1);
-    }
-    uring__not_due(rq);
-}
-
-static int32_t uring__recall_receive(rio_core *core, rio_rq *rq)
-{
-    uring_port *port = (uring_port *)core;
-    const rio_lane *lane = &rq->lanes[RIO_RECEIVES];
-
-    if (port->thread != rio_thread())
-        return RIO_EINVAL;
-    uring_cancel(port, (uint64_t)(uintptr_t)rq | URING_RECEIVE);
-    uring_turn(port, 0);
-    for (int i = 0; i < URING_PATIENCE && lane->flight != 0; i++)
-        uring_turn(port, 1);
-    return lane->flight == 0 ? 0 : RIO_EWOULDBLOCK; /* then it goes on, or is written again */
-}
-
-/* ----------------------------------------------------------------------------- birth and death */
-
 static void uring__shut(rio_core *core)
 {
     uring_port *port = (uring_port *)core;
 
     if (!rio_core_ours(core))
         rio_ring_orphan(&port->ring);
-    else if (uring__recall(port) != 0) /* not our thread's: the kernel cancels by itself */
+    else if (uring_take_back(port) != 0) /* not our thread's: the kernel cancels by itself */
         rio_ring_close(&port->ring);
     rio_linux_port_end(&port->base);
     uring_errands_end(port);
@@ -678,9 +632,9 @@ const rio_driver uring_driver = {
     .open = uring__open,
     .shut = uring__shut,
     .attach = uring__attach,
-    .detach = uring__detach,
+    .detach = uring_detach,
     .start = uring__start,
-    .recall = uring__recall_receive,
+    .recall = uring_recall_receive,
     .now = uring__now,
     .datagrams_now = rio_linux_datagrams_now,
     .progress = uring__progress,
@@ -704,7 +658,7 @@ const rio_provider rio_provider_uring = {
         .accept_stop = uring_accept_stop,
         .connect = uring_connect,
         .connect_stop = uring_connect_stop,
-        .park = uring__park,
+        .park = uring_park,
     },
     RIO_LINUX_ENTRIES,
 };

@@ -1,5 +1,5 @@
-/* uring.h: what uring.c (requests, waiting) and errands.c (everything else that a port asks of the
- * kernel) know of each other. */
+/* uring.h: what uring.c (requests, waiting), recalls.c (taking back) and errands.c (everything else
+ * that a port asks of the kernel) know of each other. */
 #ifndef ZERIO_URING_H
 #define ZERIO_URING_H
 
@@ -74,6 +74,9 @@ typedef struct uring_side {
     uint8_t more;    /* the kernel said that the socket holds more than was received */
     uint8_t vain;    /* datagrams to come before the socket is tried for more */
     uint8_t blocked; /* a send came back without having sent: ask for room first */
+    uint8_t edges;   /* a poll says ready all the time: the socket is told of by edges (errands.c) */
+    uint8_t readable; /* with edges: one came, and nothing was found missing since */
+    uint8_t edge;     /* one came while a receive was in the kernel */
     struct msghdr message; /* a datagram's receive: must stay until it is over */
     struct iovec piece;
     struct sockaddr_in6 address;
@@ -83,6 +86,13 @@ typedef struct uring_side {
 extern const rio_driver uring_driver;
 /* A cleared submission entry, counted; null if the kernel takes none. */
 struct io_uring_sqe *uring_next(uring_port *);
+/* Its requests are to be written. */
+void uring_due(rio_rq *);
+void uring_not_due(rio_rq *);
+static inline uring_side *uring_side_of(rio_rq *rq)
+{
+    return (uring_side *)rq->driver;
+}
 /* Submits, looks for results for a moment if `patient`, and handles them. */
 void uring_turn(uring_port *, int patient);
 int64_t uring_clock(void);
@@ -92,6 +102,13 @@ static inline uring_port *uring_port_of(const rio_port *handle, int32_t *code)
 {
     return (uring_port *)rio_linux_port_of(handle, &uring_driver, code);
 }
+
+/* recalls.c */
+/* Ends everything that is in the kernel; 0, or a code if that cannot be done from here. */
+int32_t uring_take_back(uring_port *);
+int32_t uring_park(rio_port *);
+void uring_detach(rio_core *, rio_rq *);
+int32_t uring_recall_receive(rio_core *, rio_rq *);
 
 /* errands.c */
 void uring_errands_begin(uring_port *);
@@ -103,6 +120,9 @@ void uring_errand_done(uring_port *, uring_errand *, int32_t result, uint32_t fl
 uint32_t uring_watches_take(uring_port *, rio_port_event *, uint32_t size);
 /* Looks which listeners are ready, when the kernel said that one was; 1 if any is. */
 int uring_listeners_look(uring_port *);
+/* From now on the socket is waited for by edges; if the system has no room, all stays as it is. */
+void uring_edges_begin(uring_port *, rio_rq *);
+void uring_edges_end(uring_port *, const rio_rq *);
 /* Nanoseconds for which others still go first; then the listeners are waited for again. */
 int64_t uring_listeners_rest(uring_port *);
 uint32_t uring_listeners_take(uring_port *, rio_port_event *, uint32_t size);
