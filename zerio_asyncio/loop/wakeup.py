@@ -38,9 +38,12 @@ def given_up(loop: Any) -> None:
 
 
 def take(loop: Any) -> bool:
-    """Have signals written to ``loop``; false if it has ended. In the main thread alone."""
+    """Have signals written to ``loop``; false if it has ended, or is that of a parent process.
+
+    In the main thread alone.
+    """
     waker = loop._csock
-    if waker is None:
+    if waker is None or loop._process != os.getpid():
         return False
     with contextlib.suppress(OSError, ValueError):  # closed by the program
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
