@@ -56,13 +56,17 @@ def assure(loop: Any, number: int) -> None:
     waker = loop._csock
     if waker is None:
         return
-    with contextlib.suppress(OSError, ValueError):  # full, or closed by the program
-        own = waker.fileno()
+    own = waker.fileno()
+    try:
         holder = signal.set_wakeup_fd(own, warn_on_full_buffer=False)
-        if holder == own:
-            return  # it was written already
-        if holder >= 0:
+    except (OSError, ValueError):  # closed by the program
+        return
+    if holder == own:
+        return  # it was written already
+    if holder >= 0:
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile: this loop keeps it
             signal.set_wakeup_fd(holder, warn_on_full_buffer=False)
+    with contextlib.suppress(OSError):  # full: many signals come, and none is lost altogether
         waker.send(bytes([number]))
 
 
