@@ -22,6 +22,7 @@ import pytest
 from .children import PYTHON, watched  # noqa: F401  # a fixture
 from .marks import beyond_proactor, with_posix_signals, with_unix_sockets, with_watched_pipes
 from .support import SECONDS, Changes, Peer, recorder_of
+from .tls import forgetful
 
 step = contextvars.ContextVar("step", default="none")
 name = contextvars.ContextVar("name", default="none")
@@ -175,6 +176,7 @@ async def test_a_servers_connections(loop, protocol, family, start, tmp_path):
     await server.wait_closed()
 
 
+@forgetful
 async def test_a_servers_connections_over_tls(loop, contexts):
     seen = Seen()
     ours, theirs = contexts
@@ -199,6 +201,7 @@ async def test_a_servers_connections_over_tls(loop, contexts):
     await server.wait_closed()
 
 
+@forgetful
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("how", ["function", "coroutine"])
 async def test_the_callback_of_start_server(loop, contexts, how, secure):

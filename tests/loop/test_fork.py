@@ -256,6 +256,26 @@ async def test_a_signal_to_the_child_is_not_the_parents(loop, kind):
     loop.remove_signal_handler(signal.SIGUSR1)
 
 
+@pytest.mark.ours
+async def test_a_loop_of_the_childs_that_ends_gives_no_signals_to_the_parents(loop, kind):
+    heard = []
+    loop.add_signal_handler(signal.SIGUSR1, heard.append, "parent")
+
+    def work():
+        asyncio._set_running_loop(None)
+        own = make_loop(kind)
+        own.add_signal_handler(signal.SIGUSR2, print)
+        own.run_until_complete(asyncio.sleep(0))
+        own.close()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return "ended"
+
+    assert in_child(work) == "ended"
+    await asyncio.sleep(0.05)
+    assert heard == []
+    loop.remove_signal_handler(signal.SIGUSR1)
+
+
 def refusal_of(call, *arguments):
     """What a call in the child says; the standard loop would share the parent's epoll instance."""
     try:

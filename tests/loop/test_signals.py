@@ -352,6 +352,24 @@ def test_who_takes_the_wake_up_descriptor_has_it_and_the_loop_hears_all_the_same
     theirs.close()
 
 
+@pytest.mark.ours
+@with_posix_signals
+def test_a_wake_up_descriptor_that_was_closed_hides_no_signal(loop, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # the interpreter complains
+    heard = []
+    loop.add_signal_handler(USR1, heard.append, "heard")
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    ours.close()
+    theirs.close()
+    for count in (1, 2):
+        signal.raise_signal(USR1)
+        loop.run_until_complete(asyncio.sleep(0.01))
+        assert heard == ["heard"] * count
+    loop.remove_signal_handler(USR1)
+
+
 # ------------------------------------------------------------ KeyboardInterrupt
 
 

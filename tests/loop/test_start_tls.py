@@ -248,6 +248,8 @@ async def test_streams_end_with_a_failed_handshake(loop, contexts, how, server_s
 @pytest.mark.parametrize("value", [float("nan"), 0, -1])
 @pytest.mark.parametrize("name", ["ssl_handshake_timeout", "ssl_shutdown_timeout"])
 async def test_time_outs_that_are_none(loop, contexts, name, value):
+    if name == "ssl_shutdown_timeout" and sys.version_info < (3, 11):
+        pytest.skip("ssl_shutdown_timeout is new in 3.11")
     options = {name: value}
     words = f"{name} should be a positive number"
     with listener() as server:

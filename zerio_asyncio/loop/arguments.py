@@ -85,10 +85,10 @@ class LaterArguments:
         return sock
 
     async def create_unix_server(
-        self, *args: Any, cleanup_socket: bool = HAS_CLEANUP, **kwargs: Any
+        self, *args: Any, cleanup_socket: bool | None = None, **kwargs: Any
     ) -> asyncio.Server:
         """Listen on a Unix socket; see ``asyncio.loop.create_unix_server``."""
-        if HAS_CLEANUP:
+        if HAS_CLEANUP and cleanup_socket is not None:
             kwargs["cleanup_socket"] = cleanup_socket
         server: Any = await super().create_unix_server(*args, **kwargs)  # type: ignore[misc]
         if cleanup_socket and not HAS_CLEANUP:

@@ -12,6 +12,7 @@ waits for the first time: two callbacks later it has met the transport.
 
 from __future__ import annotations
 
+import weakref
 from asyncio import BufferedProtocol, StreamReaderProtocol, protocols, sslproto
 from typing import Any
 
@@ -28,7 +29,10 @@ def check_timeouts(options: dict[str, Any]) -> None:
 
 def upgraded(loop: Any, transport: Any, protocol: Any, server_side: bool) -> None:
     """To be called by ``call_soon`` before the standard library's ``start_tls`` begins."""
-    layer = transport.get_protocol()
+    try:
+        layer = transport.get_protocol()
+    except NotImplementedError:  # a transport of somebody else's
+        return
     if not isinstance(layer, sslproto.SSLProtocol):
         return  # it was refused
     _tell_of_the_end(layer, protocol)
@@ -49,11 +53,14 @@ def _feed(layer: Any, data: bytes) -> None:
 
 
 def _tell_of_the_end(layer: Any, protocol: Any) -> None:
-    original = layer.connection_lost
+    layer_of = weakref.ref(layer)
 
     def connection_lost(exc: BaseException | None) -> None:
+        layer = layer_of()
+        assert layer is not None
         silent = _tells_nobody(layer)
-        original(exc)
+        del layer.connection_lost  # its class has the real one
+        layer.connection_lost(exc)
         if silent:
             protocol.connection_lost(exc)
 

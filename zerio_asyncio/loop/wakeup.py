@@ -38,9 +38,12 @@ def given_up(loop: Any) -> None:
 
 
 def take(loop: Any) -> bool:
-    """Have signals written to ``loop``; false if it has ended. In the main thread alone."""
+    """Have signals written to ``loop``; false if it has ended, or is that of a parent process.
+
+    In the main thread alone.
+    """
     waker = loop._csock
-    if waker is None:
+    if waker is None or loop._process != os.getpid():
         return False
     with contextlib.suppress(OSError, ValueError):  # closed by the program
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
@@ -53,13 +56,17 @@ def assure(loop: Any, number: int) -> None:
     waker = loop._csock
     if waker is None:
         return
-    with contextlib.suppress(OSError, ValueError):  # full, or closed by the program
-        own = waker.fileno()
+    own = waker.fileno()
+    try:
         holder = signal.set_wakeup_fd(own, warn_on_full_buffer=False)
-        if holder == own:
-            return  # it was written already
-        if holder >= 0:
+    except (OSError, ValueError):  # closed by the program
+        return
+    if holder == own:
+        return  # it was written already
+    if holder >= 0:
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile: this loop keeps it
             signal.set_wakeup_fd(holder, warn_on_full_buffer=False)
+    with contextlib.suppress(OSError):  # full: many signals come, and none is lost altogether
         waker.send(bytes([number]))
 
 
