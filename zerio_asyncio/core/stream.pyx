@@ -410,12 +410,13 @@ cdef class StreamTransport(SendingTransport):
     cdef int _deliver_view(self, uint32_t count) except -1:
         cdef SliceView exporter
         cdef object view
+        cdef object receiver = self.receiver  # making a view may collect, and change the protocol
         if self.large is not None or self.held_from:
             # Arrived under another kind of protocol, before this one was set.
             view = memoryview(PyBytes_FromStringAndSize(self._memory() + self.held_from, count))
             self._hand(TRANSPORT, NOBODY)
             try:
-                return self._call(self.receiver, view)
+                return self._call(receiver, view)
             finally:
                 _release(view)
         if self.view is None:
@@ -429,7 +430,7 @@ cdef class StreamTransport(SendingTransport):
         self._hand(TRANSPORT, PROTOCOL)
         self.engine.deliveries += 1
         try:
-            return self._call(self.receiver, view)
+            return self._call(receiver, view)
         finally:
             _release(view)
             view = None

@@ -263,7 +263,8 @@ cdef class Transport(Endpoint):
 
     cdef int _lose(self, object exc, object context) except -1:
         if self.gathering and not self.dropped:
-            self.push()  # sent by now, but for the delivery that is under way
+            self.gathering = False  # once: what cannot be sent comes here again
+            self.push()  # it would be sent by now, but for the delivery that is under way
         if not self.dropped:
             self._drop_unissued()
             self._closing = True

@@ -142,6 +142,9 @@ class Listeners:
                 self._handshake(listener, connection, extra)
             else:
                 protocol = listener.protocol_factory()
+                if _is_closed(listener.server):  # by the factory, or in this tick
+                    connection.close()
+                    return
                 self._loop._make_socket_transport(
                     connection, protocol, extra=extra, server=listener.server
                 )
@@ -150,7 +153,8 @@ class Listeners:
             raise
         except BaseException as exc:  # noqa: BLE001  # the factory is the program's
             connection.close()
-            _tell(self._loop, exc)
+            if not (isinstance(exc, AssertionError) and _is_closed(listener.server)):
+                _tell(self._loop, exc)
 
     def _handshake(
         self, listener: Listener, connection: socket.socket, extra: dict[str, Any]
@@ -175,6 +179,10 @@ def _peer_info(raw: bytes) -> dict[str, Any]:
         return {"peername": unpack(raw)}
     except ValueError:  # of a family that is not ours: the transport asks the socket
         return {}
+
+
+def _is_closed(server: Any) -> bool:
+    return server is not None and server._sockets is None
 
 
 def _tell(loop: BaseLoop, exc: BaseException) -> None:

@@ -85,17 +85,22 @@ class ZerioClient(Node):
         """Connect, give ``peer_id``, and wait for the answer.
 
         ``OSError`` if there is no connection to be had, ``HandshakeError`` if the server does not
-        answer, or ends the connection: the peer id may be taken. ``RuntimeError`` on any other
-        loop than zerio_asyncio's.
+        answer, or ends the connection: the peer id may be taken. ``NotConnectedError`` if ``stop``
+        is called meanwhile. ``RuntimeError`` on any other loop than zerio_asyncio's.
         """
         check_peer_id(peer_id)
         self._set_up(self.config, ZerioClient.message_received)
         self.peer_id = peer_id
+        connecting = self._connecting = self._loop.create_task(self._connect())
         try:
-            await self._connect()
-        except BaseException:
+            await connecting
+        except BaseException as error:
+            if self._connecting is not connecting:  # stop() has ended it, and torn down
+                raise NotConnectedError("stopped while it was connecting") from error
+            self._connecting = None
             self._tear_down()
             raise
+        self._connecting = None
 
     async def stop(self, patience: float = STOP_SECONDS) -> None:
         """Close the connection when what was sent has left, after ``patience`` seconds at last."""
@@ -103,8 +108,9 @@ class ZerioClient(Node):
             return
         try:
             if self._connecting is not None:
-                self._connecting.cancel()
-                await asyncio.wait([self._connecting])
+                connecting, self._connecting = self._connecting, None
+                connecting.cancel()
+                await asyncio.wait([connecting])
             if self._session is not None:
                 await self._close_sessions((self._session,), patience)
         finally:

@@ -218,7 +218,7 @@ class CompletionPort(Unique):
         self._spins = spin > 0
         self.provider = provider
         self._table = provider.c.port
-        self._events = ffi.new("rio_port_event[]", EVENTS_MAX)
+        self._events: Any = ffi.new("rio_port_event[]", EVENTS_MAX)  # None while a call reads it
         self._queues: weakref.WeakValueDictionary[int, CompletionQueue] = (
             weakref.WeakValueDictionary()
         )
@@ -266,13 +266,20 @@ class CompletionPort(Unique):
         end = time.monotonic_ns() + nanoseconds
         self._open()
         with self._turn:
-            count = self._table.wait(self._open(), self._events, most, nanoseconds)
-            while count == 0 and self._spins and (timeout is None or time.monotonic_ns() < end):
-                left = nanoseconds if timeout is None else max(0, end - time.monotonic_ns())
-                count = self._table.wait(self._open(), self._events, most, left)
-            if count < 0:
-                raise winsock_error(-count, "wait")
-            return [self._event(self._events[i]) for i in range(count)]
+            # A signal's handler, or a finalizer, may wait meanwhile: it must not find our events.
+            events, self._events = self._events, None
+            if events is None:
+                events = ffi.new("rio_port_event[]", EVENTS_MAX)
+            try:
+                count = self._table.wait(self._open(), events, most, nanoseconds)
+                while count == 0 and self._spins and (timeout is None or time.monotonic_ns() < end):
+                    left = nanoseconds if timeout is None else max(0, end - time.monotonic_ns())
+                    count = self._table.wait(self._open(), events, most, left)
+                if count < 0:
+                    raise winsock_error(-count, "wait")
+                return [self._event(events[i]) for i in range(count)]
+            finally:
+                self._events = events
 
     def _event(self, event: Any) -> Event:
         kind = Kind(event.kind)

@@ -124,7 +124,7 @@ class CompletionQueue(Unique):
         # Polled queues get theirs with their first request queue, as the provider does.
         self._keeper: Keeper | None = port._keeper if port is not None else None
         self._polled_keeper = False  # the keeper counts this queue
-        self._results = ffi.new("RIORESULT[]", RESULTS_MAX)
+        self._results: Any = ffi.new("RIORESULT[]", RESULTS_MAX)  # None while a call reads it
         # Its address is the queue's identity in a notification; RIO wants one for each queue.
         self._overlapped = ffi.new("char[1]")
         with self._turn:
@@ -193,15 +193,26 @@ class CompletionQueue(Unique):
             raise ValueError(f"most must be 0 to {RESULTS_MAX} results, not {most}")
         self._open()
         with self._turn as turn:
-            count = self._rio.RIODequeueCompletion(self._open(turn), self._results, most)
-            if count == lib.RIO_CORRUPT_CQ:
-                raise winsock_error(
-                    lib.RIO_EINVAL, "RIODequeueCompletion: corrupt completion queue"
-                )
-            return [self._result(self._results[i]) for i in range(count)]
+            # Reading results makes objects, and that may collect: a finalizer that comes here, too,
+            # must not find them.
+            results, self._results = self._results, None
+            if results is None:
+                results = ffi.new("RIORESULT[]", RESULTS_MAX)
+            try:
+                count = self._rio.RIODequeueCompletion(self._open(turn), results, most)
+                if count == lib.RIO_CORRUPT_CQ:
+                    raise winsock_error(
+                        lib.RIO_EINVAL, "RIODequeueCompletion: corrupt completion queue"
+                    )
+                fetched = (self._result(results[i]) for i in range(count))
+                return [result for result in fetched if result is not None]
+            finally:
+                self._results = results
 
-    def _result(self, raw: Any) -> Result:
-        request = self._requests.pop(raw.RequestContext)
+    def _result(self, raw: Any) -> Result | None:
+        request = self._requests.pop(raw.RequestContext, None)
+        if request is None:
+            return None  # a finalizer has closed the queue meanwhile; the request is its keeper's
         request.release()
         return Result(raw.Status, raw.BytesTransferred, request.socket_context, request.context)
 
@@ -306,8 +317,6 @@ class RequestQueue(Unique):
         self._descriptor = descriptor(sock)
         self._provider = receive_queue.provider
         self._rio = self._provider.c.rio
-        self._data = ffi.new("RIO_BUF *")  # read during a call, so one for all will do
-        self._address = ffi.new("RIO_BUF *")
         with receive_queue._turn as receiving, send_queue._turn as sending:
             queue = self._rio.RIOCreateRequestQueue(
                 self._descriptor,
@@ -432,22 +441,21 @@ class RequestQueue(Unique):
             done = entry(self._open(), ffi.NULL, 0, lib.RIO_MSG_COMMIT_ONLY, ffi.NULL)
             check_true(done, f"{doing} commit")
 
-    def _fill(self, raw: Any, part: Slice) -> Any:
+    def _buffer(self, part: Slice) -> Any:
+        # One for each request: between filling it and the call another request may be made, by a
+        # finalizer.
         if not isinstance(part, Slice):
             raise TypeError(f"not a slice of a region: {part!r}")
         if part.region.provider is not self._provider:
             raise ValueError("the slice's region is registered with another provider")
-        raw.BufferId = part.region.buffer_id
-        raw.Offset = part.offset
-        raw.Length = part.length
-        return raw
+        return ffi.new("RIO_BUF *", (part.region.buffer_id, part.offset, part.length))
 
     def _start(
         self, entry: Any, queue: CompletionQueue, parts: tuple[Slice], context: Any, flags: int
     ) -> None:
         self._open()
         with self._turn:
-            data = self._fill(self._data, parts[0])
+            data = self._buffer(parts[0])
             token = self._keep(queue, _Request(self, context, parts))
             accepted = entry(self._open(), data, 1, flags, ffi.cast("void *", token))
             self._settle(queue, token, accepted)
@@ -465,9 +473,9 @@ class RequestQueue(Unique):
         remote: Any = ffi.NULL
         parts: tuple[Slice, ...] = (part,)
         with self._turn:
-            data = self._fill(self._data, part)
+            data = self._buffer(part)
             if address is not None:
-                remote, parts = self._fill(self._address, address), (part, address)
+                remote, parts = self._buffer(address), (part, address)
                 if len(address) < ADDRESS_SIZE:
                     told = f"an address slice has {ADDRESS_SIZE} bytes, not {len(address)}"
                     raise ValueError(told)
@@ -503,7 +511,9 @@ class RequestQueue(Unique):
         if accepted:
             return
         refusal = last_error("request")
-        queue._requests.pop(token).release()
+        request = queue._requests.pop(token, None)
+        if request is not None:  # else a finalizer has closed the queue, and its keeper has it
+            request.release()
         raise refusal
 
     def resize(self, max_receives: int, max_sends: int) -> None:
