@@ -60,6 +60,7 @@ cdef class SendingTransport(Transport):
     # messages: see framing.pyx
     cdef int _write_framed(self, object owner, const char *memory, size_t length,
                            uint32_t conflated_max) except -1
+    cdef bint _has_room(self, size_t length, uint32_t conflated_max) noexcept
     cdef Chunk *_open_chunk(self, size_t length, uint32_t conflated_max) except NULL
     # requests and results
     cdef void _pop_chunk(self) noexcept

@@ -294,13 +294,16 @@ cdef class SendingTransport(Transport):
         cdef Chunk *chunk
         cdef size_t framed = FRAME_HEADER + length
         cdef bint whole = framed <= self.pool.slice_size
-        cdef bint first = self.count == 0
+        cdef bint first
         self._check_writable("write")
+        if not whole:
+            framed = FRAME_HEADER
+        if self.gathering and not self._has_room(framed, conflated_max):
+            self.push()  # a full slice waits for nothing
         if self._closing:
             return self._drop_write()
-        chunk = self._open_chunk(framed if whole else FRAME_HEADER, conflated_max)
-        if self.dropped:
-            return 0  # the one before it could not be sent
+        first = self.count == 0
+        chunk = self._open_chunk(framed, conflated_max)
         store_length(chunk.memory + chunk.length, <uint32_t>length)
         chunk.length += FRAME_HEADER
         self.unsent += FRAME_HEADER
@@ -321,20 +324,25 @@ cdef class SendingTransport(Transport):
             return self.push()
         return self._written()
 
+    cdef bint _has_room(self, size_t length, uint32_t conflated_max) noexcept:
+        """Whether the last chunk that nobody has sent yet is a slice with room for a message."""
+        cdef Chunk *chunk
+        if self.count == self.issued:
+            return False
+        chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
+        return (chunk.owner is NULL and chunk.memory is chunk.slice.memory
+                and chunk.length + length <= self.pool.slice_size
+                and (conflated_max == 0 or chunk.messages < conflated_max))
+
     cdef Chunk *_open_chunk(self, size_t length, uint32_t conflated_max) except NULL:
         """The slice that the next message goes to: the last one, if it has room, or a new one."""
         cdef Chunk *chunk
         cdef Slice slice
-        if self.count > self.issued:
+        if self._has_room(length, conflated_max):
             chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
-            if (chunk.owner is NULL and chunk.memory is chunk.slice.memory
-                    and chunk.length + length <= self.pool.slice_size
-                    and (conflated_max == 0 or chunk.messages < conflated_max)):
-                chunk.messages += 1
-                self.engine.gathered += 1
-                return chunk
-            if self.gathering:
-                self.push()  # a full slice waits for nothing
+            chunk.messages += 1
+            self.engine.gathered += 1
+            return chunk
         self.pool.take(&slice)
         try:
             chunk = self._new_chunk()

@@ -410,13 +410,14 @@ cdef class StreamTransport(SendingTransport):
     cdef int _deliver_view(self, uint32_t count) except -1:
         cdef SliceView exporter
         cdef object view
-        cdef object receiver = self.receiver  # making a view may collect, and change the protocol
         if self.large is not None or self.held_from:
             # Arrived under another kind of protocol, before this one was set.
             view = memoryview(PyBytes_FromStringAndSize(self._memory() + self.held_from, count))
+            if self.kind != REGISTERED:
+                return 0  # as below
             self._hand(TRANSPORT, NOBODY)
             try:
-                return self._call(receiver, view)
+                return self._call(self.receiver, view)
             finally:
                 _release(view)
         if self.view is None:
@@ -427,10 +428,14 @@ cdef class StreamTransport(SendingTransport):
         exporter.memory = self.slice.memory
         exporter.length = count
         view = exporter.show()
+        if self.kind != REGISTERED or self._paused or self._closing:
+            _release(view)  # making it has collected, and a finalizer changed its mind: look again
+            exporter.hide()
+            return 0
         self._hand(TRANSPORT, PROTOCOL)
         self.engine.deliveries += 1
         try:
-            return self._call(receiver, view)
+            return self._call(self.receiver, view)
         finally:
             _release(view)
             view = None

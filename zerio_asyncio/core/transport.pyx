@@ -330,10 +330,11 @@ cdef class Transport(Endpoint):
     def _maybe_pause_protocol(self):
         if self.unsent <= self.high_water or self._protocol_paused:
             return
+        protocol = self._protocol
+        self.paused = (PyContext_CopyCurrent(), protocol)
         self._protocol_paused = True
-        self.paused = (PyContext_CopyCurrent(), self._protocol)
         try:
-            self._protocol.pause_writing()
+            protocol.pause_writing()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
