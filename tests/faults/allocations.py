@@ -67,6 +67,8 @@ class Run:
     def run(self) -> tuple[int, str]:
         """How many allocations there were, and what came of it."""
         loop = self.loop
+        if (prepare := getattr(self.scenario, "prepare", None)) is not None:
+            loop.run_until_complete(prepare())
         task = loop.create_task(self.scenario())
         task.add_done_callback(self._stop)
         limit = loop.call_later(PATIENCE, loop.stop)

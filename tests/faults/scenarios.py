@@ -136,8 +136,8 @@ async def sockets() -> None:
 class Messages:
     """A server and a client of messaging, an exchange of small and large ones.
 
-    Both are made before anything fails: CPython 3.11 itself crashes where an instance's attributes
-    become a dictionary for which there is no memory.
+    Both are made and started before anything fails: CPython itself crashes where there is no memory
+    for an iterator over a dictionary's items, or (3.11) for an instance's dictionary.
     """
 
     def __init__(self) -> None:
@@ -161,12 +161,14 @@ class Messages:
         if not self.done.done():
             self.done.set_exception(ConnectionResetError(str(reason)))
 
-    async def __call__(self) -> None:
+    async def prepare(self) -> None:
         self.done = asyncio.get_running_loop().create_future()
         await self.server.start("server")
+        await self.client.start("client")
+
+    async def __call__(self) -> None:
         try:
             try:
-                await self.client.start("client")
                 for size in SIZES:
                     self.client.send(b"x" * size)
                 await self.done
@@ -186,6 +188,7 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
     "sockets": lambda: sockets,
     "messages": Messages,
 }
-"""Each is called before anything fails, and makes what is run."""
+"""Each is called before anything fails, and makes what is run, after its ``prepare`` if it has
+one."""
 
 OURS = ("registered", "messages")

@@ -118,6 +118,8 @@ class Side(End):
     def writelines(self) -> None:
         if self.transport is None:
             return
+        if self.world.provider == "std" and self.transport.is_closing():
+            return  # from 3.12 on it is a TypeError there
         taken = [self._take() for _ in range(self.world.random.randint(1, 4))]
         parts = [data for _, data in taken]
         self._send(self.transport.writelines, parts, [number for number, _ in taken])
@@ -209,6 +211,9 @@ class Side(End):
 
     async def settle(self) -> None:
         self.resume_reading()
+
+    def ended(self) -> None:
+        """All have ended, and the loop has not."""
 
     def drop(self) -> None:
         self.transport = None
@@ -469,7 +474,7 @@ class Settling:
                 end.pump()
                 end.receive_all()
             elif end.transport is not None and not end.transport.is_closing():
-                self.world.call(end.transport.resume_reading)
+                end.resume_reading()
 
     def _arrived(self) -> bool:
         self._pump()
@@ -502,6 +507,8 @@ class Settling:
         for end in self.ends:
             if isinstance(end, Peer):
                 end.drop()
+            elif isinstance(end, Side):
+                end.ended()
 
     def drop(self) -> None:
         for end in self.ends:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.loop.certificates import make
 
-from .streams import Buffered, Plain, Settling, Side, folder, pair
+from .streams import LIMITS, Buffered, Plain, Settling, Side, folder, pair
+from .world import REFUSED
 
 if TYPE_CHECKING:
     from .world import World
@@ -62,10 +63,26 @@ class Secure(Side):
         ):
             self.world.offer((feature, self._tamely(action)))
 
-    def drop(self) -> None:
+    def _ask(self, name: str) -> None:
+        """asyncio's transport may have lost the one below, and not said so yet."""
         if self.transport is not None:
-            self.transport.close()  # before 3.11 it does not know that its peer did
-        super().drop()
+            method = getattr(self.transport, name)
+            self.world.call(method, allow=(*REFUSED, AttributeError))
+
+    def pause_reading(self) -> None:
+        self._ask("pause_reading")
+
+    def resume_reading(self) -> None:
+        self._ask("resume_reading")
+
+    def set_limits(self) -> None:
+        if self.transport is not None:
+            method = self.transport.set_write_buffer_limits
+            high = self.world.random.choice(LIMITS)
+            self.world.call(method, high, allow=(*REFUSED, AttributeError))
+
+    def ended(self) -> None:
+        self._ask("close")  # before 3.11 it does not know that its peer did
 
     def _tamely(self, action: Callable[[], None]) -> Callable[[], None]:
         @functools.wraps(action)

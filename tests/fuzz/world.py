@@ -483,7 +483,8 @@ class World:
     def _unhandled(self, loop: Any, context: dict[str, Any]) -> None:
         before, self.quiet = self.quiet, 1
         error = context.get("exception")
-        if not isinstance(error, (Planned, PlannedExit)):
+        late = self.abrupt and loop.is_closed()  # what was left open ends as it can
+        if not late and not isinstance(error, (Planned, PlannedExit)):
             text = str(context.get("message"))
             if error is not None:
                 text += "\n" + "".join(
