@@ -55,7 +55,6 @@ cdef class DatagramTransport(Transport):
     cdef uint32_t issued
     cdef uint32_t count
     cdef bint amid                 # amid a burst of received datagrams
-    cdef bint inside               # the protocol is being called, in the transport's context
 
     # receiving
     cdef Letter *_letter(self, uint32_t index) noexcept

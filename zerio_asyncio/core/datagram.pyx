@@ -47,10 +47,6 @@ from zerio_asyncio.core.protocols import InvariantError
 
 logger = logging.getLogger("asyncio")
 
-cdef extern from "Python.h":
-    int PyContext_Enter(object) except -1
-    int PyContext_Exit(object) except -1
-
 # What the request context of each request says.
 cdef enum Request:
     RECEIVE = 0
@@ -219,7 +215,6 @@ cdef class DatagramTransport(Transport):
         """The first that is held."""
         cdef object data, sender
         cdef PyObject *raw
-        cdef object context = self.context
         cdef RIO_SOCKADDR_INET remote
         cdef Letter letter = self._letter(0)[0]
         if letter.status == 0:
@@ -235,17 +230,12 @@ cdef class DatagramTransport(Transport):
         if letter.status != 0:
             return self._tell_error(self.engine.error_of(letter.status))
         sender = self.book.name_of(&remote)
-        PyContext_Enter(context)
-        self.inside = True
         try:
-            self._protocol.datagram_received(data, sender)
+            self._ask(self._protocol.datagram_received, (data, sender))
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
             self._report(exc, "Exception in callback protocol.datagram_received()")
-        finally:
-            self.inside = False
-            PyContext_Exit(context)
         # If nobody kept it, its memory is the next one's.
         raw = <PyObject *>data
         Py_INCREF(data)
@@ -600,10 +590,7 @@ cdef class DatagramTransport(Transport):
 
     cdef int _tell_error(self, object error) except -1:
         try:
-            if self.inside:  # a context cannot be entered twice
-                self._protocol.error_received(error)
-            else:
-                self.context.run(self._protocol.error_received, error)
+            self._ask(self._protocol.error_received, (error,))
         except (SystemExit, KeyboardInterrupt):
             self.engine.mark_dirty(self)
             raise

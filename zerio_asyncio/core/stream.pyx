@@ -328,7 +328,7 @@ cdef class StreamTransport(SendingTransport):
         self.calling = "get_buffer"
         self._hand(TRANSPORT, PROTOCOL)
         try:
-            buffer = self.context.run(protocol.get_buffer, LARGE_SIZE)
+            buffer = self._ask(protocol.get_buffer, (LARGE_SIZE,))
             PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
             try:
                 if view.len == 0:
@@ -392,7 +392,7 @@ cdef class StreamTransport(SendingTransport):
         self.calling = "get_buffer"
         self._hand(TRANSPORT, PROTOCOL)
         try:
-            buffer = self.context.run(protocol.get_buffer, count)
+            buffer = self._ask(protocol.get_buffer, (count,))
             PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
             try:
                 if view.len == 0:
@@ -456,7 +456,7 @@ cdef class StreamTransport(SendingTransport):
         self.ended = True
         self._hand(TRANSPORT, PROTOCOL)
         try:
-            keep_open = self.context.run(self._protocol.eof_received)
+            keep_open = self._ask(self._protocol.eof_received, ())
         except BaseException:
             self._hand(PROTOCOL, TRANSPORT)  # a call left by KeyboardInterrupt is made again
             raise

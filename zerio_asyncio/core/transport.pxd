@@ -60,4 +60,5 @@ cdef class Transport(Endpoint):
     cdef int _break(self, object exc, str message, object context) except -1
     # calling the protocol
     cdef int _call(self, object function, object argument) except -1
+    cdef object _ask(self, object function, tuple arguments)
     cdef int _resume_protocol(self) except -1

@@ -26,10 +26,19 @@ logger = logging.getLogger("asyncio")
 
 cdef extern from "Python.h":
     object PyContext_CopyCurrent()
-    int PyContext_Enter(object) except -1
+    int PyContext_Enter_ "PyContext_Enter"(PyObject *) noexcept
     int PyContext_Exit_ "PyContext_Exit"(PyObject *) noexcept
     PyObject *PyObject_CallOneArg_ "PyObject_CallOneArg"(PyObject *, PyObject *) noexcept
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
+    void PyErr_Clear() noexcept
+
+
+cdef inline bint _enter(object context) noexcept:
+    """False if it is entered already: a protocol's call has sent something, or run the loop."""
+    if PyContext_Enter_(<PyObject *>context) == 0:
+        return True
+    PyErr_Clear()
+    return False
 
 
 cdef int _fail() except -1:
@@ -296,14 +305,25 @@ cdef class Transport(Endpoint):
     cdef int _call(self, object function, object argument) except -1:
         """Call the protocol in the context that the connection was made in."""
         cdef object context = self.context
+        cdef bint entered = _enter(context)
         cdef PyObject *result
-        PyContext_Enter(context)
         result = PyObject_CallOneArg_(<PyObject *>function, <PyObject *>argument)
-        PyContext_Exit_(<PyObject *>context)
+        if entered:
+            PyContext_Exit_(<PyObject *>context)
         if result is NULL:
             _fail()
         Py_DECREF_(result)
         return 0
+
+    cdef object _ask(self, object function, tuple arguments):
+        """The same for what is rare, or has an answer."""
+        cdef object context = self.context
+        cdef bint entered = _enter(context)
+        try:
+            return function(*arguments)
+        finally:
+            if entered:
+                PyContext_Exit_(<PyObject *>context)
 
     # --------------------------------------------------------- flow control
 

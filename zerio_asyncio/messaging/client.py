@@ -97,10 +97,8 @@ class ZerioClient(Node):
         except BaseException as error:
             if self._connecting is not connecting:  # stop() has ended it, and torn down
                 raise NotConnectedError("stopped while it was connecting") from error
-            self._connecting = None
             self._tear_down()
             raise
-        self._connecting = None
 
     async def stop(self, patience: float = STOP_SECONDS) -> None:
         """Close the connection when what was sent has left, after ``patience`` seconds at last."""
@@ -115,6 +113,12 @@ class ZerioClient(Node):
                 await self._close_sessions((self._session,), patience)
         finally:
             self._tear_down()
+
+    def _tear_down(self) -> None:
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        super()._tear_down()
 
     async def __aenter__(self) -> Self:
         """Give the client, which ``start`` has connected, or will."""
@@ -235,9 +239,9 @@ class ZerioClient(Node):
             self._answered.set_exception(HandshakeError(f"no connection: {reason}"))
         if session.peer_id is None:
             return
-        again = self.config.reconnect and reason.cause is not DisconnectCause.LOCAL
-        if again:
-            self._connecting = self._loop.create_task(self._connect_again())
-        else:
+        if not self.config.reconnect or reason.cause is DisconnectCause.LOCAL:
             self.inbox.close()
+        elif self._connecting is None or self._connecting.done():
+            self._connecting = self._loop.create_task(self._connect_again())
+        # else one is under way, and has been told above that this attempt has failed
         self.disconnected(reason)

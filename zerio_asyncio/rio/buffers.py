@@ -18,6 +18,7 @@ region stays mapped as long as a slice of it is busy.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import sys
 from typing import Any, NamedTuple, final
@@ -273,13 +274,23 @@ class BufferPool(Unique):
         OSError (ENOBUFS) if a new slab is needed and the system will not register it;
         MemoryError if ``slabs_max`` slabs are in use; ValueError on a closed pool.
         """
-        if self._closed:
-            raise ValueError("pool is closed")
-        slab = next((slab for slab in self._slabs.values() if slab.free), None) or self._grow()
-        part = slab.free.pop()
+        self._check_open()
+        part = None
+        while part is None:
+            # What looks for it may collect, and a finalizer may take it first.
+            slab = next((slab for slab in tuple(self._slabs.values()) if slab.free), None)
+            with contextlib.suppress(IndexError):
+                part = (slab or self._grow()).free.pop()
+            if part is not None and id(part.region) not in self._slabs:
+                part = None  # or has closed the pool, or trimmed it
+                self._check_open()
         self._used[id(part)] = part
         self._used_max = max(self._used_max, len(self._used))
         return part
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("pool is closed")
 
     def give(self, part: Slice) -> None:
         """Take a slice back.
@@ -293,8 +304,9 @@ class BufferPool(Unique):
             raise ValueError(f"{part!r} is not in use in this pool")
         if part.busy:
             raise ValueError(f"{part!r} belongs to a request whose result was not dequeued yet")
-        del self._used[id(part)]
         slab = self._slabs[id(part.region)]
+        if self._used.pop(id(part), None) is not part:
+            raise ValueError(f"{part!r} was given back meanwhile")
         slab.free.append(part)
         if slab.empty:
             self._shrink(spare=0 if self._closed else 1)
@@ -308,10 +320,10 @@ class BufferPool(Unique):
         return slab
 
     def _shrink(self, spare: int) -> None:
-        empty = [slab for slab in self._slabs.values() if slab.empty]
+        empty = [slab for slab in tuple(self._slabs.values()) if slab.empty]
         for slab in empty[spare:]:
-            del self._slabs[id(slab.region)]
-            slab.region.close()
+            if slab.empty and self._slabs.pop(id(slab.region), None) is not None:
+                slab.region.close()
 
     def trim(self) -> None:
         """Give the spare slab back too."""

@@ -89,9 +89,9 @@ class Keeper:
 
     def release(self) -> None:
         """Let go of everything: the port has ended."""
-        for request in self.left:
+        left, self.left = self.left, []
+        for request in left:
             request.release()
-        self.left.clear()
 
 
 class HasFileno(Protocol):

@@ -502,9 +502,9 @@ class RequestQueue(Unique):
         self._open()
         queue._open()
         token = next(_tokens)
-        queue._requests[token] = request
         for part in request.slices:
             part._hold()
+        queue._requests[token] = request
         return token
 
     def _settle(self, queue: CompletionQueue, token: int, accepted: int) -> None:
