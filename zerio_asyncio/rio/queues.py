@@ -17,6 +17,7 @@ API pages: https://learn.microsoft.com/windows/win32/api/mswsock/ns-mswsock-rio_
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import itertools
 import warnings
@@ -32,6 +33,7 @@ from zerio_asyncio.rio.turns import POLLED, Turn, Unique
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
 _LENGTH_MAX = 0x7FFFFFFF  # bytes; a length is 32 bits wide
 
@@ -456,9 +458,9 @@ class RequestQueue(Unique):
         self._open()
         with self._turn:
             data = self._buffer(parts[0])
-            token = self._keep(queue, _Request(self, context, parts))
-            accepted = entry(self._open(), data, 1, flags, ffi.cast("void *", token))
-            self._settle(queue, token, accepted)
+            with self._kept(queue, _Request(self, context, parts)) as token:
+                accepted = entry(self._open(), data, 1, flags, ffi.cast("void *", token))
+                check_true(accepted, "request")
 
     def _start_ex(
         self,
@@ -479,12 +481,11 @@ class RequestQueue(Unique):
                 if len(address) < ADDRESS_SIZE:
                     told = f"an address slice has {ADDRESS_SIZE} bytes, not {len(address)}"
                     raise ValueError(told)
-            token = self._keep(queue, _Request(self, context, parts))
             null = ffi.NULL
-            accepted = entry(
-                self._open(), data, 1, null, remote, null, null, flags, ffi.cast("void *", token)
-            )
-            self._settle(queue, token, accepted)
+            with self._kept(queue, _Request(self, context, parts)) as token:
+                own = ffi.cast("void *", token)
+                accepted = entry(self._open(), data, 1, null, remote, null, null, flags, own)
+                check_true(accepted, "request")
 
     def _start_memory(
         self, entry: Any, queue: CompletionQueue, view: Any, context: Any, flags: int
@@ -492,29 +493,29 @@ class RequestQueue(Unique):
         self._open()
         request = _Request(self, context, ())
         request.memory = view  # keeps the object's buffer exported, so it cannot be resized
-        with self._turn:
-            token = self._keep(queue, request)
+        with self._turn, self._kept(queue, request) as token:
             accepted = entry(self._open(), view, len(view), flags, ffi.cast("void *", token))
-            self._settle(queue, token, accepted)
+            check_true(accepted, "request")
 
-    def _keep(self, queue: CompletionQueue, request: _Request) -> int:
-        """Hold everything before the call: another object's finalizer may run during it."""
+    @contextlib.contextmanager
+    def _kept(self, queue: CompletionQueue, request: _Request) -> Iterator[int]:
+        """Hold everything before the call, and let go if it refuses, or is never made.
+
+        Another object's finalizer may run at any moment of it, and close what the request needs.
+        """
         self._open()
         queue._open()
         token = next(_tokens)
         for part in request.slices:
             part._hold()
         queue._requests[token] = request
-        return token
-
-    def _settle(self, queue: CompletionQueue, token: int, accepted: int) -> None:
-        if accepted:
-            return
-        refusal = last_error("request")
-        request = queue._requests.pop(token, None)
-        if request is not None:  # else a finalizer has closed the queue, and its keeper has it
-            request.release()
-        raise refusal
+        try:
+            yield token
+        except BaseException:
+            # Not there any more if a finalizer has closed the queue: then its keeper has it.
+            if queue._requests.pop(token, None) is not None:
+                request.release()
+            raise
 
     def resize(self, max_receives: int, max_sends: int) -> None:
         """Change the maxima and what is reserved for them in the completion queues.
