@@ -42,6 +42,7 @@ MODULES = (
     "asyncpg",
     "granian",
     "grpc",
+    "gunicorn",
     "h2",
     "httptools",
     "httpx",

@@ -70,8 +70,10 @@ async def in_parallel(workers: int, *, work: Any) -> list[Any]:
 class Process:
     """A server in a process of its own, its output in a file."""
 
-    def __init__(self, command: list[str], kind: str, **options: Any) -> None:
-        environment = dict(os.environ, PYTHONUNBUFFERED="1")
+    def __init__(
+        self, command: list[str], kind: str, variables: dict[str, str] | None = None, **options: Any
+    ) -> None:
+        environment = dict(os.environ, PYTHONUNBUFFERED="1", **(variables or {}))
         environment.pop("ZERIO_PROVIDER", None)
         if kind != "std":
             environment["ZERIO_PROVIDER"] = kind

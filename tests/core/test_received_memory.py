@@ -140,7 +140,7 @@ def test_a_kept_part_in_a_cycle_is_collected(loop):
         transport, protocol, peer = await connect(lambda: Remembering(keep))
         for number in range(5):
             peer.send(b"%d" % number)
-            await until(lambda: len(protocol.received) == number + 1)
+            await until(lambda wanted=number + 1: len(protocol.received) == wanted)
         assert loop.rio_stats().slices_in_use >= 5
         gc.collect()
         assert not any(ref() for ref in dead)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 
 import pytest
 
-from .support import Recorder, connect, shut
+from .support import Recorder, connect, make_loop, shut
 
 
 class NoSocket:
@@ -116,3 +117,60 @@ def test_run_until_complete_of_something_not_awaitable(loop):
 def test_create_task_of_something_not_a_coroutine(loop):
     with pytest.raises(TypeError):
         loop.create_task(5)
+
+
+REFUSED = [
+    ("create_connection", {"nonsense": 1}),
+    ("create_connection", {"host": "127.0.0.1", "port": 1, "reuse_port": True}),
+    ("create_connection", {"server_hostname": "name"}),
+    ("create_server", {"nonsense": 1}),
+    ("create_server", {"host": "127.0.0.1", "port": 0, "local_addr": ("127.0.0.1", 0)}),
+    ("create_server", {"host": "127.0.0.1", "port": 0, "ssl": True}),
+    ("create_server", {"host": "127.0.0.1", "port": 0, "ssl_handshake_timeout": "soon"}),
+    ("create_server", {"host": "127.0.0.1", "port": 0, "ssl_shutdown_timeout": 1}),
+    ("create_unix_server", {}),
+    ("create_unix_server", {"nonsense": 1}),
+    ("create_unix_server", {"path": "here", "reuse_address": True}),
+    ("create_unix_server", {"path": "here", "reuse_port": True}),
+    ("create_unix_server", {"path": "here", "host": "127.0.0.1"}),
+    ("create_unix_server", {"path": "here", "mode": 0o600}),
+    ("create_unix_server", {"path": "here", "ssl": True}),
+    ("create_unix_server", {"path": "here", "ssl_handshake_timeout": 1}),
+    ("create_unix_server", {"path": "here", "ssl_shutdown_timeout": 1}),
+    ("create_unix_connection", {}),
+    ("create_unix_connection", {"path": "here", "local_addr": "there"}),
+    ("create_datagram_endpoint", {}),
+    ("create_datagram_endpoint", {"nonsense": 1}),
+    ("create_datagram_endpoint", {"local_addr": ("127.0.0.1", 0), "reuse_address": True}),
+    ("create_datagram_endpoint", {"local_addr": "127.0.0.1", "family": socket.AF_INET}),
+    ("create_datagram_endpoint", {"local_addr": ("127.0.0.1", 0), "remote_addr": ("::1", 1)}),
+    ("create_datagram_endpoint", {"local_addr": ("127.0.0.1", 0), "backlog": 1}),
+    ("connect_accepted_socket", {}),
+    ("start_tls", {}),
+]
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize(("method", "options"), REFUSED, ids=str)
+async def test_what_this_pythons_asyncio_refuses_is_refused_in_its_words(loop, method, options):
+    """Newer arguments, and those of another method, as the loop of this very Python does."""
+    standard = make_loop("std")
+    try:
+        theirs = await asyncio.to_thread(refusal_of, standard, method, options)
+    finally:
+        standard.close()
+    with pytest.raises(type(theirs)) as ours:
+        await getattr(loop, method)(Recorder, **options)
+    assert named_alike(ours.value) == named_alike(theirs)
+
+
+def refusal_of(loop, method, options):
+    refusals = TypeError, ValueError, AssertionError, NotImplementedError
+    with pytest.raises(refusals) as refusal:
+        loop.run_until_complete(getattr(loop, method)(Recorder, **options))
+    return refusal.value
+
+
+def named_alike(refusal):
+    """The words, without the class whose method it was."""
+    return re.sub(r"\b\w+\.(\w+\(\))", r"\1", str(refusal))

@@ -149,6 +149,22 @@ def test_a_loop_that_is_closed_before_its_child_ends(new_loop):
     assert descriptors().keys() <= before.keys()
 
 
+def test_a_child_that_outlives_its_loop_is_collected_without_a_word(new_loop, monkeypatch):
+    words = []
+    monkeypatch.setattr(sys, "unraisablehook", words.append)
+    loop = new_loop()
+    process = loop.run_until_complete(program("input()", stdin=PIPE, stdout=PIPE, stderr=PIPE))
+    pid = process.pid
+    loop.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        del process
+        gc.collect()
+    assert [str(word.exc_value) for word in words] == []
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
 async def test_a_child_that_ends_at_once_every_time(loop):
     """The end may come before the descriptor is watched, or opened."""
     for number in range(30):

@@ -34,13 +34,32 @@ async def test_every_address_refuses(loop, delay):
         await loop.create_connection(Recorder, "localhost", port, happy_eyeballs_delay=delay)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="all_errors= is new in 3.12")
-async def test_all_errors_come_as_a_group(loop):
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups are new in 3.11")
+@pytest.mark.parametrize("delay", [None, 0.01])
+async def test_all_errors_come_as_a_group(loop, kind, monkeypatch, delay):
+    if kind == "std" and sys.version_info < (3, 12):
+        pytest.skip("all_errors= is new in 3.12 there")
     with listener() as closed:
-        address = closed.getsockname()
-    with pytest.raises(ExceptionGroup) as group:  # noqa: F821 - from 3.11
-        await loop.create_connection(Recorder, *address, all_errors=True)
-    assert all(isinstance(error, ConnectionRefusedError) for error in group.value.exceptions)
+        host, port = closed.getsockname()
+
+    async def two(*_, **__):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))] * 2
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "getaddrinfo", two)
+        with pytest.raises(ExceptionGroup) as group:  # noqa: F821 - from 3.11
+            await loop.create_connection(
+                Recorder, "two", port, all_errors=True, happy_eyeballs_delay=delay
+            )
+        assert len(group.value.exceptions) == 2
+        assert all(isinstance(each, ConnectionRefusedError) for each in group.value.exceptions)
+        with pytest.raises(ConnectionRefusedError):
+            await loop.create_connection(Recorder, "two", port, happy_eyeballs_delay=delay)
+    # Where there are no errors it changes nothing, and what is no matter of connecting is itself.
+    transport, recorder, peer = await connect(Recorder, all_errors=True)
+    await shut(transport, recorder, peer)
+    with pytest.raises(ValueError, match="same time"):
+        await loop.create_connection(Recorder, host, 1, sock=peer.sock, all_errors=True)
 
 
 async def test_happy_eyeballs_goes_on_to_the_address_that_answers(loop, monkeypatch):

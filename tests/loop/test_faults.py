@@ -6,11 +6,12 @@ Trap 8 of docs/design.md.
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
-from .marks import beyond_proactor
-from .support import BufferedRecorder, Recorder, connect, recorder_of, shut, spin
+from .marks import beyond_proactor, with_unix_sockets
+from .support import SECONDS, BufferedRecorder, Recorder, connect, recorder_of, shut, spin
 
 
 class Mistake(Exception):
@@ -116,10 +117,13 @@ async def test_raising_in_connection_made(loop, caught, protocol):
 
 
 @pytest.mark.ours
-async def test_raising_protocol_factories_of_a_server_lose_one_connection(loop, caught):
-    """The standard loop leaves the socket to the garbage collector, its client waits."""
-    import socket
-
+@pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
+@pytest.mark.parametrize("family", ["tcp", "tls", pytest.param("unix", marks=with_unix_sockets)])
+async def test_a_servers_factory_that_raises_is_told_of_and_loses_that_connection(
+    loop, caught, contexts, tmp_path, family, debug
+):
+    """The standard loop tells in debug mode alone, and leaves the socket to the collector."""
+    loop.set_debug(debug)
     made = []
 
     def factory():
@@ -129,19 +133,31 @@ async def test_raising_protocol_factories_of_a_server_lose_one_connection(loop, 
         made.append(Recorder())
         return made[-1]
 
-    server = await loop.create_server(factory, "127.0.0.1", 0)
-    address = server.sockets[0].getsockname()
-    loop.set_debug(True)  # the standard loop tells of it in debug mode alone
-    with socket.create_connection(address) as first:
-        first.settimeout(10)
+    if family == "unix":
+        server = await loop.create_unix_server(factory, str(tmp_path / "here"))
+    else:
+        options = {"ssl": contexts[0]} if family == "tls" else {}
+        server = await loop.create_server(factory, "127.0.0.1", 0, **options)
+
+    def client():
+        sock = socket.socket(server.sockets[0].family)
+        sock.settimeout(SECONDS)
+        sock.connect(server.sockets[0].getsockname())
+        return sock
+
+    with client() as first:
         assert await asyncio.to_thread(first.recv, 1) == b""
-    with socket.create_connection(address) as second:
-        second.sendall(b"x")
-        while len(made) < 2 or not made[1].received:
+    told = caught.take_one(Mistake)
+    assert told["message"] == "Error on transport creation for incoming connection"
+    loop.set_debug(False)  # it would tell of the next client, that knows no TLS
+    with client() as second:
+        while len(made) < 2:
             await asyncio.sleep(0.001)
-        made[1].transport.abort()
-        await made[1].lost()
-    assert caught.take_one(Mistake)
+        if family != "tls":
+            second.sendall(b"x")
+            assert await made[1].got(1) == b"x"
+            made[1].transport.abort()
+            await made[1].lost()
     server.close()
     await server.wait_closed()
 

@@ -173,6 +173,27 @@ def test_shutdown_has_a_limit(new_loop):
     release.set()
 
 
+@pytest.mark.ours  # CPython from 3.13 on
+def test_a_cancelled_shutdown_is_quiet(new_loop):
+    """Its end comes later than that of whoever asked for it."""
+    loop = new_loop()
+    go_on = threading.Event()
+
+    async def main():
+        working = loop.run_in_executor(None, go_on.wait)
+        shutting = loop.create_task(loop.shutdown_default_executor())
+        await asyncio.sleep(0.01)
+        shutting.cancel()
+        loop.call_later(0.01, go_on.set)
+        threading.Timer(0.05, go_on.set).start()  # before 3.13 the loop waits for its thread
+        with pytest.raises(asyncio.CancelledError):
+            await shutting
+        await working
+        await asyncio.sleep(0.05)
+
+    loop.run_until_complete(main())
+
+
 def test_an_executor_that_outlives_the_loop(new_loop):
     """``close`` does not wait; a result that comes after it must not hurt anybody."""
     loop = new_loop()

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from .marks import beyond_proactor, with_os_sendfile
-from .support import WINDOWS, Recorder, connect, shut, spin
+from .support import WINDOWS, Recorder, connect, recorder_of, shut, spin
 
 DATA = bytes(range(256)) * 40_000
 """10 MB: more than the system's buffers of one connection take."""
@@ -133,16 +133,82 @@ async def test_nothing_else_is_written_meanwhile(loop, file):
     await shut(transport, recorder, peer)
 
 
-@pytest.mark.ours  # the standard loop stops receiving for that time
-async def test_receiving_goes_on_meanwhile(loop, file):
-    transport, recorder, peer = await connect(Recorder)
+async def test_what_comes_meanwhile_is_held_back(loop, file, protocol):
+    """A protocol that answers would have to write, which is refused for that time."""
+    made = recorder_of(protocol)
+    note = made.note
+
+    def answering(call):
+        note(call)
+        if call == "data_received":
+            made.transport.write(b"an answer")
+
+    made.note = answering
+    transport, recorder, peer = await connect(lambda: made)
     sending = asyncio.ensure_future(loop.sendfile(transport, file))
     await asyncio.sleep(0.02)
     await peer.send(b"a question")
-    assert await recorder.got(10) == b"a question"
+    await asyncio.sleep(0.02)
     assert not sending.done()
-    await peer.receive_exactly(len(DATA))
-    await sending
+    assert recorder.received == b""
+    assert not transport.is_reading()
+    assert await peer.receive_exactly(len(DATA)) == DATA
+    assert await sending == len(DATA)
+    assert transport.is_reading()
+    assert await recorder.got(10) == b"a question"
+    assert await peer.receive_exactly(9) == b"an answer"
+    await shut(transport, recorder, peer)
+
+
+async def test_a_client_that_ends_its_side_gets_the_whole_file(loop, file, protocol):
+    transport, recorder, peer = await connect(lambda: recorder_of(protocol))
+    sending = asyncio.ensure_future(loop.sendfile(transport, file))
+    await asyncio.sleep(0.02)
+    peer.end()
+    await asyncio.sleep(0.02)
+    assert recorder.calls == ["connection_made"]
+    assert await peer.receive_exactly(len(DATA)) == DATA
+    assert await sending == len(DATA)
+    await recorder.lost()
+    assert recorder.calls == ["connection_made", "eof_received", "connection_lost"]
+    peer.close()
+
+
+BINARY = "file should be opened in binary mode"
+COUNT = "count must be a positive integer"
+OFFSET = "offset must be a non-negative integer"
+
+
+@pytest.mark.parametrize("over", ["transport", "socket"])
+@pytest.mark.parametrize(
+    ("arguments", "refusal", "words"),
+    [
+        ({"count": 0}, ValueError, COUNT),
+        ({"count": -1}, ValueError, COUNT),
+        ({"count": 1.5}, TypeError, COUNT),
+        ({"count": "all"}, TypeError, COUNT),
+        ({"offset": -1}, ValueError, OFFSET),
+        ({"offset": 0.5}, TypeError, OFFSET),
+        ({"offset": None}, TypeError, OFFSET),
+        ({"fallback": False}, ValueError, BINARY),
+        ({}, ValueError, BINARY),
+    ],
+    ids=str,
+)
+async def test_arguments_that_are_refused(loop, file, over, arguments, refusal, words):
+    transport, recorder, peer = await connect(Recorder)
+    with open(file.name, encoding="latin-1") as text, socket.socket() as sock:
+        sock.setblocking(False)
+        sent = text if words is BINARY else file
+        if over == "transport":
+            sending = loop.sendfile(transport, sent, **arguments)
+        else:
+            sending = loop.sock_sendfile(sock, sent, **arguments)
+        with pytest.raises(refusal, match=words):
+            await sending
+    assert transport.is_reading()
+    transport.write(b"as ever")
+    assert await peer.receive() == b"as ever"
     await shut(transport, recorder, peer)
 
 

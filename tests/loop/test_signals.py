@@ -291,6 +291,85 @@ def test_a_wake_up_descriptor_of_somebody_else(loop):
         theirs.close()
 
 
+OTHERS = {
+    "ours": lambda new_loop: new_loop(),
+    "standard": lambda new_loop: asyncio.SelectorEventLoop(),
+}
+
+
+@pytest.mark.ours  # the standard loop is deaf after that
+@with_posix_signals
+@pytest.mark.parametrize("how", ["closed", "without handlers", "still open"])
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_loop_does_not_silence_this_one(new_loop, other, how):
+    loop = new_loop()
+    heard = []
+
+    def hear():
+        heard.append("here")
+        loop.call_later(0.02, loop.stop)  # once, although it is told in two ways
+
+    loop.add_signal_handler(USR1, hear)
+    loop.run_until_complete(asyncio.sleep(0))
+    second = OTHERS[other](new_loop)
+    second.add_signal_handler(USR2, heard.append, "there")
+    if how == "closed":
+        second.close()
+    elif how == "without handlers":
+        second.remove_signal_handler(USR2)
+    for count in range(1, 4):
+        timer = threading.Timer(0.02, send_to_main_thread, (USR1,))
+        timer.start()
+        loop.run_forever()
+        timer.join()
+        assert heard == ["here"] * count
+    if how == "still open":
+        signal.raise_signal(USR2)
+        second.run_until_complete(asyncio.sleep(0.01))
+        assert heard[3:] == ["there"]
+    second.close()
+    loop.remove_signal_handler(USR1)
+
+
+@pytest.mark.ours
+@with_posix_signals
+def test_who_takes_the_wake_up_descriptor_has_it_and_the_loop_hears_all_the_same(loop):
+    heard = []
+    loop.add_signal_handler(USR1, heard.append, "heard")
+    ours, theirs = socket.socketpair()
+    for sock in (ours, theirs):
+        sock.setblocking(False)
+    signal.set_wakeup_fd(theirs.fileno())
+    signal.raise_signal(USR1)
+    loop.run_until_complete(asyncio.sleep(0.01))
+    signal.raise_signal(USR1)
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert heard == ["heard"] * 2
+    assert ours.recv(10) == bytes([USR1, USR1])
+    assert signal.set_wakeup_fd(-1) == theirs.fileno()
+    loop.remove_signal_handler(USR1)
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.ours
+@with_posix_signals
+def test_a_wake_up_descriptor_that_was_closed_hides_no_signal(loop, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # the interpreter complains
+    heard = []
+    loop.add_signal_handler(USR1, heard.append, "heard")
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    ours.close()
+    theirs.close()
+    for count in (1, 2):
+        signal.raise_signal(USR1)
+        loop.run_until_complete(asyncio.sleep(0.01))
+        assert heard == ["heard"] * count
+    loop.remove_signal_handler(USR1)
+
+
 # ------------------------------------------------------------ KeyboardInterrupt
 
 

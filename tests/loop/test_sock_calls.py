@@ -489,3 +489,48 @@ def test_interrupts_leave_the_loop_usable(loop, pair, kind_of):
         with pytest.raises(kind_of):
             loop.run_until_complete(loop.sock_recv(ours, 10))
     assert loop.run_until_complete(asyncio.sleep(0, "on")) == "on"
+
+
+@pytest.mark.parametrize("into", [False, True])
+async def test_what_is_there_is_received_without_waiting(loop, into):
+    """By a call with no time to wait, whatever calls before it have found."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    async def receive():
+        if not into:
+            return await loop.sock_recv(ours, 100)
+        buffer = bytearray(100)
+        return bytes(buffer[: await loop.sock_recv_into(ours, buffer)])
+
+    for number in range(5):
+        waiting = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)  # it has tried in vain, and waits
+        theirs.send(b"for who waits")
+        assert await waiting == b"for who waits"
+        theirs.send(b"%d" % number)
+        at_once = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        assert at_once.done()
+        assert at_once.result() == b"%d" % number
+    ours.close()
+    theirs.close()
+
+
+async def test_a_buffer_that_shrinks_while_it_is_sent(loop):
+    """Its place and its length are asked for once; nothing before or behind it is sent."""
+    memory = bytearray(b"x" * (4 << 20))
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    sending = asyncio.ensure_future(loop.sock_sendall(ours, memory))
+    await asyncio.sleep(0)
+    with pytest.raises(BufferError):
+        del memory[16:]
+    received = 0
+    while not sending.done() or received < 4 << 20:
+        received += len(await loop.sock_recv(theirs, 1 << 20))
+    assert received == 4 << 20
+    del memory[16:]
+    ours.close()
+    theirs.close()

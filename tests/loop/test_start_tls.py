@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
 import sys
 
@@ -41,6 +43,31 @@ async def test_streams_on_both_sides(loop, contexts):
         assert await reader.readline() == b"secret hello\n"
         assert writer.get_extra_info("cipher")
         await close(writer)
+
+
+@pytest.mark.ours  # CPython from 3.13.12 and 3.14.3 on
+async def test_a_reader_that_holds_the_first_bytes_of_the_handshake(loop, contexts):
+    """The client begins at once; the server's program comes to it later."""
+
+    async def upgrade(reader, writer):
+        assert await reader.readline() == b"STARTTLS\n"
+        while not reader._buffer:
+            await asyncio.sleep(0.001)
+        transport = await loop.start_tls(
+            writer.transport, writer.transport.get_protocol(), contexts[0], server_side=True
+        )
+        reader._transport = transport
+        transport.write(b"secret " + await reader.readline())
+
+    def client(address):
+        with socket.create_connection(address, SECONDS) as sock:
+            sock.sendall(b"STARTTLS\n")
+            with contexts[1].wrap_socket(sock, server_hostname="localhost") as secure:
+                secure.sendall(b"hello\n")
+                return secure.recv(100)
+
+    async with serving(upgrade, None) as address:
+        assert await asyncio.to_thread(client, address) == b"secret hello\n"
 
 
 async def test_both_sides_on_one_loop(loop, contexts):
@@ -179,6 +206,65 @@ async def test_cancelled(loop, contexts):
     assert transport.is_closing()
     assert await peer.receive() == b""
     peer.close()
+
+
+@pytest.mark.ours  # asyncio's streams hang
+@pytest.mark.parametrize("how", ["cancelled", "timed out", "no TLS", "gone"])
+@pytest.mark.parametrize("server_side", [True, False])
+async def test_streams_end_with_a_failed_handshake(loop, contexts, how, server_side):
+    with listener() as server:
+        reader, writer = await asyncio.open_connection(*server.getsockname())
+        sock, _ = server.accept()
+    with sock:
+        options = {"ssl_handshake_timeout": 0.05} if how == "timed out" else {}
+        if not server_side:
+            options["server_hostname"] = "localhost"
+        turning = loop.create_task(
+            loop.start_tls(
+                writer.transport,
+                writer.transport.get_protocol(),
+                contexts[0 if server_side else 1],
+                server_side=server_side,
+                **options,
+            )
+        )
+        await asyncio.sleep(0.01)
+        if how == "cancelled":
+            turning.cancel()
+        elif how == "no TLS":
+            sock.sendall(b"I know no TLS\n" * 10)
+        elif how == "gone":
+            sock.close()
+        with pytest.raises((asyncio.CancelledError, OSError)):
+            await turning
+        with contextlib.suppress(OSError):
+            assert await asyncio.wait_for(reader.read(), SECONDS) == b""
+        writer.close()
+        with contextlib.suppress(OSError):
+            await asyncio.wait_for(writer.wait_closed(), SECONDS)
+
+
+@pytest.mark.ours  # asyncio takes NaN, and never looks at what a server is given
+@pytest.mark.parametrize("value", [float("nan"), 0, -1])
+@pytest.mark.parametrize("name", ["ssl_handshake_timeout", "ssl_shutdown_timeout"])
+async def test_time_outs_that_are_none(loop, contexts, name, value):
+    if name == "ssl_shutdown_timeout" and sys.version_info < (3, 11):
+        pytest.skip("ssl_shutdown_timeout is new in 3.11")
+    options = {name: value}
+    words = f"{name} should be a positive number"
+    with listener() as server:
+        with pytest.raises(ValueError, match=words):
+            await loop.create_connection(
+                Recorder, *server.getsockname(), ssl=contexts[1], **options
+            )
+        with pytest.raises(ValueError, match=words):
+            await loop.create_server(Recorder, "127.0.0.1", 0, ssl=contexts[0], **options)
+    transport, recorder, peer = await connect(Recorder)
+    with pytest.raises(ValueError, match=words):
+        await loop.start_tls(transport, recorder, contexts[0], server_side=True, **options)
+    await peer.send(b"in the clear")
+    assert await recorder.got(12) == b"in the clear"
+    await shut(transport, recorder, peer)
 
 
 async def test_what_cannot_be_turned(loop, contexts):

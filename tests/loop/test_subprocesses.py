@@ -490,3 +490,72 @@ def test_a_child_across_two_runs_of_the_loop(loop):
     with contextlib.suppress(ChildProcessError):  # a thread of the standard loop may be first
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert loop.run_until_complete(process.wait()) == 8
+
+
+SAYS = """
+import os, sys, time
+print("first", flush=True)
+print("error", file=sys.stderr, flush=True)
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.01)
+print("second", flush=True)
+"""
+
+
+@pytest.mark.ours  # the standard loop forgets it, subprocess.Popen does not
+@pytest.mark.parametrize("times", [1, 3])
+async def test_what_a_child_said_before_communicate_was_cancelled_is_kept(loop, times, tmp_path):
+    go_on = tmp_path / "go on"
+    process = await program(SAYS, str(go_on), stdout=PIPE, stderr=PIPE)
+    for _ in range(times):
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(process.communicate(), 0.3)
+    go_on.touch()
+    output, errors = await process.communicate()
+    assert output.split() == [b"first", b"second"]
+    assert errors.split() == [b"error"]
+    assert process.returncode == 0
+
+
+@pytest.mark.ours
+async def test_a_stream_that_had_ended_when_communicate_was_cancelled_is_kept(loop):
+    process = await program(
+        """
+        import os, sys, time
+        print("all of it", flush=True)
+        sys.stdout.flush()
+        os.close(1)
+        time.sleep(60)
+        """,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    reading = loop.create_task(process.communicate())
+    while not process.stdout.at_eof():
+        await asyncio.sleep(0.001)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    process.kill()
+    output, errors = await process.communicate()
+    assert output.split() == [b"all", b"of", b"it"]
+    assert errors == b""
+
+
+async def test_reading_to_the_end_twice_gives_nothing_the_second_time(loop):
+    process = await program("print('once')", stdout=PIPE)
+    assert (await process.stdout.read()).split() == [b"once"]
+    assert await process.stdout.read() == b""
+    assert await process.wait() == 0
+
+
+@pytest.mark.ours
+async def test_a_cancelled_read_to_the_end_loses_nothing(loop, tmp_path):
+    go_on = tmp_path / "go on"
+    process = await program(SAYS, str(go_on), stdout=PIPE, stderr=DEVNULL)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(process.stdout.read(), 0.3)
+    assert (await process.stdout.readline()).split() == [b"first"]
+    go_on.touch()
+    assert (await process.stdout.read()).split() == [b"second"]
+    assert await process.wait() == 0

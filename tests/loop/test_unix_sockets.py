@@ -72,17 +72,29 @@ async def test_a_path_that_is_served_is_taken_over_as_asyncio_does(loop, path):
         await server.wait_closed()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 13), reason="servers remove their file from 3.13")
-async def test_the_file_goes_with_its_server(loop, path):
-    server = await asyncio.start_unix_server(echo, path)
+@pytest.mark.parametrize("wanted", [True, False, None])
+async def test_the_file_goes_with_its_server(loop, kind, path, wanted):
+    if kind == "std" and wanted is not None and sys.version_info < (3, 13):
+        pytest.skip("cleanup_socket= is new in 3.13 there")
+    options = {} if wanted is None else {"cleanup_socket": wanted}
+    goes = sys.version_info >= (3, 13) if wanted is None else wanted
+    server = await loop.create_unix_server(Recorder, path, **options)
     assert os.path.exists(path)
     server.close()
     await server.wait_closed()
-    assert not os.path.exists(path)
-    kept = await loop.create_unix_server(Recorder, path, cleanup_socket=False)
-    kept.close()
-    await kept.wait_closed()
+    assert os.path.exists(path) != goes
+
+
+@pytest.mark.ours  # asyncio has it from 3.13 on
+async def test_the_file_of_another_server_stays(loop, path):
+    first = await loop.create_unix_server(Recorder, path, cleanup_socket=True)
+    second = await loop.create_unix_server(Recorder, path, cleanup_socket=True)
+    first.close()
+    await first.wait_closed()
     assert os.path.exists(path)
+    os.unlink(path)
+    second.close()
+    await second.wait_closed()
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])

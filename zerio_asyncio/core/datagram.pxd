@@ -54,7 +54,7 @@ cdef class DatagramTransport(Transport):
     cdef uint32_t head
     cdef uint32_t issued
     cdef uint32_t count
-    cdef bint amid                 # amid a burst of received datagrams: answers go out together
+    cdef bint amid                 # amid a burst of received datagrams
     cdef bint inside               # the protocol is being called, in the transport's context
 
     # receiving
@@ -69,6 +69,7 @@ cdef class DatagramTransport(Transport):
     cdef bint _post_one(self, Letter *letter, uint32_t flags) noexcept
     # sending
     cdef int _send(self, object data, const RIO_SOCKADDR_INET *remote) except -1
+    cdef int _send_inherited(self, object data, const RIO_SOCKADDR_INET *remote) except -1
     cdef int _send_by_socket(self, object data, object address) except -1
     cdef int _put(self, object data, const RIO_SOCKADDR_INET *remote) except -1
     cdef int _grow_waiting(self) except -1

@@ -6,9 +6,10 @@ order and are handed over one by one; then all are posted again with one commit,
 provider may fetch a burst with one system call.
 
 Sending. A datagram is tried at once, as asyncio does: errors are told inside ``sendto`` and nothing
-is buffered unless the system has no room. Only amid a burst, while more received datagrams are
-about to be handed over, answers are kept until its end, leave together, and fail there. What the
-system has no room for waits here, as the provider's requests (RIOSendEx) the first of them.
+is buffered unless the system has no room. With ``LoopOptions(gather=True)``, amid a burst, while
+more received datagrams are about to be handed over, answers are kept until its end, leave together,
+and fail there. What the system has no room for waits here, as the provider's requests (RIOSendEx)
+the first of them.
 
     waiting[head .. head + issued) is the provider's; up to head + count waits for its results
 
@@ -38,7 +39,8 @@ from libc.string cimport memcpy
 from zerio_asyncio.core.engine cimport Engine
 from zerio_asyncio.core.memory cimport ADDRESS_ROOM, DATAGRAM_MAX
 from zerio_asyncio.core.rio cimport (
-    RIO_BUF, RIO_CAP_NOW, RIO_CAP_SEND_MEMORY, RIO_EWOULDBLOCK,
+    RIO_BUF, RIO_CAP_NOW, RIO_CAP_SEND_MEMORY, RIO_ENETDOWN, RIO_EWOULDBLOCK,
+    RIO_OPERATION_ABORTED,
     RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER, rio_datagram)
 
 from zerio_asyncio.core.protocols import InvariantError
@@ -76,8 +78,8 @@ cdef class DatagramTransport(Transport):
     """
 
     def __init__(self, Engine loop not None, sock, protocol, address=None, waiter=None,
-                 extra=None):
-        self._take_socket(loop, sock, extra)
+                 extra=None, bint given=False):
+        self._take_socket(loop, sock, extra, given)
         self._address = address
         self.family = sock.family
         self.connected = bool(self._extra["peername"])
@@ -156,9 +158,10 @@ cdef class DatagramTransport(Transport):
         return not self._closing and not self._paused
 
     def pause_reading(self):
-        """Hand nothing to the protocol until ``resume_reading``."""
+        """Hand nothing to the protocol until ``resume_reading``, and take nothing from the system."""
         if not self._closing:
             self._paused = True
+            self._recall()
 
     def resume_reading(self):
         """Go on after ``pause_reading``."""
@@ -171,6 +174,12 @@ cdef class DatagramTransport(Transport):
     def _deliver_held(self):
         self._deliver()
         self._post()
+
+    cdef int _recall(self) except -1:
+        """Take the posted receives back; each has its result, some may have a datagram."""
+        if self.posted and not self.engine.waiting:
+            self.provider.recall_receives(self.queue)
+        return 0
 
     cdef inline Letter *_letter(self, uint32_t index) noexcept:
         return &self.letters[(self.first + index) & (AHEAD_MAX - 1)]
@@ -221,6 +230,8 @@ cdef class DatagramTransport(Transport):
         self.held -= 1
         self._letter(self.held + self.posted + self.spare)[0] = letter
         self.spare += 1
+        if letter.status == RIO_OPERATION_ABORTED:
+            return 0  # taken back by _recall
         if letter.status != 0:
             return self._tell_error(self.engine.error_of(letter.status))
         sender = self.book.name_of(&remote)
@@ -259,6 +270,9 @@ cdef class DatagramTransport(Transport):
         cdef uint32_t flags
         if self._paused or self._closing or self.lost or not self.started:
             return 0
+        if self._is_gone():
+            return self._break(self._bad_descriptor(), "Fatal read error on datagram transport",
+                               self.context)
         if self._take_letters() == 0:
             return 0
         flags = RIO_MSG_DEFER if self.spare > 1 else 0
@@ -348,7 +362,11 @@ cdef class DatagramTransport(Transport):
         cdef rio_datagram one
         cdef Py_buffer view
         cdef int64_t sent
-        if self.count or self.amid or not self.provider.capabilities & RIO_CAP_NOW:
+        if self._is_gone():
+            return self._break(self._bad_descriptor(), "Fatal write error on datagram transport",
+                               None)
+        if (self.count or not self.provider.capabilities & RIO_CAP_NOW
+                or self.amid and self.engine.gathers):
             return self._put(data, remote)
         if isinstance(data, memoryview) and not data.c_contiguous:
             data = data.tobytes()
@@ -360,8 +378,21 @@ cdef class DatagramTransport(Transport):
         PyBuffer_Release(&view)
         if sent == -RIO_EWOULDBLOCK:
             self._put(data, remote)
+        elif sent == -RIO_ENETDOWN:
+            self._send_inherited(data, remote)
         elif sent < 0:
             self._protocol.error_received(self.engine.error_of(<int32_t>-sent))
+        return 0
+
+    cdef int _send_inherited(self, object data, const RIO_SOCKADDR_INET *remote) except -1:
+        """In a child of fork the port is the parent's (rule 14), the socket is the child's, too."""
+        try:
+            if remote is NULL:
+                self._sock.send(data)
+            else:
+                self._sock.sendto(data, self.book.name_of(remote))
+        except OSError as exc:
+            self._protocol.error_received(exc)
         return 0
 
     cdef int _send_by_socket(self, object data, object address) except -1:
@@ -406,7 +437,7 @@ cdef class DatagramTransport(Transport):
             unsent.remote = remote[0]
         self.count += 1
         self.unsent += <size_t>PyBytes_GET_SIZE(data) + HEADER
-        if not self.amid or self.count - self.issued >= TOGETHER:
+        if not (self.amid and self.engine.gathers) or self.count - self.issued >= TOGETHER:
             self._push_on()
         return 0
 
@@ -426,7 +457,7 @@ cdef class DatagramTransport(Transport):
 
     cdef int _push_on(self) except -1:
         """Hand over what waits for nothing but the end of a burst."""
-        if self.count == self.issued or self.lost:
+        if self.count == self.issued or self.lost or self._is_gone():
             return 0
         if self.issued == 0 and self.provider.capabilities & RIO_CAP_NOW:
             self._send_together()

@@ -94,7 +94,7 @@ cdef class Engine(Timers):
     cdef int push(self, object handle) except -1
     cdef object _pop(self)
     cdef int _grow_ready(self) except -1
-    cdef int _forget_callbacks(self) except -1
+    cpdef int _forget_callbacks(self) except -1
     cdef int _run_ready(self) except -1
     cdef int _run_timed(self, object handle) except -1
     cdef int _tell_if_slow(self, double start, object what) except -1

@@ -163,7 +163,6 @@ cdef class Engine(Timers):
         cdef int64_t pause = 0
         self._check_here()
         self.future_keywords = None
-        self._forget_callbacks()
         if self.port is NULL:
             return
         for endpoint in list(self.endpoints):
@@ -205,7 +204,7 @@ cdef class Engine(Timers):
                 self._port_packet(event.status, event.value, event.key,
                                   <size_t>event.overlapped)
 
-    cdef int _forget_callbacks(self) except -1:
+    cpdef int _forget_callbacks(self) except -1:
         while self.ready_count:
             self._pop()
         return self._forget_timers()

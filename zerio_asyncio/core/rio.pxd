@@ -25,6 +25,7 @@ cdef extern from "rio.h" nogil:
     int32_t RIO_IOCP_COMPLETION
     int32_t RIO_OPERATION_ABORTED
     int32_t RIO_ENOBUFS
+    int32_t RIO_ENETDOWN
     int32_t RIO_EWOULDBLOCK
     uint32_t RIO_CAP_SEND_MEMORY
     uint32_t RIO_CAP_DATAGRAM
@@ -137,3 +138,4 @@ cdef extern from "rio.h" nogil:
         int64_t (*socket_receive)(rio_socket, void *, uint32_t) noexcept nogil
         rio_socket (*make_socket)(int32_t, int32_t, int32_t) noexcept
         int32_t (*recall_receives)(RIO_RQ) noexcept
+        uint64_t (*socket_identity)(rio_socket) noexcept

@@ -35,8 +35,8 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.rio cimport (
-    RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_CAP_SEND_NOW, RIO_EWOULDBLOCK, RIO_MSG_COMMIT_ONLY,
-    RIO_MSG_DEFER)
+    RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_CAP_SEND_NOW, RIO_ENETDOWN, RIO_EWOULDBLOCK,
+    RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER)
 
 from zerio_asyncio.core.protocols import InvariantError
 
@@ -153,6 +153,8 @@ cdef class SendingTransport(Transport):
         """
         if length == 0 or self.dropped:
             return 0  # an exporter's code may have ended the connection
+        if self._is_gone():
+            return self._break(self._bad_descriptor(), "Fatal write error on socket transport", None)
         if self.count == 0 and (self.prompt if now else self.engine.gathers and length >= NOW_MIN):
             self._send_now(&memory, &length)
         if length == 0:
@@ -175,6 +177,11 @@ cdef class SendingTransport(Transport):
         if not self.provider.capabilities & RIO_CAP_SEND_NOW:
             return 0
         sent = self.provider.send_now(self.queue, memory[0], part)
+        if sent == -RIO_ENETDOWN:
+            # In a child of fork the port is the parent's (rule 14), the socket is the child's, too.
+            sent = self.provider.socket_send(<size_t>self.descriptor, memory[0], part)
+            if sent < 0:
+                sent = -RIO_EWOULDBLOCK
         if sent > 0:
             memory[0] += sent
             length[0] -= <size_t>sent
@@ -345,9 +352,16 @@ cdef class SendingTransport(Transport):
 
     cdef int push(self) except -1:
         """Send at once what waits, as far as the system takes it; the rest stays."""
+        cdef bint went = False
+        if self.count and self._is_gone():
+            return self._break(self._bad_descriptor(), "Fatal write error on socket transport",
+                               self.context)
         while self.prompt and self.count and self.issued == 0 and not self.dropped:
             if not self._push_first():
                 break
+            went = True
+        if went and not self.dropped:
+            self._progressed()
         return self._written()
 
     cdef int _push_first(self) except -1:
@@ -371,8 +385,11 @@ cdef class SendingTransport(Transport):
         cdef uint32_t last
         cdef uint32_t deferred = 0
         cdef uint32_t flags
-        if self.lost:
+        if self.lost or self.dropped:
             return 0
+        if self.count > self.issued and self._is_gone():
+            return self._break(self._bad_descriptor(), "Fatal write error on socket transport",
+                               self.context)
         # Where a write was tried at once, another attempt would be in vain.
         if now and not self.prompt and self.count == 1 and self.issued == 0:
             if self._push_first():
@@ -472,7 +489,9 @@ cdef class SendingTransport(Transport):
         if self._closing or self._eof:
             return
         self._eof = True
-        if self.unsent == 0:
+        if self._is_gone():
+            self._break(self._bad_descriptor(), "Fatal write error on socket transport", None)
+        elif self.unsent == 0:
             self._sock.shutdown(socket.SHUT_WR)
 
     cdef int _shut_down(self) except -1:

@@ -16,8 +16,7 @@ cdef class Waiters:
     cdef uint32_t once     # what calls want to hear: told to the port and not reported yet
     cdef object reading    # None, a future, or a list of futures; some may be cancelled
     cdef object writing
-    # hints, so harmless if the descriptor is another socket's by now
-    cdef uint32_t skips    # receives to come that need not try before they wait
+    # a hint, so harmless if the descriptor is another socket's by now
     cdef bint large        # the last receive got so much that copying it would be the most of it
 
 
@@ -34,7 +33,6 @@ cdef class SocketEngine(Engine):
     cdef int _forget(self, object sock) except -1
     # calls
     cdef int _check(self, object sock) except -1
-    cdef bint _tries(self, object sock) except -1
     cdef object _receive(self, object sock, object size)
     cdef object _receive_large(self, int descriptor, Waiters waiters, Py_ssize_t size)
     cdef object _receive_into(self, object sock, object buffer)

@@ -12,8 +12,8 @@ What is different is the waiting:
 * Bytes are taken when the task runs, not when the socket becomes ready: a call that is cancelled
   has taken nothing.
 * A cancelled call leaves its watch behind. The one event that may come finds nobody.
-* A receive that found nothing is followed by some that do not try before they wait: whoever asks
-  and answers in turn would try in vain each time, for half the price of a receive.
+* A receive always tries before it waits, though whoever asks and answers in turn then tries in vain:
+  with a time-out of 0 a program asks for what is there now.
 
 Hazards, and what is done about them:
 
@@ -55,10 +55,6 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
 
 cdef enum:
-    # Receives that wait without trying after one that tried in vain. A program that asks and
-    # answers so pays for a vain call every 17th time; one whose data has begun to come before it
-    # asks for it goes through the loop this often for nothing.
-    SKIPS = 16
     # Above, the system's copying takes so long that other threads may run meanwhile.
     ALONE_MAX = 16384
 
@@ -198,20 +194,6 @@ cdef class SocketEngine(Engine):
             raise ValueError("the socket must be non-blocking")
         return 0
 
-    cdef bint _tries(self, object sock) except -1:
-        """Whether a receive should try before it waits."""
-        cdef int descriptor = fileno_of(sock) if type(sock) is Socket else sock.fileno()
-        cdef Waiters waiters
-        if descriptor < 0 or descriptor >= len(self.table):
-            return True
-        waiters = self.table[descriptor]
-        # Somebody in `reading` waits with us or was cancelled: a program that asks for what is
-        # there now, by a timeout of 0, must get it.
-        if waiters is None or waiters.skips == 0 or waiters.reading is not None:
-            return True
-        waiters.skips -= 1
-        return False
-
     cdef object _receive(self, object sock, object size):
         """bytes, or None if there is nothing now."""
         cdef Waiters waiters
@@ -233,7 +215,7 @@ cdef class SocketEngine(Engine):
             if self.scratch is NULL:
                 raise MemoryError
         count = self.provider.socket_receive(<size_t>descriptor, self.scratch, <uint32_t>room)
-        if _moved(waiters, count, room):
+        if _moved(count):
             waiters.large = count > ALONE_MAX
             return PyBytes_FromStringAndSize(self.scratch, count)
         return None
@@ -246,7 +228,7 @@ cdef class SocketEngine(Engine):
         cdef int64_t count
         with nogil:
             count = self.provider.socket_receive(<size_t>descriptor, memory, <uint32_t>size)
-        if not _moved(waiters, count, size):
+        if not _moved(count):
             return None
         waiters.large = count > ALONE_MAX
         if count == size:
@@ -261,7 +243,6 @@ cdef class SocketEngine(Engine):
 
     cdef object _receive_into(self, object sock, object buffer):
         """The count of bytes, or None if there is nothing now."""
-        cdef Waiters waiters
         cdef Py_buffer view
         cdef int64_t count
         cdef uint32_t room
@@ -272,7 +253,6 @@ cdef class SocketEngine(Engine):
             except NOT_NOW:
                 return None
         descriptor = fileno_of(sock)
-        waiters = self._waiters(descriptor)
         try:
             PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
         except (BufferError, TypeError):
@@ -283,7 +263,7 @@ cdef class SocketEngine(Engine):
             room = <uint32_t>min(view.len, <Py_ssize_t>REQUEST_MAX)
             with nogil:
                 count = self.provider.socket_receive(<size_t>descriptor, view.buf, room)
-            return count if _moved(waiters, count, room) else None
+            return count if _moved(count) else None
         finally:
             PyBuffer_Release(&view)
 
@@ -320,28 +300,20 @@ cdef class SocketEngine(Engine):
     async def sock_recv(self, sock, n):
         """Receive up to ``n`` bytes; see ``asyncio.loop.sock_recv``."""
         self._check(sock)
-        if self._tries(sock):
-            data = self._receive(sock, n)
-            if data is not None:
-                return data
         while True:
-            await self._until(sock, RIO_WATCH_READ)
             data = self._receive(sock, n)
             if data is not None:
                 return data
+            await self._until(sock, RIO_WATCH_READ)
 
     async def sock_recv_into(self, sock, buf):
         """Receive into ``buf``, return the count of bytes; see ``asyncio.loop.sock_recv_into``."""
         self._check(sock)
-        if self._tries(sock):
-            count = self._receive_into(sock, buf)
-            if count is not None:
-                return count
         while True:
-            await self._until(sock, RIO_WATCH_READ)
             count = self._receive_into(sock, buf)
             if count is not None:
                 return count
+            await self._until(sock, RIO_WATCH_READ)
 
     async def sock_recvfrom(self, sock, bufsize):
         """Receive a datagram and its sender; see ``asyncio.loop.sock_recvfrom``."""
@@ -441,16 +413,11 @@ cdef object _system_error(int64_t count):
     return OSError(<int>-count, os.strerror(<int>-count))
 
 
-cdef bint _moved(Waiters waiters, int64_t count, Py_ssize_t room) except -1:
+cdef bint _moved(int64_t count) except -1:
     """Whether a receive got something (the end of the stream, too); OSError if it failed."""
-    if count == room:
-        waiters.skips = 0  # it may well be that there is more
-    if count >= 0:
-        return True
-    if count != RIO_NOT_NOW:
+    if count < 0 and count != RIO_NOT_NOW:
         raise _system_error(count)
-    waiters.skips = SKIPS
-    return False
+    return count >= 0
 
 
 cdef object _added(object who, object future):

@@ -39,7 +39,8 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.engine cimport Engine
-from zerio_asyncio.core.rio cimport RIO_BUF, RIO_CAP_NOW, RIO_EWOULDBLOCK
+from zerio_asyncio.core.rio cimport (
+    RIO_BUF, RIO_CAP_NOW, RIO_EWOULDBLOCK, RIO_OPERATION_ABORTED)
 
 from zerio_asyncio.core.protocols import InvariantError, RegisteredProtocol
 
@@ -71,7 +72,8 @@ cdef class SliceView(ReceivedMemory):
 cdef class StreamTransport(SendingTransport):
     """The transport of a connected stream socket. Made by the loop, never by users.
 
-    ``sock`` is non-blocking and becomes the transport's. ``OSError`` if it cannot get a request
+    ``sock`` is non-blocking and becomes the transport's; ``given``: the program has it, too, and may
+    close it. ``OSError`` if it cannot get a request
     queue (not a socket, out of memory).
     """
 
@@ -79,8 +81,8 @@ cdef class StreamTransport(SendingTransport):
     _start_tls_compatible = True
 
     def __init__(self, Engine loop not None, sock, protocol, waiter=None, extra=None,
-                 server=None):
-        self._take_socket(loop, sock, extra)
+                 server=None, bint given=False):
+        self._take_socket(loop, sock, extra, given)
         self.set_protocol(protocol)
         # Small writes must not wait for the acknowledgement of others; as asyncio does.
         base_events._set_nodelay(sock)
@@ -160,9 +162,13 @@ cdef class StreamTransport(SendingTransport):
         return not self._closing and not self._paused
 
     def pause_reading(self):
-        """Hand nothing to the protocol until ``resume_reading``."""
+        """Hand nothing to the protocol until ``resume_reading``, and take nothing from the system.
+
+        What arrives from now on is for whoever reads the socket next: a child, a copy of it.
+        """
         if not self._closing:
             self._paused = True
+            self._recall()
 
     def resume_reading(self):
         """Go on after ``pause_reading``."""
@@ -199,6 +205,9 @@ cdef class StreamTransport(SendingTransport):
         if self.engine.waiting:  # another thread: the loop's own is inside the port
             self._loop.call_soon_threadsafe(self._start_receiving)
             return 0
+        if self._is_gone():
+            return self._break(self._bad_descriptor(), "Fatal read error on socket transport",
+                               self.context)
         if self.large is not None:
             self._drop_large()
         if self.large_left and self.kind != REGISTERED:
@@ -232,10 +241,18 @@ cdef class StreamTransport(SendingTransport):
         else:
             self._hand(KERNEL, NOBODY)
             self.readable = request == PROBE and status == 0
-            if not self._closing and not self.lost:
+            if status == RIO_OPERATION_ABORTED:
+                self._post()  # taken back by _recall; reading may have been resumed since
+            elif not self._closing and not self.lost:
                 self._received(status, count)
         if self.lost and self.outstanding == 0 and not self.attached:
             self._finished()
+        return 0
+
+    cdef int _recall(self) except -1:
+        """Take the posted receive back; its result comes with what had arrived, or with nothing."""
+        if self.owner == KERNEL and not self.engine.waiting:
+            self.provider.recall_receives(self.queue)
         return 0
 
     cdef int _received(self, int32_t status, uint32_t count) except -1:

@@ -1,6 +1,6 @@
 # What every transport on a request queue has: a socket, a protocol, flow control, an end.
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from zerio_asyncio.core.engine cimport Endpoint, Engine
 from zerio_asyncio.core.memory cimport SlicePool
@@ -15,10 +15,12 @@ cdef class Transport(Endpoint):
     cdef readonly bint _closing
     cdef readonly bint _protocol_paused
     cdef object _protocol
-    cdef object paused             # the protocol that waits for resume_writing, or None
+    cdef object paused             # who waits for resume_writing: (context, protocol), or None
     cdef object context            # the connection's: its protocol's callbacks run in it
     cdef bint protocol_connected   # connection_made was called, connection_lost was not
     cdef int descriptor
+    cdef uint64_t identity         # of the socket that the descriptor stood for
+    cdef bint given                # the program has the socket, too, and may close it
     cdef object __weakref__
 
     # --- the request queue; invalid before attach and after retire
@@ -35,7 +37,11 @@ cdef class Transport(Endpoint):
     cdef size_t low_water
 
     # life
-    cdef int _take_socket(self, Engine loop, object sock, object extra) except -1
+    cdef int _take_socket(self, Engine loop, object sock, object extra, bint given) except -1
+    cdef bint _is_gone(self) except -1
+    cdef bint _has_socket(self) noexcept
+    cdef object _bad_descriptor(self)
+    cdef int _close_socket(self) except -1
     cdef int _attach(self, uint32_t receives, uint32_t sends) except -1
     cdef int _own(self, object sock) except -1
     cdef void _disown(self) noexcept
@@ -44,6 +50,7 @@ cdef class Transport(Endpoint):
     # what a subclass holds: unsent data, receive memory, references for the protocol's sake
     cdef void _drop_unissued(self) noexcept
     cdef bint _receives(self) noexcept
+    cdef int _recall(self) except -1
     cdef void _drop_receive_memory(self) noexcept
     cdef int _forget(self) except -1
     # ending

@@ -13,8 +13,10 @@ cdef extern from "decref.h":
 
 
 import logging
+import os
 import warnings
 from asyncio import trsock
+from errno import EBADF
 
 from cpython.object cimport PyObject
 
@@ -50,7 +52,7 @@ cdef class Transport(Endpoint):
             try:
                 warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
             finally:  # a warning may be an error
-                self._sock.close()
+                self._close_socket()
                 self._forget()
 
     # ----------------------------------------------------------------- life
@@ -70,7 +72,7 @@ cdef class Transport(Endpoint):
                 f"write=<{'polling' if self.unsent else 'idle'}, bufsize={self.unsent}>")
         return "<{}>".format(" ".join(info))
 
-    cdef int _take_socket(self, Engine loop, object sock, object extra) except -1:
+    cdef int _take_socket(self, Engine loop, object sock, object extra, bint given) except -1:
         """Note where the socket is bound and connected; it is not yet the transport's."""
         loop._check_attached()
         if self.engine is not None:
@@ -81,6 +83,8 @@ cdef class Transport(Endpoint):
         self.provider = loop.provider
         self.pool = loop.pool
         self.descriptor = sock.fileno()
+        self.given = given
+        self.identity = self.provider.socket_identity(<size_t>self.descriptor)
         self._extra["socket"] = trsock.TransportSocket(sock)
         try:
             self._extra["sockname"] = sock.getsockname()
@@ -97,6 +101,9 @@ cdef class Transport(Endpoint):
         """Make the request queue, for so many receives and sends at once."""
         cdef Engine engine = self.engine
         cdef uint32_t results = receives + sends
+        cdef object other = self._loop._transports.get(self.descriptor)
+        if isinstance(other, Transport) and not (<Transport>other)._has_socket():
+            (<Transport>other)._yield_number()
         engine.reserve(results)
         self.queue = self.provider.rio.RIOCreateRequestQueue(
             <size_t>self.descriptor, receives, 1, sends, 1, engine.queue, engine.queue,
@@ -124,6 +131,37 @@ cdef class Transport(Endpoint):
         self._closing = True
         self.dropped += 1
         self._retire()
+
+    # A number is no identity: once a program has closed the socket, it is the next one's.
+
+    cdef bint _has_socket(self) noexcept:
+        """Whether the descriptor still stands for the socket that the transport was made of."""
+        return self.provider.socket_identity(<size_t>self.descriptor) == self.identity
+
+    cdef inline bint _is_gone(self) except -1:
+        """Whether a socket that the program has given is closed, detached, or another's number."""
+        return self.given and (not self._has_socket() or self._sock.fileno() != self.descriptor)
+
+    cdef object _bad_descriptor(self):
+        return OSError(EBADF, os.strerror(EBADF))
+
+    def _yield_number(self):
+        """Another socket has the descriptor's number: end, and touch it no more.
+
+        False if the socket is still there.
+        """
+        if self.provider is NULL or self._has_socket():
+            return False
+        self._lose(self._bad_descriptor(), None)
+        self._retire()
+        return True
+
+    cdef int _close_socket(self) except -1:
+        if self._has_socket():
+            self._sock.close()
+        else:
+            self._sock.detach()  # whoever has the number now keeps it
+        return 0
 
     cdef void _retire(self) noexcept:
         """No more requests; results that are outstanding only return memory from now on."""
@@ -159,6 +197,10 @@ cdef class Transport(Endpoint):
         """Whether the provider has a receive of it."""
         return False
 
+    cdef int _recall(self) except -1:
+        """Take from the system no more of what arrives."""
+        return 0
+
     cdef void _drop_receive_memory(self) noexcept:
         pass
 
@@ -188,7 +230,7 @@ cdef class Transport(Endpoint):
         finally:
             self._retire()
             if self._sock is not None:
-                self._sock.close()
+                self._close_socket()
             self._sock = None
             self._protocol = None
             self.paused = None
@@ -214,14 +256,18 @@ cdef class Transport(Endpoint):
     cdef int _close(self, object context) except -1:
         if not self._closing:
             self._closing = True
+            self._recall()
             if self.unsent == 0:
                 self._end(None, context)
         return 0
 
     cdef int _lose(self, object exc, object context) except -1:
+        if self.gathering and not self.dropped:
+            self.push()  # sent by now, but for the delivery that is under way
         if not self.dropped:
             self._drop_unissued()
             self._closing = True
+            self._recall()
             self._end(exc, context)
         return 0
 
@@ -284,7 +330,7 @@ cdef class Transport(Endpoint):
         if self.unsent <= self.high_water or self._protocol_paused:
             return
         self._protocol_paused = True
-        self.paused = self._protocol
+        self.paused = (PyContext_CopyCurrent(), self._protocol)
         try:
             self._protocol.pause_writing()
         except (SystemExit, KeyboardInterrupt):
@@ -293,12 +339,13 @@ cdef class Transport(Endpoint):
             self._report(exc, "protocol.pause_writing() failed")
 
     cdef int _resume_protocol(self) except -1:
-        # Whoever was paused is resumed, also if another has taken its place meanwhile (start_tls).
-        cdef object paused = self.paused
+        # Whoever was paused is resumed, also if another has taken its place meanwhile (start_tls),
+        # and as asyncio does in the context of who wrote too much.
+        context, paused = self.paused
         self._protocol_paused = False
         self.paused = None
         try:
-            self.context.run(paused.resume_writing)
+            context.run(paused.resume_writing)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:

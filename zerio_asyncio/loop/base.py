@@ -11,13 +11,15 @@ CPython 3.10, 3.11, 3.12 and 3.13:
     _add_callback, _add_callback_signalsafe, _write_to_self, _timer_handle_cancelled
     _make_socket_transport, _make_ssl_transport, _make_datagram_transport
     _start_serving, _stop_serving
-    _sock_sendfile_native, _sendfile_native
+    _sock_sendfile_native, _sendfile_native, _do_shutdown
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import os
 import socket
 from asyncio import sslproto
 from typing import Any, cast
@@ -26,8 +28,14 @@ from zerio_asyncio.core.datagram import DatagramTransport
 from zerio_asyncio.core.engine import Engine
 from zerio_asyncio.core.memory import SlicePool
 from zerio_asyncio.core.stream import StreamTransport
+from zerio_asyncio.core.transport import Transport
+from zerio_asyncio.loop.arguments import LaterArguments
+from zerio_asyncio.loop.given import GivenSockets
 from zerio_asyncio.loop.options import LoopOptions
-from zerio_asyncio.loop.serving import Listener, Listeners
+from zerio_asyncio.loop.output import keep_output
+from zerio_asyncio.loop.selector import descriptor_of
+from zerio_asyncio.loop.serving import Listener, Listeners, telling
+from zerio_asyncio.loop.upgrade import check_timeouts, upgraded
 from zerio_asyncio.loop.waiting import choose
 from zerio_asyncio.rio._rio import lib
 from zerio_asyncio.rio.errors import os_error
@@ -60,6 +68,15 @@ class RioStatistics:
     """Transports that have a request queue or requests outstanding."""
 
 
+STREAM_FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6, getattr(socket, "AF_UNIX", -1)})
+"""Whose streams the providers carry; others (AF_VSOCK ...) are the standard library's."""
+
+
+def carries(sock: socket.socket) -> bool:
+    """Whether request queues carry this stream, and the port accepts on this listener."""
+    return sock.type == socket.SOCK_STREAM and sock.family in STREAM_FAMILIES
+
+
 def _is_udp(sock: socket.socket) -> bool:
     return (
         sock.family in {socket.AF_INET, socket.AF_INET6}
@@ -68,8 +85,28 @@ def _is_udp(sock: socket.socket) -> bool:
     )
 
 
-class BaseLoop(Engine):
+def _end_shutdown(future: asyncio.Future[None], error: Exception | None) -> None:
+    if future.cancelled():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+FORKED = (
+    "this event loop ran before the process was forked, and what it runs on is the parent's; "
+    "make a new event loop after the fork"
+)
+
+
+class BaseLoop(GivenSockets, LaterArguments, Engine):
     """The loop on Registered I/O, apart from what a platform adds."""
+
+    _process: int
+    """The process that the port belongs to; in a child of it nothing is done with the port."""
+
+    _has_run = False
 
     def _set_up(self, options: LoopOptions | None) -> None:
         """Choose the provider, make the port; before the standard library's ``__init__``."""
@@ -78,11 +115,18 @@ class BaseLoop(Engine):
         elif not isinstance(options, LoopOptions):
             raise TypeError(f"options must be LoopOptions or None, not {options!r}")
         self._options = options
-        self._wait_strategy, spin = choose(options.wait)
-        self._choice, self._rio_port = open_port(
-            options.provider, depth=options.submission_depth, spin=spin
-        )
+        self._wait_strategy, self._spin = choose(options.wait)
         self._listeners = Listeners(self)
+        self._given = set()
+        self._cleaned = {}
+        self._take_port()
+
+    def _take_port(self) -> None:
+        """Make the port, and the engine's queue on it."""
+        options = self._options
+        self._choice, self._rio_port = open_port(
+            options.provider, depth=options.submission_depth, spin=self._spin
+        )
         try:
             self._attach(
                 self._choice.provider.address,
@@ -97,6 +141,7 @@ class BaseLoop(Engine):
         except BaseException:
             self._rio_port.close()
             raise
+        self._process = os.getpid()
 
     @property
     def provider(self) -> str:
@@ -139,10 +184,25 @@ class BaseLoop(Engine):
         """Run until ``stop``; see ``asyncio.loop.run_forever``."""
         # First of all: 3.13.0 cleans up after a refused nested call, that is, under the outer one.
         self._check_running()
+        if os.getpid() != self._process:
+            self._settle()
+        self._has_run = True
         try:
             super().run_forever()  # type: ignore[misc]  # the standard library's loop
+        except (OSError, SystemError) as error:
+            if os.getpid() != self._process:  # forked in a callback that came back to the loop
+                raise RuntimeError(FORKED) from error
+            raise
         finally:
-            self._rest()
+            if os.getpid() == self._process:
+                self._rest()
+
+    def _settle(self) -> None:
+        """In a forked child: have a port of this process, if nothing depends on the parent's.
+
+        ``RuntimeError`` if the loop has run, for then connections and requests may.
+        """
+        raise RuntimeError(FORKED)
 
     def close(self) -> None:
         """Close the loop and everything on it; harmless if it is closed already."""
@@ -151,6 +211,7 @@ class BaseLoop(Engine):
         if self.is_closed():
             return
         self._listeners.stop_all()
+        self._forget_callbacks()
         self._detach()
         super().close()  # type: ignore[misc]
         self._rio_port.close()
@@ -180,7 +241,12 @@ class BaseLoop(Engine):
         server: Any = None,
     ) -> Any:
         self._ensure_fd_no_transport(sock)
-        return StreamTransport(self, sock, protocol, waiter, extra, server)
+        if carries(sock):
+            given = id(sock) in self._given
+            return StreamTransport(self, sock, protocol, waiter, extra, server, given)
+        return super()._make_socket_transport(  # type: ignore[misc]
+            sock, protocol, waiter, extra=extra, server=server
+        )
 
     def _make_ssl_transport(
         self,
@@ -197,6 +263,7 @@ class BaseLoop(Engine):
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
         try:
+            check_timeouts(timeouts)
             ssl_protocol = sslproto.SSLProtocol(
                 cast("asyncio.BaseEventLoop", self),
                 protocol,
@@ -209,7 +276,7 @@ class BaseLoop(Engine):
         except BaseException:  # a time-out that is none: nobody else would close it
             rawsock.close()
             raise
-        StreamTransport(self, rawsock, ssl_protocol, None, extra, server)
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
         return ssl_protocol._app_transport
 
     def _make_datagram_transport(
@@ -222,11 +289,42 @@ class BaseLoop(Engine):
     ) -> Any:
         self._ensure_fd_no_transport(sock)
         if self._choice.provider.has_datagrams and _is_udp(sock):
-            return DatagramTransport(self, sock, protocol, address, waiter, extra)
+            given = id(sock) in self._given
+            return DatagramTransport(self, sock, protocol, address, waiter, extra, given)
         # RIO's addresses are those of the Internet, and its datagrams UDP's: Unix sockets, raw ones
         # and whatever else there is are the standard library's, on the port's readiness.
         return super()._make_datagram_transport(  # type: ignore[misc]
             sock, protocol, address, waiter, extra
+        )
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        with contextlib.suppress(ValueError):  # what has no number is refused below
+            transport = self._transports.get(descriptor_of(fd))
+            if isinstance(transport, Transport):
+                transport._yield_number()
+        super()._ensure_fd_no_transport(fd)  # type: ignore[misc]
+
+    async def start_tls(
+        self,
+        transport: Any,
+        protocol: Any,
+        sslcontext: Any,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        **timeouts: Any,
+    ) -> Any:
+        """Turn a connection to TLS; see ``asyncio.loop.start_tls``."""
+        check_timeouts(timeouts)
+        if getattr(transport, "_start_tls_compatible", False):
+            self.call_soon(upgraded, self, transport, protocol, server_side)
+        return await super().start_tls(  # type: ignore[misc]
+            transport,
+            protocol,
+            sslcontext,
+            server_side=server_side,
+            server_hostname=server_hostname,
+            **timeouts,
         )
 
     # ---------------------------------------------------------------- serving
@@ -239,7 +337,8 @@ class BaseLoop(Engine):
         The standard library's coroutine starts to serve and then yields once; cancelled there it
         would leave a server that nobody has. Here the port accepts at once, with no need to yield.
         """
-        server = await super().create_server(  # type: ignore[misc]
+        check_timeouts(kwargs)
+        server: Any = await super().create_server(  # type: ignore[misc]
             *args, start_serving=False, **kwargs
         )
         return self._serve(server, start_serving)
@@ -248,9 +347,8 @@ class BaseLoop(Engine):
         self, *args: Any, start_serving: bool = True, **kwargs: Any
     ) -> asyncio.Server:
         """Listen on a Unix socket; see ``asyncio.loop.create_unix_server``."""
-        server = await super().create_unix_server(  # type: ignore[misc]
-            *args, start_serving=False, **kwargs
-        )
+        check_timeouts(kwargs)
+        server = await super().create_unix_server(*args, start_serving=False, **kwargs)
         return self._serve(server, start_serving)
 
     def _serve(self, server: Any, start: bool) -> asyncio.Server:
@@ -268,10 +366,21 @@ class BaseLoop(Engine):
         sock: socket.socket,
         sslcontext: Any = None,
         server: Any = None,
-        backlog: int = 100,  # noqa: ARG002  # the port bounds its accepts itself
+        backlog: int = 100,  # the port bounds its accepts itself
         *timeouts: Any,
         **named_timeouts: Any,
     ) -> None:
+        if not carries(sock):
+            super()._start_serving(  # type: ignore[misc]
+                telling(self, protocol_factory),
+                sock,
+                sslcontext,
+                server,
+                backlog,
+                *timeouts,
+                **named_timeouts,
+            )
+            return
         self._listeners.start(
             lambda key: Listener(
                 key,
@@ -287,7 +396,36 @@ class BaseLoop(Engine):
 
     def _stop_serving(self, sock: socket.socket) -> None:
         self._listeners.stop(sock)
-        super()._stop_serving(sock)  # type: ignore[misc]  # closes it, unlinks a Unix socket
+        super()._stop_serving(sock)  # closes it, unlinks a Unix socket
+
+    # --------------------------------------------------------------- children
+
+    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
+        """Start a program; see ``asyncio.loop.subprocess_exec``."""
+        made = await super().subprocess_exec(*args, **kwargs)  # type: ignore[misc]
+        keep_output(made[1])
+        return made
+
+    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
+        """Start a command of the shell; see ``asyncio.loop.subprocess_shell``."""
+        made = await super().subprocess_shell(*args, **kwargs)  # type: ignore[misc]
+        keep_output(made[1])
+        return made
+
+    # -------------------------------------------------------------- executors
+
+    def _do_shutdown(self, future: asyncio.Future[None]) -> None:
+        # As asyncio's of 3.13, and also for a shutdown that was cancelled and then failed: before,
+        # the exception handler heard of a future that is done already.
+        error: Exception | None = None
+        executor = self._default_executor
+        try:
+            if executor is not None:
+                executor.shutdown(wait=True)
+        except Exception as exc:  # noqa: BLE001  # a program may set an executor of its own
+            error = exc
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            self.call_soon_threadsafe(_end_shutdown, future, error)
 
     # ---------------------------------------------- what the engine calls back
 

@@ -2,17 +2,22 @@
 
 Private hooks of the standard library that are overridden here, checked against CPython 3.10, 3.11,
 3.12 and 3.13: _sock_sendfile_native, _sendfile_native, _make_subprocess_transport,
-_process_self_data.
+_process_self_data; used: _make_self_pipe, _close_self_pipe, _ssock, _csock, _signal_handlers.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import threading
+import weakref
 from asyncio import SelectorEventLoop
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.core.sockets import SocketEngine
-from zerio_asyncio.loop.base import BaseLoop
+from zerio_asyncio.loop import wakeup
+from zerio_asyncio.loop.base import FORKED, BaseLoop
 from zerio_asyncio.loop.processes import Children, has_own_watcher
 from zerio_asyncio.loop.selector import PortSelector
 from zerio_asyncio.loop.sendfile import send_file, send_file_over
@@ -52,6 +57,24 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
         super().close()
         self._children.close()
 
+    # ------------------------------------------------------------------- fork
+
+    def _settle(self) -> None:
+        if self._has_run or self._engine_counts()[3]:
+            raise RuntimeError(FORKED)
+        self._detach()
+        self._rio_port.close()
+        if self._ssock is not None:
+            self._close_self_pipe()  # it is shared: each would read what is written for the other
+        self._take_port()
+        self._selector.watch_anew()
+        self._make_self_pipe()
+        if self._signal_handlers and threading.current_thread() is threading.main_thread():
+            wakeup.take(self)
+            for number in self._signals_seen:  # since the fork
+                with contextlib.suppress(OSError):
+                    self._csock.send(bytes([number]))
+
     # ------------------------------------------------------------------ files
 
     async def _sock_sendfile_native(
@@ -83,9 +106,17 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
         system does with its own, a flood may melt into one call, never into none.
         """
         super().add_signal_handler(sig, callback, *args)
+        wakeup.wanted(self)
         signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
-        signal.signal(sig, _remember_in(self._signals_seen))
+        signal.signal(sig, _remember_in(self._signals_seen, weakref.ref(self)))
         signal.siginterrupt(sig, False)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Call nobody any more; see ``asyncio.loop.remove_signal_handler``."""
+        removed = super().remove_signal_handler(sig)
+        if not self._signal_handlers:
+            wakeup.given_up(self)
+        return removed
 
     def _process_self_data(self, data: bytes) -> None:
         super()._process_self_data(data)  # type: ignore[misc]
@@ -95,9 +126,14 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
             self._handle_signal(number)
 
 
-def _remember_in(seen: set[int]) -> Callable[[int, FrameType | None], None]:
+def _remember_in(
+    seen: set[int], loop_of: weakref.ref[RioEventLoop]
+) -> Callable[[int, FrameType | None], None]:
     # Apart from the loop, which a handler that refers to it would keep alive.
     def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         seen.add(number)
+        loop = loop_of()
+        if loop is not None and loop._process == os.getpid():
+            wakeup.assure(loop, number)
 
     return remember

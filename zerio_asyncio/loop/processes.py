@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from asyncio import events, unix_events
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
@@ -55,12 +56,28 @@ def wait_for_exit(process: subprocess.Popen[bytes]) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
+class ChildTransport(unix_events._UnixSubprocessTransport):  # type: ignore[name-defined,misc]
+    """A child that may be collected after its loop was closed, without a word about it."""
+
+    def close(self) -> None:
+        """Close the pipes and kill the child, if it still runs."""
+        # A transport that is over has no loop any more.
+        if self._loop is not None and self._loop.is_closed():
+            # Each would have the loop tell its protocol. They close by themselves.
+            self._pipes: dict[int, Any] = {}
+        super().close()
+
+
 class Children:
     """The children of one loop."""
 
     def __init__(self, loop: Any) -> None:
-        self._loop = loop
+        self._loop_of = weakref.ref(loop)  # whose part this is: a closed loop is free at once
         self._descriptors: set[int] = set()
+
+    @property
+    def _loop(self) -> Any:
+        return self._loop_of()
 
     async def start(
         self,
@@ -76,7 +93,7 @@ class Children:
     ) -> Any:
         """Start a child, connect its pipes, return its transport; a failure leaves no child."""
         waiter = self._loop.create_future()
-        transport = unix_events._UnixSubprocessTransport(  # type: ignore[attr-defined]
+        transport = ChildTransport(
             self._loop,
             protocol,
             args,
@@ -111,8 +128,8 @@ class Children:
         except OSError as refusal:
             logger.debug("a thread waits for %r: %s", transport, refusal)
             threading.Thread(
-                target=self._wait_in_thread,
-                args=(transport, transport._proc),
+                target=_wait_in_thread,
+                args=(self._loop, transport, transport._proc),
                 name=f"waitpid-{transport.get_pid()}",
                 daemon=True,
             ).start()
@@ -137,9 +154,10 @@ class Children:
         code = wait_for_exit(transport._proc)
         self._loop._child_watcher_callback(transport.get_pid(), code, transport)
 
-    def _wait_in_thread(self, transport: Any, process: subprocess.Popen[bytes]) -> None:
-        code = wait_for_exit(process)
-        if self._loop.is_closed():
-            logger.warning("Loop %r that handles pid %r is closed", self._loop, process.pid)
-        else:
-            self._loop._child_watcher_callback(process.pid, code, transport)
+
+def _wait_in_thread(loop: Any, transport: Any, process: subprocess.Popen[bytes]) -> None:
+    code = wait_for_exit(process)
+    if loop.is_closed():
+        logger.warning("Loop %r that handles pid %r is closed", loop, process.pid)
+    else:
+        loop._child_watcher_callback(process.pid, code, transport)

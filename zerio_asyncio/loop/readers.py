@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.loop.selector import descriptor_of
@@ -18,8 +19,12 @@ class Readers:
     """One callback a socket and direction, called as long as the socket is ready."""
 
     def __init__(self, loop: Any) -> None:
-        self._loop = loop
+        self._loop_of = weakref.ref(loop)  # whose part this is: a closed loop is free at once
         self._handles: dict[int, list[asyncio.Handle | None]] = {}
+
+    @property
+    def _loop(self) -> Any:
+        return self._loop_of()
 
     def add(self, fd: Any, side: int, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
         """Watch ``fd``; a callback that was there is replaced. ``OSError`` if it is no socket."""

@@ -66,7 +66,7 @@ class PortSelector(selectors.BaseSelector):
         if key.fd in self._keys:
             raise KeyError(f"{fileobj!r} (FD {key.fd}) is already registered")
         try:
-            self._engine._watch(key.fd, events)
+            self._watch(key.fd, events)
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:  # a plain file: what epoll says, as users know it
                 raise PermissionError(errno.EPERM, os.strerror(errno.EPERM)) from None
@@ -91,10 +91,25 @@ class PortSelector(selectors.BaseSelector):
         except KeyError:
             raise KeyError(f"{fileobj!r} is not registered") from None
         if events != key.events:
-            self._engine._watch(key.fd, events)
+            self._watch(key.fd, events)
         key = key._replace(events=events, data=data)
         self._keys[key.fd] = key
         return key
+
+    def _watch(self, descriptor: int, events: int) -> None:
+        try:
+            self._engine._watch(descriptor, events)
+        except OSError as error:
+            if error.errno != errno.ENETDOWN or os.getpid() == self._engine._process:
+                raise
+            self._engine._settle()
+            self._engine._watch(descriptor, events)
+
+    def watch_anew(self) -> None:
+        """Tell another port what there is to watch."""
+        for key in self._keys.values():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                self._engine._watch(key.fd, key.events)
 
     def _find(self, fileobj: Any) -> int:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import AsyncIterator
 
 BLOCK_MAX = sys.maxsize // 2 + 1
 """Bytes of one call: where sizes have 32 bits, more would not fit."""
@@ -54,17 +56,36 @@ async def send_file(
         loop._unwatch(sock)
 
 
+@contextlib.asynccontextmanager
+async def sending_a_file(
+    loop: Any, transport: Any, file: Any, offset: int, count: int | None
+) -> AsyncIterator[socket.socket]:
+    """Have the socket to oneself, once what was written to ``transport`` has gone.
+
+    As asyncio, nothing is received meanwhile: a protocol that answers would have to write, and a
+    client that ends its side would have the connection closed before the file is through.
+    ``ValueError`` and ``TypeError`` for what is no file, offset or count.
+    """
+    sock = transport._sock
+    loop._check_sendfile_params(sock, file, offset, count)
+    written = transport._make_empty_waiter()
+    resume = transport.is_reading()
+    transport.pause_reading()
+    try:
+        await written
+        yield sock
+    finally:
+        transport._reset_empty_waiter()
+        if resume:
+            transport.resume_reading()
+
+
 async def send_file_over(
     loop: Any, transport: Any, file: Any, offset: int, count: int | None
 ) -> int:
     """``send_file`` after everything that was written to ``transport``."""
-    sock = transport._sock
-    written = transport._make_empty_waiter()
-    try:
-        await written
+    async with sending_a_file(loop, transport, file, offset, count) as sock:
         return await send_file(loop, sock, file, offset, count)
-    finally:
-        transport._reset_empty_waiter()
 
 
 def _describe(file: Any) -> tuple[int, int]:

@@ -3,16 +3,20 @@
 The standard loop accepts in a reader callback and makes a task per connection. Here the port
 accepts by itself and each connection arrives as an event, so a plain connection gets its transport
 at once; only TLS, which has a handshake to wait for, takes the standard library's way.
+
+As there, all that is called for a connection runs in a copy of the context in which serving began.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import errno
 import itertools
 import logging
 import socket
+import weakref
 from asyncio import constants, trsock
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -42,6 +46,7 @@ class Listener:
     server: Any
     timeouts: tuple[Any, ...] = ()
     named_timeouts: dict[str, Any] = field(default_factory=dict)
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
     retry: Any = None
 
 
@@ -53,10 +58,16 @@ class Listeners:
     """
 
     def __init__(self, loop: BaseLoop) -> None:
-        self._loop = loop
+        self._loop_of = weakref.ref(loop)  # whose part this is: a closed loop is free at once
         self._keys = itertools.count(1)
         self._by_key: dict[int, Listener] = {}
         self._by_socket: dict[int, Listener] = {}
+
+    @property
+    def _loop(self) -> BaseLoop:
+        loop = self._loop_of()
+        assert loop is not None
+        return loop
 
     def start(self, listener_of: Callable[[int], Listener]) -> None:
         """Accept on what ``listener_of`` makes of a new key."""
@@ -88,9 +99,10 @@ class Listeners:
             if error is None:
                 socket.close(descriptor)
         elif error is not None:
-            self._failed(listener, error)
+            listener.context.copy().run(self._failed, listener, error)
         else:
-            self._connected(listener, descriptor, peer)
+            # A copy for each: what one connection's callbacks set is no other's.
+            listener.context.copy().run(self._connected, listener, descriptor, peer)
 
     def _failed(self, listener: Listener, error: OSError) -> None:
         exhausted = error.errno in EXHAUSTED
@@ -125,33 +137,28 @@ class Listeners:
         if self._loop.get_debug():
             _log.debug("%r got a new connection: %r", listener.server, connection)
         extra = _peer_info(peer)
-        if listener.sslcontext is not None:
-            self._handshake(listener, connection, extra)
-            return
         try:
-            protocol = listener.protocol_factory()
-            self._loop._make_socket_transport(
-                connection, protocol, extra=extra, server=listener.server
-            )
+            if listener.sslcontext is not None:
+                self._handshake(listener, connection, extra)
+            else:
+                protocol = listener.protocol_factory()
+                self._loop._make_socket_transport(
+                    connection, protocol, extra=extra, server=listener.server
+                )
         except (SystemExit, KeyboardInterrupt):
             connection.close()
             raise
         except BaseException as exc:  # noqa: BLE001  # the factory is the program's
             connection.close()
-            if isinstance(exc, OSError) or self._loop.get_debug():
-                self._loop.call_exception_handler(
-                    {
-                        "message": "Error on transport creation for incoming connection",
-                        "exception": exc,
-                    }
-                )
+            _tell(self._loop, exc)
 
     def _handshake(
         self, listener: Listener, connection: socket.socket, extra: dict[str, Any]
     ) -> None:
+        protocol = listener.protocol_factory()
         self._loop.create_task(
             self._loop._accept_connection2(
-                listener.protocol_factory,
+                lambda: protocol,
                 connection,
                 extra,
                 listener.sslcontext,
@@ -168,6 +175,41 @@ def _peer_info(raw: bytes) -> dict[str, Any]:
         return {"peername": unpack(raw)}
     except ValueError:  # of a family that is not ours: the transport asks the socket
         return {}
+
+
+def _tell(loop: BaseLoop, exc: BaseException) -> None:
+    # The standard loop tells in debug mode only: otherwise its clients meet a closed connection,
+    # and nobody learns why.
+    loop.call_exception_handler(
+        {"message": "Error on transport creation for incoming connection", "exception": exc}
+    )
+
+
+class _Refusal(asyncio.Protocol):
+    """Takes the place of a protocol that could not be made."""
+
+    def connection_made(self, transport: Any) -> None:
+        transport.abort()
+
+
+def telling(
+    loop: BaseLoop, factory: Callable[[], asyncio.BaseProtocol]
+) -> Callable[[], asyncio.BaseProtocol]:
+    """Make a factory that never raises, for the standard library's way of accepting.
+
+    That tells nobody of one that does, or accepts no more (the proactor).
+    """
+
+    def make() -> asyncio.BaseProtocol:
+        try:
+            return factory()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:  # noqa: BLE001  # the factory is the program's
+            _tell(loop, exc)
+            return _Refusal()
+
+    return make
 
 
 def _send_at_once(connection: socket.socket, listening: socket.socket) -> None:

@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 assert sys.platform == "win32"  # a type checker of another platform reads no further
 
+from zerio_asyncio.loop import wakeup
 from zerio_asyncio.loop.base import BaseLoop
 from zerio_asyncio.loop.calls import CheckedCalls
 from zerio_asyncio.loop.proactor import PortProactor
 from zerio_asyncio.loop.readers import Readers
 from zerio_asyncio.loop.registered import ProviderSockets
 from zerio_asyncio.loop.selector import descriptor_of
+from zerio_asyncio.loop.sendfile import sending_a_file
 
 if TYPE_CHECKING:
     import socket
@@ -58,6 +60,8 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
             self._closed = True
             self._tear_down()
             raise
+        if threading.current_thread() is threading.main_thread():
+            wakeup.wanted(self)
 
     def close(self) -> None:
         """Close the loop and everything on it; harmless if it is closed already."""
@@ -66,6 +70,7 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
                 self.remove_signal_handler(number)
             self._readers.close()
         super().close()
+        wakeup.given_up(self)
 
     # ------------------------------------------------- what the port has for us
 
@@ -206,20 +211,17 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
     # -------------------------------------------------------------------- files
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
-        written = transp._make_empty_waiter()
-        try:
-            await written
-            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
-        except OSError as error:
-            if getattr(error, "winerror", None) in NO_FILES:
-                raise asyncio.SendfileNotAvailableError(str(error)) from error
-            if transp.is_closing() and not isinstance(error, ConnectionError):
-                raise ConnectionAbortedError(
-                    "the connection was closed while a file was being sent"
-                ) from error
-            raise
-        finally:
-            transp._reset_empty_waiter()
+        async with sending_a_file(self, transp, file, offset, count) as sock:
+            try:
+                return await self.sock_sendfile(sock, file, offset, count, fallback=False)
+            except OSError as error:
+                if getattr(error, "winerror", None) in NO_FILES:
+                    raise asyncio.SendfileNotAvailableError(str(error)) from error
+                if transp.is_closing() and not isinstance(error, ConnectionError):
+                    raise ConnectionAbortedError(
+                        "the connection was closed while a file was being sent"
+                    ) from error
+                raise
 
 
 def _caller_of(method: weakref.WeakMethod[Callable[[int], None]]) -> Callable[[int, Any], None]:

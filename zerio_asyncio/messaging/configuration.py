@@ -49,8 +49,9 @@ class ZerioConfiguration:
     ``"disconnect"`` ends that connection, ``"raise"`` raises ``SendingBuffersFullError``.
 
     ``max_conflated_send_request_count``: messages that leave in one request, 1 for none together,
-    0 (the default) for as many as its buffer holds. What the system makes of several requests is
-    its own affair: io_uring and epoll send those of one turn by one call. TLS knows no limit.
+    0 (the default) for as many as its buffer holds. Only those gather that handlers send while a
+    received chunk is delivered, or all on a loop with ``LoopOptions(gather=True)``. TLS knows no
+    limit.
 
     ``receiving_buffer_count`` buffers of ``receiving_buffer_length`` bytes are what ``messages()``
     keeps of one peer before reading from it pauses; a message counts 64 bytes more than it has.

@@ -145,6 +145,7 @@ int64_t overlapped_no_receive_now(RIO_RQ, void *, uint32_t);
 int64_t overlapped_no_datagrams_now(RIO_RQ, const rio_datagram *, uint32_t);
 int64_t overlapped_no_socket_send(rio_socket, const void *, uint32_t);
 int64_t overlapped_no_socket_receive(rio_socket, void *, uint32_t);
+uint64_t overlapped_socket_identity(rio_socket);
 
 /* ----------------------------------------------------------------------------- connections.c */
 
@@ -187,6 +188,7 @@ void iocp_watches_end(iocp_port *);
     .receive_now = overlapped_no_receive_now,                                                    \
     .send_datagrams_now = overlapped_no_datagrams_now,                                           \
     .socket_send = overlapped_no_socket_send,                                                    \
-    .socket_receive = overlapped_no_socket_receive
+    .socket_receive = overlapped_no_socket_receive,                                              \
+    .socket_identity = overlapped_socket_identity
 
 #endif

@@ -40,6 +40,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef MADV_WIPEONFORK
@@ -498,6 +499,16 @@ int64_t rio_linux_socket_receive(rio_socket socket, void *memory, uint32_t lengt
     if (socket > INT_MAX)
         return -EBADF;
     return rio__moved(recv((int)socket, memory, length, MSG_DONTWAIT));
+}
+
+/* The inode of an open file is no other's, and no two file systems' numbers meet: sockets have one
+ * of their own, what else a number may stand for now has another. */
+uint64_t rio_linux_socket_identity(rio_socket socket)
+{
+    struct stat about;
+    if (socket > INT_MAX || fstat((int)socket, &about) != 0)
+        return 0;
+    return ((uint64_t)about.st_dev << 48 ^ (uint64_t)about.st_ino) + 1;
 }
 
 int32_t rio_connect_check(rio_socket socket, const void *address, uint32_t length)

@@ -314,6 +314,13 @@ int64_t overlapped_no_socket_receive(rio_socket socket, void *memory, uint32_t l
     return -(int64_t)RIO_EOPNOTSUPP;
 }
 
+/* Windows tells nothing by which two sockets of one number could be told apart. */
+uint64_t overlapped_socket_identity(rio_socket socket)
+{
+    int type, length = sizeof type;
+    return getsockopt(socket, SOL_SOCKET, SO_TYPE, (char *)&type, &length) == 0;
+}
+
 RIO_EMULATION_CREATORS(overlapped_, &overlapped_driver)
 
 const rio_driver overlapped_driver = {

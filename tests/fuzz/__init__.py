@@ -1,0 +1,1 @@
+"""Random programs over all public calls, with every byte compared: README.md."""

@@ -1,0 +1,75 @@
+"""Sockets that the program makes, and gives to a transport.
+
+It still has the object, and may close it, give its number away or put another file in its place. A
+transport of such a socket therefore asks, before it sends or receives, whether the number still
+stands for that socket, and ends with EBADF if not. Of sockets that the loop makes itself the
+program has only the number, so theirs are spared the question.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+
+class GivenSockets:
+    """Goes before the standard library's loop."""
+
+    _given: set[int]
+    """The ids of sockets that transports are being made of; their callers hold them meanwhile."""
+
+    @contextlib.contextmanager
+    def _with_given(self, sock: socket.socket | None) -> Iterator[None]:
+        if sock is None:
+            yield
+            return
+        number = id(sock)
+        self._given.add(number)
+        try:
+            yield
+        finally:
+            self._given.discard(number)
+
+    async def create_connection(
+        self, *args: Any, sock: socket.socket | None = None, **kwargs: Any
+    ) -> tuple[Any, Any]:
+        """Connect; see ``asyncio.loop.create_connection``."""
+        with self._with_given(sock):
+            made: tuple[Any, Any] = await super().create_connection(  # type: ignore[misc]
+                *args, sock=sock, **kwargs
+            )
+            return made
+
+    async def create_unix_connection(
+        self, *args: Any, sock: socket.socket | None = None, **kwargs: Any
+    ) -> tuple[Any, Any]:
+        """Connect to a Unix socket; see ``asyncio.loop.create_unix_connection``."""
+        with self._with_given(sock):
+            made: tuple[Any, Any] = await super().create_unix_connection(  # type: ignore[misc]
+                *args, sock=sock, **kwargs
+            )
+            return made
+
+    async def connect_accepted_socket(
+        self, protocol_factory: Any, sock: socket.socket, **kwargs: Any
+    ) -> tuple[Any, Any]:
+        """Make a transport; see ``asyncio.loop.connect_accepted_socket``."""
+        with self._with_given(sock):
+            made: tuple[Any, Any] = await super().connect_accepted_socket(  # type: ignore[misc]
+                protocol_factory, sock, **kwargs
+            )
+            return made
+
+    async def create_datagram_endpoint(
+        self, *args: Any, sock: socket.socket | None = None, **kwargs: Any
+    ) -> tuple[Any, Any]:
+        """Open a datagram socket; see ``asyncio.loop.create_datagram_endpoint``."""
+        with self._with_given(sock):
+            made: tuple[Any, Any] = await super().create_datagram_endpoint(  # type: ignore[misc]
+                *args, sock=sock, **kwargs
+            )
+            return made

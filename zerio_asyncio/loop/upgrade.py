@@ -1,0 +1,74 @@
+"""Turning a connection to TLS under way: what the standard library's ``start_tls`` leaves open.
+
+* A ``StreamReader`` may hold the first bytes of the handshake already: the client sent them before
+  the server's program came to ask for TLS. They belong to the TLS layer (CPython moves them from
+  3.13.12 and 3.14.3 on).
+* A handshake that is given up (cancelled, its time is out) tells the program's protocol nothing:
+  ``read`` and ``wait_closed`` of its streams would wait for ever.
+
+Both are mended once the standard library has put its TLS layer in place, which it does before it
+waits for the first time: two callbacks later it has met the transport.
+"""
+
+from __future__ import annotations
+
+import weakref
+from asyncio import BufferedProtocol, StreamReaderProtocol, protocols, sslproto
+from typing import Any
+
+TIMEOUTS = ("ssl_handshake_timeout", "ssl_shutdown_timeout")
+
+
+def check_timeouts(options: dict[str, Any]) -> None:
+    """``ValueError`` for a time-out that is none, NaN among them, in asyncio's words."""
+    for name in TIMEOUTS:
+        value = options.get(name)
+        if isinstance(value, (int, float)) and not value > 0:
+            raise ValueError(f"{name} should be a positive number, got {value}")
+
+
+def upgraded(loop: Any, transport: Any, protocol: Any, server_side: bool) -> None:
+    """To be called by ``call_soon`` before the standard library's ``start_tls`` begins."""
+    try:
+        layer = transport.get_protocol()
+    except NotImplementedError:  # a transport of somebody else's
+        return
+    if not isinstance(layer, sslproto.SSLProtocol):
+        return  # it was refused
+    _tell_of_the_end(layer, protocol)
+    if server_side and isinstance(protocol, StreamReaderProtocol):
+        reader: Any = protocol._stream_reader  # type: ignore[attr-defined]
+        if reader is not None and reader._buffer:
+            data = bytes(reader._buffer)
+            reader._buffer.clear()
+            # Behind the layer's connection_made, before what arrives from now on.
+            loop.call_soon(_feed, layer, data)
+
+
+def _feed(layer: Any, data: bytes) -> None:
+    if isinstance(layer, BufferedProtocol):
+        protocols._feed_data_to_buffered_proto(layer, data)  # type: ignore[attr-defined]
+    else:
+        layer.data_received(data)
+
+
+def _tell_of_the_end(layer: Any, protocol: Any) -> None:
+    layer_of = weakref.ref(layer)
+
+    def connection_lost(exc: BaseException | None) -> None:
+        layer = layer_of()
+        assert layer is not None
+        silent = _tells_nobody(layer)
+        del layer.connection_lost  # its class has the real one
+        layer.connection_lost(exc)
+        if silent:
+            protocol.connection_lost(exc)
+
+    layer.connection_lost = connection_lost
+
+
+def _tells_nobody(layer: Any) -> bool:
+    state = getattr(layer, "_state", None)
+    if state is None:  # 3.10
+        return not layer._session_established
+    return bool(state.name == "DO_HANDSHAKE")
