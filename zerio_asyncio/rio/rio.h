@@ -398,8 +398,8 @@ typedef struct rio_provider {
     int32_t (*recall_receives)(RIO_RQ);
 
     /* A number that tells this open socket from every other of its time, also from one that gets
-     * its descriptor's number after it was closed; 0 if the descriptor is not open. Where the system
-     * has no such number (Windows) it is 1 for any open socket. */
+     * its descriptor's number after it was closed; 0 if the descriptor is not open. Where the
+     * system has no such number (Windows) it is 1 for any open socket. */
     uint64_t (*socket_identity)(rio_socket);
 } rio_provider;
 
