@@ -1,9 +1,10 @@
 /* connections.c: accepting and connecting on Windows, by AcceptEx and ConnectEx.
  *
  * AcceptEx takes a socket that will become the connection, and writes both addresses behind a
- * first message that we do not ask for; GetAcceptExSockaddrs finds the peer's there. It is called some times ahead, so that a burst of clients
- * finds a socket each. ConnectEx wants its socket bound. Either leaves the new connection without
- * its context (getpeername, shutdown, inherited options) until an option is set.
+ * first message that we do not ask for; GetAcceptExSockaddrs finds the peer's there. It is called
+ * some times ahead, so that a burst of clients finds a socket each. ConnectEx wants its socket
+ * bound. Either leaves the new connection without its context (getpeername, shutdown, inherited
+ * options) until an option is set.
  *
  * What can go wrong.
  *   - A client that is gone before it was accepted ends one AcceptEx (WSAECONNRESET and the like);

@@ -8,10 +8,10 @@
  *            would be one-shot or edge-triggered and would keep a closed descriptor's file alive;
  *            epoll is level-triggered, as rio.h promises, and forgets closed descriptors by itself
  *   listeners  the same poll of another inner instance, for what accepts (listeners.c tells why it
- *            is not the ring's own accept). What is ready there is looked at before a sleep ends, for
- *            another process may have been faster. Sockets of request queues are there, too, if their
- *            polls would always say ready, because of a queue of errors that nobody empties: by
- *            edges, each of which is tried without waiting, and then silent until something comes
+ *            is not the ring's own accept). What is ready there is looked at before a sleep ends,
+ *            for another process may have been faster. Sockets of request queues are there, too, if
+ *            their polls would always say ready, because of a queue of errors that nobody empties:
+ *            by edges, each of which is tried without waiting, then silent until something comes
  *   connect  connect() itself, which does not block, then a one-shot poll for writability. (The
  *            ring's own connect cannot be resumed after a park: the socket is already connecting.)
  *

@@ -8,11 +8,11 @@
  *
  * How many, and who. One connection from each listener in one wait: a burst is shared by all who
  * are idle, and the connections that a process has get their turn between two new ones. The entry
- * is level-triggered, what is left is reported again. It is exclusive (EPOLLEXCLUSIVE): a connection
- * wakes one process that sleeps in epoll_wait, or else is shown to all. And it goes to the end of
- * the listener's queue after each connection, so that the next one wakes somebody else. Under
- * io_uring nobody sleeps in epoll_wait: all who are idle are woken, and those who come too late
- * sleep on.
+ * is level-triggered, what is left is reported again. It is exclusive (EPOLLEXCLUSIVE): a
+ * connection wakes one process that sleeps in epoll_wait, or else is shown to all. And it goes to
+ * the end of the listener's queue after each connection, so that the next one wakes somebody else.
+ * Under io_uring nobody sleeps in epoll_wait: all who are idle are woken, and those who come too
+ * late sleep on.
  *
  * The address. A client may be gone when its connection is taken; accept4 knows its address all the
  * same, getpeername would not. It stands in the port, in a ring of the last ones.

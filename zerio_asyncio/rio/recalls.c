@@ -1,9 +1,9 @@
 /* recalls.c: taking operations back from the ring: all of them for a park, those of one socket that
  * is retired, the receives of one that goes on.
  *
- * A cancellation is an entry like any other, and ends what io_uring polls, that is everything we do,
- * while it is submitted. What was under way all the same ends by itself in a moment: each function
- * here looks for results a few times and then gives up, for the kernel has the last word.
+ * A cancellation is an entry like any other, and ends what io_uring polls, that is everything we
+ * do, while it is submitted. What was under way all the same ends by itself in a moment: each
+ * function here looks for results a few times and then gives up: the kernel has the last word.
  *
  * What can go wrong.
  *   - Cancelling races with completing: what was taken back may have moved bytes. They are its

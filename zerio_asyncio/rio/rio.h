@@ -195,8 +195,8 @@ enum rio_port_event_kind {
     RIO_PORT_POST = 2,   /* post() was called; posts that nobody has seen yet may be merged */
     RIO_PORT_READY = 3,  /* watch(): value is the mask of what is ready */
     RIO_PORT_ACCEPT = 4, /* accept(): value is the new descriptor, non-blocking and close-on-exec,
-                            overlapped the rio_peer that it is from, or null; with a status, value is
-                            RIO_INVALID_SOCKET and accepting has stopped */
+                            overlapped the rio_peer that it is from, or null; with a status, value
+                            is RIO_INVALID_SOCKET and accepting has stopped */
     RIO_PORT_CONNECT = 5, /* connect(): status tells how it ended */
     RIO_PORT_PACKET = 6 /* an operation of the caller's own on what has joined: key 0, overlapped
                            its OVERLAPPED, status its NTSTATUS, value the bytes (Windows) */
@@ -398,8 +398,8 @@ typedef struct rio_provider {
     int32_t (*recall_receives)(RIO_RQ);
 
     /* A number that tells this open socket from every other of its time, also from one that gets
-     * its descriptor's number after it was closed; 0 if the descriptor is not open. Where the system
-     * has no such number (Windows) it is 1 for any open socket. */
+     * its descriptor's number after it was closed; 0 if the descriptor is not open. Where the
+     * system has no such number (Windows) it is 1 for any open socket. */
     uint64_t (*socket_identity)(rio_socket);
 } rio_provider;
 

@@ -95,8 +95,12 @@ void uring_not_due(rio_rq *rq)
     if (!side->due)
         return;
     side->due = 0;
-    *(side->previous != NULL ? &uring_side_of(side->previous)->next : &port->first_due) = side->next;
-    *(side->next != NULL ? &uring_side_of(side->next)->previous : &port->last_due) = side->previous;
+    rio_rq **next = side->previous != NULL ? &uring_side_of(side->previous)->next
+                                           : &port->first_due;
+    rio_rq **previous = side->next != NULL ? &uring_side_of(side->next)->previous
+                                           : &port->last_due;
+    *next = side->next;
+    *previous = side->previous;
 }
 
 /* Moves waiting datagrams, of which none is in the kernel, until one must wait. */
@@ -554,8 +558,8 @@ static int32_t uring__pending(rio_port *handle)
     if (port == NULL)
         return 0;
     return port->first_due != NULL || port->first_errand != NULL || port->watches_stir ||
-           port->listeners_stir || port->polite_until != 0 || rio_linux_ready(&port->base) || rio_ring_written(&port->ring) != 0 ||
-           rio_ring_stirs(&port->ring);
+           port->listeners_stir || port->polite_until != 0 || rio_linux_ready(&port->base) ||
+           rio_ring_written(&port->ring) != 0 || rio_ring_stirs(&port->ring);
 }
 
 static void uring__progress(rio_core *core)

@@ -74,9 +74,9 @@ typedef struct uring_side {
     uint8_t more;    /* the kernel said that the socket holds more than was received */
     uint8_t vain;    /* datagrams to come before the socket is tried for more */
     uint8_t blocked; /* a send came back without having sent: ask for room first */
-    uint8_t edges;   /* a poll says ready all the time: the socket is told of by edges (errands.c) */
+    uint8_t edges;   /* its polls say ready all the time: it is told of by edges (errands.c) */
     uint8_t readable; /* with edges: one came, and nothing was found missing since */
-    uint8_t edge;     /* one came while a receive was in the kernel */
+    uint8_t edge;    /* one came while a receive was in the kernel */
     struct msghdr message; /* a datagram's receive: must stay until it is over */
     struct iovec piece;
     struct sockaddr_in6 address;
