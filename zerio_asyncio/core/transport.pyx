@@ -284,8 +284,8 @@ cdef class Transport(Endpoint):
     cdef int _end(self, object exc, object context) except -1:
         """Have ``connection_lost`` called, once."""
         if not self.dropped:
+            self.dropped += 1  # first, as asyncio: a closed loop refuses once, not again and again
             self.engine.soon(self._call_connection_lost, (exc,), context)
-            self.dropped += 1
         return 0
 
     cdef int fail(self, object exc) except -1:
