@@ -22,7 +22,7 @@ class Due:
     @callback
     def run(self) -> None:
         world = self.world
-        if self.ran or self.cancelled:
+        if self.ran or (self.cancelled and not world.late):
             world.tell(f"a callback ran {'twice' if self.ran else 'although it was cancelled'}")
         if world.loop.time() < self.when - EARLY:
             world.tell(f"a timer ran {self.when - world.loop.time()} s early")

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import struct
-import sys
 import tempfile
 from typing import Any
 
@@ -273,9 +272,7 @@ class Base:
 
     def got(self, data: bytes) -> None:
         self.current("data")
-        # From 3.12 on the collector comes when this has begun, and a hostile action with it.
-        late = self.world.hostile and sys.version_info >= (3, 12)
-        if self.side.protocol is not self and not self.excused and not late:
+        if self.side.protocol is not self and not self.excused and not self.world.late:
             self.world.tell("data for a protocol that was replaced")
         self.side.reader.feed(data)
 

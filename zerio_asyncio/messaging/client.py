@@ -132,19 +132,21 @@ class ZerioClient(Node):
 
     async def _connect(self) -> None:
         host, port = self._address
-        self._answered = self._loop.create_future()
+        answered = self._answered = self._loop.create_future()
         options = {} if self._ssl is None else {"server_hostname": self._server_hostname or host}
         try:
             await self._loop.create_connection(
                 lambda: Session(self, self._loop), host, port, ssl=self._ssl, **options
             )
-            await self._answered
+            await answered
         except BaseException:
             if self._session is not None:
                 self._session.abort(DisconnectCause.LOCAL, "gave up connecting")
             raise
         finally:
             self._answered = None
+            if answered.done() and not answered.cancelled():
+                answered.exception()  # told by what is raised here
 
     async def _connect_again(self) -> None:
         delay = self.config.reconnect_delay_min

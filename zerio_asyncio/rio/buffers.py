@@ -332,7 +332,7 @@ class BufferPool(Unique):
     def statistics(self) -> PoolStatistics:
         """Count what is registered and used."""
         return PoolStatistics(
-            slices=sum(len(slab.slices) for slab in self._slabs.values()),
+            slices=sum(len(slab.slices) for slab in tuple(self._slabs.values())),
             used=len(self._used),
             used_max=self._used_max,
             slabs=len(self._slabs),
