@@ -41,7 +41,7 @@ from libc.math cimport isnan
 from libc.stdint cimport uintptr_t
 from libc.string cimport memmove
 
-from zerio_asyncio.core.handles cimport new_handle, new_timer
+from zerio_asyncio.core.handles cimport new_handle, new_timer, refuse_copies
 from zerio_asyncio.core.memory cimport DATAGRAM_SLAB, DATAGRAM_SLICE
 from zerio_asyncio.core.rio cimport (
     RIO_CAP_BATCH, RIO_CAP_PENDING, RIO_CAP_SEND_NOW,
@@ -118,6 +118,12 @@ cdef class Engine(Timers):
         # Opened by the standard library's __init__: one that never got there has nothing to close.
         self._closed = True
         self.slow_callback_duration = 0.1
+
+    def __reduce_ex__(self, protocol):
+        return refuse_copies(self)
+
+    def __reduce__(self):
+        return refuse_copies(self)
 
     def __dealloc__(self):
         while self.ready_count:

@@ -31,5 +31,6 @@ cdef class TimerOwner:
     cdef int timer_cancelled(self, TimerHandle timer) except -1
 
 
+cdef object refuse_copies(object original)
 cdef Handle new_handle(object loop, object callback, tuple args, object context)
 cdef TimerHandle new_timer(double when, object loop, object callback, tuple args, object context)

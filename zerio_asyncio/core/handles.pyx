@@ -75,6 +75,12 @@ cdef class Handle:
         # from here: it lays its slots out itself.
         return asyncio.Handle
 
+    def __reduce_ex__(self, protocol):
+        return refuse_copies(self)
+
+    def __reduce__(self):
+        return refuse_copies(self)
+
     def cancel(self):
         """Let the callback never run; harmless if it ran or was cancelled already."""
         if not self._cancelled:
@@ -213,6 +219,11 @@ cdef class TimerHandle(Handle):
             return NotImplemented
         return (self._when == other._when and self._callback == other._callback
                 and self._args == other._args and self._cancelled == other._cancelled)
+
+
+cdef object refuse_copies(object original):
+    # What copy and pickle ask for. A class that answers to another's name would be taken for it.
+    raise TypeError(f"cannot copy or pickle {type(original).__name__!r} object")
 
 
 cdef bint _is_timer(other):

@@ -20,6 +20,7 @@ from errno import EBADF
 
 from cpython.object cimport PyObject
 
+from zerio_asyncio.core.handles cimport refuse_copies
 from zerio_asyncio.core.rio cimport RIO_CAP_CLOSE_ENDS, RIO_INVALID_RQ
 
 logger = logging.getLogger("asyncio")
@@ -55,6 +56,12 @@ cdef class Transport(Endpoint):
         self.dropped = 1
         self.high_water = 64 * 1024
         self.low_water = 16 * 1024
+
+    def __reduce_ex__(self, protocol):
+        return refuse_copies(self)
+
+    def __reduce__(self):
+        return refuse_copies(self)
 
     def __del__(self):
         if self._sock is not None:
