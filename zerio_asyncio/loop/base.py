@@ -7,7 +7,8 @@
 Private hooks of the standard library that are overridden here and in the engine, checked against
 CPython 3.10, 3.11, 3.12 and 3.13:
 
-    _run_once                          the tick (the engine runs ticks until stop)
+    _run_once                          the tick (for run_forever, ticks until stop)
+    _ready, _scheduled                 live views of the engine's queues (core/views.py)
     _add_callback, _add_callback_signalsafe, _write_to_self, _timer_handle_cancelled
     _make_socket_transport, _make_ssl_transport, _make_datagram_transport
     _start_serving, _stop_serving
@@ -139,6 +140,7 @@ class BaseLoop(Engine):
         """Run until ``stop``; see ``asyncio.loop.run_forever``."""
         # First of all: 3.13.0 cleans up after a refused nested call, that is, under the outer one.
         self._check_running()
+        self._run_whole()
         try:
             super().run_forever()  # type: ignore[misc]  # the standard library's loop
         finally:
