@@ -36,16 +36,22 @@ LIMIT = 100.0
 """Seconds for one test; the slowest needs about ten on two cores."""
 
 MODULES = (
+    "aiodebug",
     "aiofiles",
     "aiohttp",
     "anyio",
     "asyncpg",
+    "freezegun",
     "granian",
     "grpc",
     "h2",
     "httptools",
     "httpx",
     "hypercorn",
+    "ipykernel",
+    "looptime",
+    "nest_asyncio",
+    "nest_asyncio2",
     "redis",
     "uvicorn",
     "websockets",

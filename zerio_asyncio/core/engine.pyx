@@ -202,8 +202,9 @@ cdef class Engine(Scheduler):
     def _watch(self, int descriptor, uint32_t mask):
         """Report readiness of a descriptor (1 reading, 2 writing, 0 stop) to ``_port_ready``."""
         cdef int32_t refused
-        self._check_here()
-        if self.port is not NULL:
+        if self.waiting:  # another thread, while the loop's own is inside the port
+            self.call_soon_threadsafe(self._watch, descriptor, mask)
+        elif self.port is not NULL:
             refused = self.provider.port.watch(self.port, <size_t>descriptor, mask, descriptor)
             if refused:
                 raise self.error_of(refused)
