@@ -195,6 +195,39 @@ def test_a_run_inside_of_a_turn(loop):
     assert ran == ["inner", "after"]
 
 
+def test_turns_in_one_thread_after_the_other(loop):
+    """Nobody says when the last turn by hand was; the next may be another thread's."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    got = []
+
+    class Collecting(asyncio.Protocol):
+        def data_received(self, data):
+            got.append(data)
+
+    transport, _ = loop.run_until_complete(loop.create_connection(Collecting, sock=ours))
+
+    def turns(by, data):
+        theirs.send(data)
+        while data not in got:
+            by()
+
+    for data, by in (
+        (b"1", loop._run_once),
+        (b"2", partial(turn_as_the_standard_loop, loop)),
+        (b"3", loop._run_once),
+        (b"4", lambda: loop.run_until_complete(asyncio.sleep(0.001))),
+    ):
+        thread = threading.Thread(target=turns, args=(by, data))
+        thread.start()
+        thread.join()
+    turns(loop._run_once, b"here")
+    assert got == [b"1", b"2", b"3", b"4", b"here"]
+    transport.abort()
+    loop.run_until_complete(asyncio.sleep(0))
+    theirs.close()
+
+
 # ------------------------------------------------------------------------- the selector
 
 

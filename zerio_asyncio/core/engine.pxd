@@ -43,6 +43,7 @@ cdef class Engine(Scheduler):
     cdef uint32_t queue_reserved   # results that request queues may have outstanding
     cdef bint armed                # RIONotify has been called and has not fired
     cdef double polled             # when the port was asked last, seconds
+    cdef bint rests_later          # run_forever is under way, and parks the port at its end
     cdef bint waiting              # the loop's thread sleeps, or is about to: others must post
     cdef SlicePool pool
     cdef SlicePool datagrams       # slices that hold a datagram; None until there is a socket
@@ -79,6 +80,7 @@ cdef class Engine(Scheduler):
     cdef int tick(self) except -1
     cdef int _turn_by_selector(self) except -1
     cdef int _take_ready(self, list ready) except -1
+    cdef void _park(self) noexcept
     cdef bint _fetch(self) except -1
     cdef bint _must_poll(self) noexcept
     cdef bint _ask(self, int64_t timeout) noexcept

@@ -374,6 +374,7 @@ cdef class Engine(Scheduler):
                           or self.event_next < self.event_count):
             left = 0.0
         self._wait(_nanoseconds(left))
+        self._park()
         PyErr_CheckSignals()
         self._take_ready(ready)
         if self.event_next < self.event_count or self._fetch():
@@ -561,6 +562,7 @@ cdef class Engine(Scheduler):
         there saves it, and every turn, a Python call.
         """
         self.whole_run = not hooks_of(self) & HOOK_RUN_ONCE
+        self.rests_later = True
 
     def _run_once(self):
         """One turn."""
@@ -568,10 +570,18 @@ cdef class Engine(Scheduler):
         self.whole_run = False
         self._check_attached()
         self.polled = 0.0
-        while True:
-            self.tick()
-            if not whole or self._stopping or hooks_of(self) & HOOK_RUN_ONCE:
-                break
+        try:
+            while True:
+                self.tick()
+                if not whole or self._stopping or hooks_of(self) & HOOK_RUN_ONCE:
+                    break
+        finally:
+            self._park()
+
+    cdef void _park(self) noexcept:
+        """After a turn by hand: the next one may be another thread's (rule 10)."""
+        if not self.rests_later and self.port is not NULL:
+            self.provider.port.park(self.port)
 
     def _rest(self):
         """The loop stops running: hand over what was written, take back what the kernel holds.
@@ -580,6 +590,7 @@ cdef class Engine(Scheduler):
         resumed protocol raises, the port is parked.
         """
         self.whole_run = False
+        self.rests_later = False
         if self.port is NULL:
             return
         try:

@@ -19,7 +19,10 @@
  *
  * Threads. A ring of the modern kind belongs to the thread that first enters it. park() takes all
  * operations back, so the thread may end; requests that were not finished stay at the head of their
- * lanes and are written again by the next wait, in a new ring if that is another thread.
+ * lanes and are written again by the next wait, in a new ring if that is another thread. Programs
+ * that run a loop for each small thing park it each time, with all their idle connections; so a
+ * receive that was taken back twice rests in an epoll instance, which belongs to no thread, until
+ * there is something to receive (errands.c).
  *
  * What can go wrong.
  *   - Closing a descriptor does not end an operation on it, and keeps the connection open: retire
@@ -102,6 +105,12 @@ static void uring__not_due(rio_rq *rq)
     side->due = 0;
     *(side->previous != NULL ? &uring__side(side->previous)->next : &port->first_due) = side->next;
     *(side->next != NULL ? &uring__side(side->next)->previous : &port->last_due) = side->previous;
+}
+
+void uring_receive(rio_rq *rq, int more)
+{
+    uring__side(rq)->more |= (uint8_t)more;
+    uring__due(rq);
 }
 
 /* Moves waiting datagrams, of which none is in the kernel, until one must wait. */
@@ -261,7 +270,7 @@ static void uring__write(uring_port *port)
             uring__send(port, rq, entry);
         }
         if (rq->lanes[RIO_RECEIVES].flight == 0 &&
-            rio_lane_waiting(&rq->lanes[RIO_RECEIVES]) != 0) {
+            rio_lane_waiting(&rq->lanes[RIO_RECEIVES]) != 0 && !uring_rest(port, rq)) {
             if ((entry = uring_next(port)) == NULL)
                 return;
             uring__receive(rq, entry);
@@ -310,11 +319,15 @@ static inline void uring__received(rio_rq *rq, int32_t result, uint32_t flags)
     rq->lanes[RIO_RECEIVES].flight = 0;
     side->more = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
     if (RIO_UNLIKELY(result < 0)) {
+        if (result == -ECANCELED && ((uring_port *)rq->core)->recalls &&
+            side->idle < URING_IDLE_PARKS)
+            side->idle++;
         if (!uring__again(result))
             rio_failed(rq, RIO_RECEIVES, rio_code_of_errno(-result));
     } else if (rq->stream && rio_probes(rio_lane_request(&rq->lanes[RIO_RECEIVES], 0))) {
         rio_complete(rq, RIO_RECEIVES, 0); /* `result` is what poll() would say */
     } else if (RIO_LIKELY(rq->stream)) {
+        side->idle = 0;
         rio_received(rq, (uint32_t)result);
     } else {
         rio_datagram_received(rq, (uint32_t)result, &side->address, side->message.msg_namelen,
@@ -545,10 +558,12 @@ static int32_t uring__recall(uring_port *port)
         return 0;
     if (port->thread != rio_thread())
         return RIO_EINVAL;
+    port->recalls = 1;
     for (int turn = 0; turn < PARK_TURNS && *in_kernel != 0; turn++) {
         uring_cancel(port, URING_NOBODY);
         uring_turn(port, turn != 0);
     }
+    port->recalls = 0;
     if (*in_kernel != 0)
         return RIO_EWOULDBLOCK;
     rio_ring_disown(&port->ring);
@@ -574,6 +589,8 @@ static void uring__detach(rio_core *core, rio_rq *rq)
     uring_port *port = (uring_port *)core;
 
     uring__not_due(rq);
+    if (rio_core_ours(core))
+        uring_rest_end(port, rq);
     if (!rio_core_ours(core) || port->ring.descriptor < 0) {
         /* The kernel's operation is the parent's, or was given up: nothing comes back. */
         rq->lanes[RIO_RECEIVES].flight = rq->lanes[RIO_SENDS].flight = 0;
