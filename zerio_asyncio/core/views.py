@@ -109,6 +109,9 @@ class ReadyQueue(deque):  # type: ignore[type-arg]  # of any handle
         total: int = self._engine._ready_total()
         return total
 
+    def __bool__(self) -> bool:  # a deque has its own before 3.11
+        return len(self) > 0
+
     def append(self, handle: Any) -> None:
         """Have a handle run in the next turn; one of a timer is none any more."""
         self._engine._ready_add(handle)
