@@ -36,10 +36,12 @@ LIMIT = 100.0
 """Seconds for one test; the slowest needs about ten on two cores."""
 
 MODULES = (
+    "aiodebug",
     "aiofiles",
     "aiohttp",
     "anyio",
     "asyncpg",
+    "freezegun",
     "granian",
     "grpc",
     "gunicorn",
@@ -47,6 +49,10 @@ MODULES = (
     "httptools",
     "httpx",
     "hypercorn",
+    "ipykernel",
+    "looptime",
+    "nest_asyncio",
+    "nest_asyncio2",
     "redis",
     "uvicorn",
     "websockets",

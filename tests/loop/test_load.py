@@ -236,3 +236,34 @@ print("alive")
     )
     assert done.returncode == 0, (done.returncode, done.stderr)
     assert done.stdout.strip() == "alive"
+
+
+@pytest.mark.ours
+def test_runs_cost_nothing_for_each_connection_that_is_idle(new_loop):
+    """Programs that call run_until_complete for each small thing, with connections open."""
+    loop = new_loop()
+    count, runs = 50, 20
+    pairs = [socket.socketpair() for _ in range(count)]
+    transports = []
+    for ours, _ in pairs:
+        ours.setblocking(False)
+        transport, _ = loop.run_until_complete(loop.create_connection(Recorder, sock=ours))
+        transports.append(transport)
+    for _ in range(5):
+        loop.run_until_complete(asyncio.sleep(0))
+    before = loop.rio_stats()
+    for _ in range(runs):
+        loop.run_until_complete(asyncio.sleep(0))
+    after = loop.rio_stats()
+    assert after.submissions - before.submissions < count * runs
+    assert after.system_calls - before.system_calls < count * runs
+    # What comes between the runs is there in the next one.
+    for number, (_, theirs) in enumerate(pairs):
+        theirs.send(b"%d" % number)
+    loop.run_until_complete(asyncio.sleep(0.01))
+    for number, transport in enumerate(transports):
+        assert b"%d" % number in transport.get_protocol().received
+        transport.abort()
+    loop.run_until_complete(asyncio.sleep(0))
+    for _, theirs in pairs:
+        theirs.close()

@@ -6,10 +6,13 @@ Traps 2 and 9 of docs/design.md.
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
+import time
 
 import pytest
 
+from .marks import beyond_proactor
 from .support import SECONDS, Recorder, connect, shut, spin
 
 
@@ -199,3 +202,36 @@ def test_debug_mode_refuses_calls_of_a_foreign_thread(loop, method):
         await asyncio.to_thread(work)
 
     loop.run_until_complete(main())
+
+
+@beyond_proactor
+def test_a_reader_that_another_thread_adds_to_a_sleeping_loop(loop):
+    """asyncio does not promise it; its loop bears it, and notebooks' kernels do it."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    seen = []
+
+    def read():
+        seen.append(ours.recv(10))
+
+    def work():
+        time.sleep(0.02)  # it sleeps by now, or the test shows less than it might
+        with pytest.raises((OSError, ValueError)):
+            loop.add_reader(100_000, read)
+        loop.add_reader(ours, read)
+        theirs.send(b"first")
+        while not seen:
+            time.sleep(0.001)
+        assert loop.remove_reader(ours) is True
+        theirs.send(b"second")
+        time.sleep(0.01)
+        loop.call_soon_threadsafe(loop.stop)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    # The standard loop is not woken to hear of a reader, but its epoll is.
+    loop.run_forever()
+    thread.join()
+    assert seen == [b"first"]
+    ours.close()
+    theirs.close()

@@ -1,14 +1,13 @@
-# The tick: ready queue, timers, one wait, completion dispatch, flush.
+# The tick: one wait, completion dispatch, callbacks, flush.
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from cpython.object cimport PyObject
 
-from zerio_asyncio.core.handles cimport Handle, TimerHandle
 from zerio_asyncio.core.memory cimport SlicePool, SpareBytes
 from zerio_asyncio.core.rio cimport (
     RIO_CQ, RIORESULT, rio_port, rio_port_event, rio_port_table, rio_provider)
-from zerio_asyncio.core.timers cimport Timers
+from zerio_asyncio.core.scheduler cimport Scheduler
 
 cdef enum:
     # Results taken in one dequeue: 6 KiB of stack-like memory, a batch that stays in the first
@@ -35,24 +34,7 @@ cdef class Endpoint:
     cdef void let_go(self) noexcept
 
 
-cdef class Engine(Timers):
-    # --- asyncio's private names, which the standard library's loop reads and sets
-    cdef public bint _stopping
-    cdef public bint _closed
-    cdef public bint _debug
-    cdef public object _thread_id
-    cdef public double slow_callback_duration
-    cdef public double _clock_resolution
-    cdef public object _current_handle
-    cdef dict future_keywords      # loop=self, made once
-
-    # --- ready queue: a ring; 0 <= ready_count <= ready_mask + 1. The references are raw pointers
-    # in malloc's memory; the engine shows them to the collector itself.
-    cdef PyObject **ready
-    cdef size_t ready_mask
-    cdef size_t ready_head
-    cdef size_t ready_count
-
+cdef class Engine(Scheduler):
     # --- provider and port; null before attach and after detach
     cdef const rio_provider *provider
     cdef rio_port *port
@@ -61,6 +43,7 @@ cdef class Engine(Timers):
     cdef uint32_t queue_reserved   # results that request queues may have outstanding
     cdef bint armed                # RIONotify has been called and has not fired
     cdef double polled             # when the port was asked last, seconds
+    cdef bint rests_later          # run_forever is under way, and parks the port at its end
     cdef bint waiting              # the loop's thread sleeps, or is about to: others must post
     cdef SlicePool pool
     cdef SlicePool datagrams       # slices that hold a datagram; None until there is a socket
@@ -90,26 +73,18 @@ cdef class Engine(Timers):
     # --- statistics
     cdef uint64_t gathered         # writes that went into another's slice
 
-    # ready queue
-    cdef int push(self, object handle) except -1
-    cdef object _pop(self)
-    cdef int _grow_ready(self) except -1
-    cpdef int _forget_callbacks(self) except -1
-    cdef int _run_ready(self) except -1
-    cdef int _run_timed(self, object handle) except -1
-    cdef int _tell_if_slow(self, double start, object what) except -1
-
-    # timers
-    cdef int _fire_timers(self) except -1
-
     # readiness: takes what concerns the engine itself, returns the rest of the mask
     cdef uint32_t became_ready(self, int descriptor, uint32_t mask) except? 0xFFFFFFFF
 
     # the tick
     cdef int tick(self) except -1
+    cdef int _turn_by_selector(self) except -1
+    cdef int _take_ready(self, list ready) except -1
+    cdef void _park(self) noexcept
+    cdef bint _fetch(self) except -1
     cdef bint _must_poll(self) noexcept
     cdef bint _ask(self, int64_t timeout) noexcept
-    cdef int64_t _timeout(self) noexcept
+    cdef double _left(self) except? -2.0
     cdef int _wait(self, int64_t timeout) except -1
     cdef int _dispatch_events(self) except -1
     cdef int _dispatch_results(self) except -1
@@ -120,8 +95,6 @@ cdef class Engine(Timers):
     cdef uint32_t _outstanding(self)
     cdef int _check_attached(self) except -1
     cdef int _check_here(self) except -1
-    cdef int _wake(self) except -1
-    cdef TimerHandle _call_at(self, double when, callback, tuple args, context, str method)
 
     # for endpoints
     cdef int reserve(self, uint32_t results) except -1
@@ -132,4 +105,3 @@ cdef class Engine(Timers):
     cdef int _push_gathered(self) except -1
     cdef object refusal(self)
     cdef SlicePool datagram_pool(self)
-    cdef object soon(self, object callback, tuple args, object context)

@@ -22,6 +22,9 @@ Hazards, and what is done about them:
 * RIONotify is one-shot and fires at once when the queue is not empty, so it is armed right before
   the wait and the queue is looked at after each wait, armed or not.
 
+What a callback is before its turn comes, and what programs put in the place of a loop's methods, is
+the base class's (scheduler.pyx).
+
 The class comes first in the bases of a loop class; the standard library's loop, second, does all
 the rest, and finds under its own private names (``_stopping``, ``_closed`` …) what it expects.
 """
@@ -31,29 +34,23 @@ cdef extern from "decref.h":
 
 
 
-import sys
-from asyncio import Future, base_events, format_helpers
-
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from cpython.object cimport PyTypeObject, inquiry, traverseproc
-from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.math cimport isnan
 from libc.stdint cimport uintptr_t
 from libc.string cimport memmove
 
-from zerio_asyncio.core.handles cimport new_handle, new_timer, refuse_copies
+from zerio_asyncio.core.handles cimport new_handle, refuse_copies
 from zerio_asyncio.core.memory cimport DATAGRAM_SLAB, DATAGRAM_SLICE
 from zerio_asyncio.core.rio cimport (
     RIO_CAP_BATCH, RIO_CAP_PENDING, RIO_CAP_SEND_NOW,
     RIO_CORRUPT_CQ, RIO_INVALID_CQ, RIO_IOCP_COMPLETION, RIO_MAX_CQ_SIZE,
     RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_PACKET, RIO_PORT_READY,
     rio_peer)
+from zerio_asyncio.core.scheduler cimport HOOK_RUN_ONCE, HOOK_SELECT, hooks_of
 
 from zerio_asyncio.core.protocols import InvariantError
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
-    object PyObject_Call(object, tuple, dict)
 
 cdef extern from "clock.h":
     double clock_seconds() noexcept nogil
@@ -70,10 +67,14 @@ cdef double POLL_INTERVAL = 50e-6
 cdef double DRAIN_LIMIT = 5.0
 
 cdef enum:
-    READY_ROOM = 64        # first size of the ready queue, a power of two
     # Sends of one tick from which on requests beat calls: each request is a result to fetch, and
     # the first of them ends the wait that was to follow.
     BATCH_MIN = 8
+
+
+cdef inline int64_t _nanoseconds(double seconds) noexcept:
+    # One more, so that the cut to whole nanoseconds does not wake a moment too early.
+    return <int64_t>(seconds * 1e9) + 1 if seconds > 0 else <int64_t>seconds
 
 
 cdef class Endpoint:
@@ -100,24 +101,19 @@ cdef class Endpoint:
         pass
 
 
-cdef class Engine(Timers):
-    """The scheduling half of a loop; see the top of this module."""
+cdef class Engine(Scheduler):
+    """The half of a loop that is not the standard library's; see the top of this module."""
 
     def __cinit__(self, *args, **kwargs):
         self.results = <RIORESULT *>PyMem_RawMalloc(RESULTS_A_BATCH * sizeof(RIORESULT))
         self.events = <rio_port_event *>PyMem_RawMalloc(EVENTS_A_WAIT * sizeof(rio_port_event))
-        self.ready = <PyObject **>PyMem_RawMalloc(READY_ROOM * sizeof(PyObject *))
-        if self.results is NULL or self.events is NULL or self.ready is NULL:
+        if self.results is NULL or self.events is NULL:
             raise MemoryError("no memory for a loop")
-        self.ready_mask = READY_ROOM - 1
         self.endpoints = set()
         self.dirty = []
         self.clean = []
         self.gatherers = []
         self.spare_bytes = SpareBytes.__new__(SpareBytes)
-        # Opened by the standard library's __init__: one that never got there has nothing to close.
-        self._closed = True
-        self.slow_callback_duration = 0.1
 
     def __reduce_ex__(self, protocol):
         return refuse_copies(self)
@@ -126,9 +122,6 @@ cdef class Engine(Timers):
         return refuse_copies(self)
 
     def __dealloc__(self):
-        while self.ready_count:
-            self._pop()
-        PyMem_RawFree(self.ready)
         PyMem_RawFree(self.results)
         PyMem_RawFree(self.events)
 
@@ -210,16 +203,18 @@ cdef class Engine(Timers):
                 self._port_packet(event.status, event.value, event.key,
                                   <size_t>event.overlapped)
 
-    cpdef int _forget_callbacks(self) except -1:
-        while self.ready_count:
-            self._pop()
-        return self._forget_timers()
+    cdef int _wake(self) except -1:
+        # Nothing to do while the loop runs: it will find the handle before it sleeps.
+        if self.waiting and self.port is not NULL:
+            self.provider.port.post(self.port, 0)
+        return 0
 
     def _watch(self, int descriptor, uint32_t mask):
         """Report readiness of a descriptor (1 reading, 2 writing, 0 stop) to ``_port_ready``."""
         cdef int32_t refused
-        self._check_here()
-        if self.port is not NULL:
+        if self.waiting:  # another thread, while the loop's own is inside the port
+            self.call_soon_threadsafe(self._watch, descriptor, mask)
+        elif self.port is not NULL:
             refused = self.provider.port.watch(self.port, <size_t>descriptor, mask, descriptor)
             if refused:
                 raise self.error_of(refused)
@@ -281,202 +276,24 @@ cdef class Engine(Timers):
     cdef void unreserve(self, uint32_t results) noexcept:
         self.queue_reserved -= results
 
-    # ----------------------------------------------------------- scheduling
-
-    def get_debug(self):
-        """Whether debug mode is on; each new future asks."""
-        return self._debug
-
-    def create_future(self):
-        """A future of this loop."""
-        if self.future_keywords is None:
-            self.future_keywords = {"loop": self}
-        return PyObject_Call(Future, (), self.future_keywords)
-
-    def time(self):
-        """Seconds on the loop's monotonic clock."""
-        return clock_seconds()
-
-    def call_soon(self, callback, *args, context=None):
-        """Run ``callback(*args)`` in the next tick; see ``asyncio.loop.call_soon``."""
-        if self._closed:
-            raise RuntimeError("Event loop is closed")
-        if self._debug:
-            self._check_thread()
-            self._check_callback(callback, "call_soon")
-        cdef Handle handle = new_handle(self, callback, args, context)
-        if self._debug:
-            handle._source_traceback = format_helpers.extract_stack(sys._getframe())
-        self.push(handle)
-        return handle
-
-    def call_soon_threadsafe(self, callback, *args, context=None):
-        """As ``call_soon``, from any thread; wakes a sleeping loop."""
-        if self._closed:
-            raise RuntimeError("Event loop is closed")
-        if self._debug:
-            self._check_callback(callback, "call_soon_threadsafe")
-        cdef Handle handle = new_handle(self, callback, args, context)
-        if self._debug:
-            handle._source_traceback = format_helpers.extract_stack(sys._getframe())
-        self.push(handle)
-        self._wake()
-        return handle
-
-    def call_later(self, delay, callback, *args, context=None):
-        """Run ``callback(*args)`` after ``delay`` seconds; see ``asyncio.loop.call_later``."""
-        if delay is None:
-            raise TypeError("delay must not be None")
-        cdef double when = clock_seconds() + <double>delay
-        return self._call_at(when, callback, args, context, "call_later")
-
-    def call_at(self, when, callback, *args, context=None):
-        """Run ``callback(*args)`` at ``when`` (as ``time()``); see ``asyncio.loop.call_at``."""
-        if when is None:
-            raise TypeError("when cannot be None")
-        return self._call_at(<double>when, callback, args, context, "call_at")
-
-    cdef TimerHandle _call_at(self, double when, callback, tuple args, context, str method):
-        if self._closed:
-            raise RuntimeError("Event loop is closed")
-        if isnan(when):
-            raise ValueError("a timer needs a time, not NaN")
-        if self._debug:
-            self._check_thread()
-            self._check_callback(callback, method)
-        cdef TimerHandle timer = new_timer(when, self, callback, args, context)
-        if self._debug:
-            timer._source_traceback = format_helpers.extract_stack(sys._getframe())
-        self._timer_add(timer)
-        return timer
-
-    def _add_callback(self, handle):
-        """A ready file descriptor's handle, from the standard library's ``_process_events``."""
-        if not handle._cancelled:
-            self.push(handle)
-
-    def _add_callback_signalsafe(self, handle):
-        self._add_callback(handle)
-        self._wake()
-
-    def _write_to_self(self):
-        self._wake()
-
-    def _timer_handle_cancelled(self, handle):
-        # asyncio.TimerHandle calls this; ours leave the heap by themselves.
-        pass
-
-    cdef int _wake(self) except -1:
-        # Nothing to do while the loop runs: it will find the handle before it sleeps.
-        if self.waiting and self.port is not NULL:
-            self.provider.port.post(self.port, 0)
-        return 0
-
-    cdef object soon(self, object callback, tuple args, object context):
-        if self._closed:
-            raise RuntimeError("Event loop is closed")
-        cdef Handle handle = new_handle(self, callback, args, context)
-        if self._debug:
-            handle._source_traceback = format_helpers.extract_stack(sys._getframe())
-        self.push(handle)
-        return handle
-
-    # ---------------------------------------------------------- ready queue
-
-    cdef int push(self, object handle) except -1:
-        if self.ready_count > self.ready_mask:
-            self._grow_ready()
-        self.ready[(self.ready_head + self.ready_count) & self.ready_mask] = <PyObject *>handle
-        Py_INCREF(handle)
-        self.ready_count += 1
-        return 0
-
-    cdef int _grow_ready(self) except -1:
-        cdef size_t room = (self.ready_mask + 1) * 2
-        cdef PyObject **ready = <PyObject **>PyMem_RawMalloc(room * sizeof(PyObject *))
-        cdef size_t i
-        if ready is NULL:
-            raise MemoryError("no memory for another callback")
-        for i in range(self.ready_count):
-            ready[i] = self.ready[(self.ready_head + i) & self.ready_mask]
-        PyMem_RawFree(self.ready)
-        self.ready = ready
-        self.ready_mask = room - 1
-        self.ready_head = 0
-        return 0
-
-    cdef object _pop(self):
-        cdef PyObject *item = self.ready[self.ready_head]
-        cdef object handle = <object>item
-        Py_DECREF(handle)
-        self.ready_head = (self.ready_head + 1) & self.ready_mask
-        self.ready_count -= 1
-        return handle
-
-    cdef int _run_ready(self) except -1:
-        # Exactly those that are ready now: what they add waits for the next tick.
-        cdef size_t left = self.ready_count
-        cdef object handle
-        while left and self.ready_count:
-            left -= 1
-            handle = self._pop()
-            if isinstance(handle, Handle):
-                if not (<Handle>handle)._cancelled:
-                    if self._debug:
-                        self._run_timed(handle)
-                    else:
-                        (<Handle>handle).run()
-            elif not handle._cancelled:  # the standard library's, of add_reader and signals
-                if self._debug:
-                    self._run_timed(handle)
-                else:
-                    handle._run()
-        return 0
-
-    cdef int _run_timed(self, object handle) except -1:
-        cdef double start = clock_seconds()
-        self._current_handle = handle
-        try:
-            handle._run()
-        finally:
-            self._current_handle = None
-        self._tell_if_slow(start, handle)
-        return 0
-
-    cdef int _tell_if_slow(self, double start, object what) except -1:
-        cdef double took = clock_seconds() - start
-        if took >= self.slow_callback_duration:
-            if not isinstance(what, Endpoint):
-                what = base_events._format_handle(what)
-            base_events.logger.warning("Executing %s took %.3f seconds", what, took)
-        return 0
-
-    # --------------------------------------------------------------- timers
-
-    cdef int _fire_timers(self) except -1:
-        # As asyncio: what falls due within the clock's resolution is due.
-        cdef double end = clock_seconds() + self._clock_resolution
-        cdef object handle
-        while self.timer_count and self.timers[0].when < end:
-            handle = <object>self.timers[0].handle
-            self._timer_remove(0)
-            self.push(handle)
-        return 0
-
     # ------------------------------------------------------------- the tick
 
     cdef int tick(self) except -1:
-        cdef int64_t timeout
+        cdef double left
         cdef bint late
+        if self.timer_view is not None:
+            self._settle_timers()
+        if hooks_of(self) & HOOK_SELECT:
+            return self._turn_by_selector()
         if self.gatherers:
             self._push_gathered()  # a delivery that is under way runs the loop itself
         if self.dirty:
             self._flush()
         # As asyncio: what is ready by now runs before protocols hear of what arrives meanwhile.
         late = self.ready_count > 0
-        timeout = self._timeout()
-        if timeout != 0 or self._must_poll():
-            self._wait(timeout)
+        left = self._left()
+        if left != 0 or self._must_poll():
+            self._wait(_nanoseconds(left))
         PyErr_CheckSignals()
         if self.event_next < self.event_count:
             self._dispatch_events()
@@ -499,21 +316,16 @@ cdef class Engine(Timers):
             return False
         return clock_seconds() - self.polled >= POLL_INTERVAL
 
-    cdef int64_t _timeout(self) noexcept:
-        """Nanoseconds to sleep; negative for ever, 0 not at all."""
+    cdef double _left(self) except? -2.0:
+        """Seconds to sleep; -1 for ever, 0 not at all."""
         cdef double left
         if (self.ready_count or self._stopping or self.more_results or self.dirty
                 or self.result_next < self.result_count or self.event_next < self.event_count):
-            return 0
+            return 0.0
         if not self.timer_count:
-            return -1
-        left = self.timers[0].when - clock_seconds()
-        if left <= 0:
-            return 0
-        if left > LONGEST_WAIT:
-            left = LONGEST_WAIT
-        # One more, so that the cut to whole nanoseconds does not wake a moment too early.
-        return <int64_t>(left * 1e9) + 1
+            return -1.0
+        left = self.timers[0].when - self._now()
+        return min(max(left, 0.0), LONGEST_WAIT)
 
     cdef int _wait(self, int64_t timeout) except -1:
         cdef int32_t count
@@ -538,6 +350,85 @@ cdef class Engine(Timers):
             raise self.error_of(-count)
         self.event_count = <uint32_t>count
         return 0
+
+    cdef int _turn_by_selector(self) except -1:
+        """A turn as the standard loop makes it, for who has replaced a part of it."""
+        cdef double left = self._left()
+        cdef double polled = self.polled
+        events = self._selector.select(None if left < 0 else left)
+        if self.polled == polled:
+            self._wait(0)  # it was answered without us
+        self._process_events(events)
+        PyErr_CheckSignals()
+        if self.event_next < self.event_count:
+            self._dispatch_events()
+        if self.timer_count:
+            self._fire_timers()
+        self._run_ready()
+        return 0
+
+    def _select(self, timeout):
+        """Wait as ``select`` does: the descriptors that are ready, as pairs with their masks.
+
+        For who turns the loop by hand, or has put something between the loop and its selector. All
+        that is no descriptor comes to its protocols by a callback, as on the standard loop.
+        """
+        cdef double left = -1.0 if timeout is None else min(max(timeout, 0.0), LONGEST_WAIT)
+        cdef list ready = []
+        self._check_attached()
+        if self.gatherers:
+            self._push_gathered()
+        if self.dirty:
+            self._flush()
+        if left != 0 and (self.more_results or self.dirty or self.result_next < self.result_count
+                          or self.event_next < self.event_count):
+            left = 0.0
+        self._wait(_nanoseconds(left))
+        self._park()
+        PyErr_CheckSignals()
+        self._take_ready(ready)
+        if self.event_next < self.event_count or self._fetch():
+            self.push(new_handle(self, self._dispatch, (), None))
+        return ready
+
+    cdef int _take_ready(self, list ready) except -1:
+        """Descriptors that are ready; what else has happened is left where it is."""
+        cdef uint32_t i
+        cdef uint32_t kept = 0
+        cdef uint32_t mask
+        cdef list taken = []
+        for i in range(self.event_next, self.event_count):
+            if self.events[i].kind == RIO_PORT_READY:
+                taken.append((<int>self.events[i].key, self.events[i].value))
+            else:
+                self.events[kept] = self.events[i]
+                kept += 1
+        self.event_next = 0
+        self.event_count = kept
+        for descriptor, told in taken:
+            mask = self.became_ready(descriptor, told)
+            if mask:
+                ready.append((descriptor, mask))
+        return 0
+
+    cdef bint _fetch(self) except -1:
+        """Whether there are results to be told; takes a batch of them."""
+        cdef uint32_t count
+        if self.result_next == self.result_count:
+            count = self.provider.rio.RIODequeueCompletion(
+                self.queue, self.results, RESULTS_A_BATCH)
+            if count == RIO_CORRUPT_CQ:
+                raise InvariantError("the completion queue is corrupt")
+            self.result_next = 0
+            self.result_count = count
+            self.more_results = count == RESULTS_A_BATCH
+        return self.result_count > self.result_next
+
+    def _dispatch(self):
+        """Tell everybody what has happened."""
+        if self.port is not NULL:
+            self._dispatch_events()
+            self._dispatch_results()
 
     cdef int _dispatch_events(self) except -1:
         cdef rio_port_event *event
@@ -603,7 +494,7 @@ cdef class Engine(Timers):
                 if endpoint.outstanding == 0 and not endpoint.attached:
                     self.endpoints.discard(endpoint)
                 self.served = endpoint
-                start = clock_seconds() if self._debug else 0.0
+                start = self._now() if self._debug else 0.0
                 endpoint.completed(result.RequestContext, result.Status, result.BytesTransferred)
                 if start:
                     self._tell_if_slow(start, endpoint)  # a protocol was called
@@ -677,18 +568,33 @@ cdef class Engine(Timers):
 
     # -------------------------------------------------------------- running
 
-    def _run_once(self):
-        """Ticks until ``stop``.
+    def _run_whole(self):
+        """Have the next ``_run_once`` go on until ``stop``, if it is ours.
 
-        The standard library's ``run_forever`` calls this in a loop until ``_stopping``; staying
-        in here saves it, and every tick, a Python call.
+        The standard library's ``run_forever`` calls it in a loop until ``_stopping``; staying in
+        there saves it, and every turn, a Python call.
         """
+        self.whole_run = not hooks_of(self) & HOOK_RUN_ONCE
+        self.rests_later = True
+
+    def _run_once(self):
+        """One turn."""
+        cdef bint whole = self.whole_run
+        self.whole_run = False
         self._check_attached()
         self.polled = 0.0
-        while True:
-            self.tick()
-            if self._stopping:
-                break
+        try:
+            while True:
+                self.tick()
+                if not whole or self._stopping or hooks_of(self) & HOOK_RUN_ONCE:
+                    break
+        finally:
+            self._park()
+
+    cdef void _park(self) noexcept:
+        """After a turn by hand: the next one may be another thread's (rule 10)."""
+        if not self.rests_later and self.port is not NULL:
+            self.provider.port.park(self.port)
 
     def _rest(self):
         """The loop stops running: hand over what was written, take back what the kernel holds.
@@ -696,6 +602,8 @@ cdef class Engine(Timers):
         Another thread may run the loop next, and a ring serves one thread (rule 10), so whatever a
         resumed protocol raises, the port is parked.
         """
+        self.whole_run = False
+        self.rests_later = False
         if self.port is NULL:
             return
         try:
@@ -729,44 +637,3 @@ cdef class Engine(Timers):
             high_water += self.datagrams.slices_high_water
             slabs += self.datagrams.slabs
         return (in_use, high_water, slabs, len(self.endpoints), self.gathered)
-
-
-# ------------------------------------------------------------------ what the collector sees
-
-# The ready queue and the timers refer to objects that Cython knows nothing of. A list would be
-# seen by the collector, but also by whoever asks it for its objects, with its free places null; and
-# making a longer one may collect, in the middle of what calls it.
-
-# As C declares them: an answer that is not 0 is the visitor's, no exception.
-ctypedef int (*visit_function)(PyObject *, void *) noexcept
-ctypedef int (*traverse_function)(PyObject *, visit_function, void *) noexcept
-ctypedef int (*clear_function)(PyObject *) noexcept
-
-cdef PyTypeObject *engine_type = <PyTypeObject *>Engine
-cdef traverse_function traverse_fields = <traverse_function><void *>engine_type.tp_traverse
-cdef clear_function clear_fields = <clear_function><void *>engine_type.tp_clear
-
-
-cdef int traverse(PyObject *engine, visit_function visit, void *argument) noexcept:
-    cdef size_t i
-    cdef Py_ssize_t j
-    cdef int answer
-    for i in range((<Engine>engine).ready_count):
-        answer = visit((<Engine>engine).ready[((<Engine>engine).ready_head + i)
-                                              & (<Engine>engine).ready_mask], argument)
-        if answer:
-            return answer
-    for j in range((<Engine>engine).timer_count):
-        answer = visit((<Engine>engine).timers[j].handle, argument)
-        if answer:
-            return answer
-    return traverse_fields(engine, visit, argument)
-
-
-cdef int clear(PyObject *engine) noexcept:
-    (<Engine>engine)._forget_callbacks()
-    return clear_fields(engine)
-
-
-engine_type.tp_traverse = <traverseproc><void *>traverse
-engine_type.tp_clear = <inquiry><void *>clear

@@ -4,6 +4,10 @@ asyncio runs a callback by ``handle._context.run(callback, *args)``: an attribut
 method and a tuple per callback. Here the context is entered and left through the C API and the
 callback is called on the items of its argument tuple. Both classes keep the attributes of
 ``asyncio.Handle`` (3.10 to 3.14), because debuggers, tests and libraries read them.
+
+Monitors put a function of their own in the place of ``asyncio.Handle._run``, to see what is called
+and how long it takes. A class's version tag tells that it was changed, for one comparison a turn;
+then handles run as asyncio's class says.
 """
 
 cdef extern from "decref.h":
@@ -16,8 +20,9 @@ import sys
 from asyncio import format_helpers
 
 cimport cython
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
+from libc.math cimport INFINITY
 
 cdef extern from "Python.h":
     object PyContext_CopyCurrent()
@@ -27,6 +32,8 @@ cdef extern from "Python.h":
         PyObject *, PyObject **, size_t, PyObject *) noexcept
     PyObject **items_of "&PyTuple_GET_ITEM"(PyObject *, Py_ssize_t) noexcept
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
+    ctypedef struct Type "PyTypeObject":
+        unsigned int tp_version_tag
 
 # 3.13 hides a callback's arguments outside debug mode.
 cdef bint HIDES_ARGUMENTS = "debug" in inspect.signature(
@@ -40,6 +47,33 @@ cdef object _describe(Handle handle):
     return format_helpers._format_callback_source(handle._callback, handle._args)
 
 
+# The classes that programs patch; a change of the first is one of the second, too, which inherits.
+cdef object StandardHandle = asyncio.events.Handle
+cdef object StandardTimer = asyncio.events.TimerHandle
+cdef unsigned int run_seen = 0     # the version in which `_run` was looked at; 0 is none
+cdef bint run_patched = False
+
+
+cdef bint run_is_patched() except -1:
+    global run_seen, run_patched
+    cdef Type *watched = <Type *><PyObject *>StandardTimer
+    if run_seen == 0 or run_seen != watched.tp_version_tag:
+        run_patched = not (_is_standard(StandardHandle._run) and _is_standard(StandardTimer._run))
+        run_seen = watched.tp_version_tag
+    return run_patched
+
+
+cdef bint _is_standard(function) except -1:
+    return getattr(function, "__globals__", None) is vars(asyncio.events)
+
+
+cdef double seconds_of(object when) except? -1.0:
+    try:
+        return when
+    except OverflowError:
+        return INFINITY if when > 0 else -INFINITY
+
+
 cdef int _fail() except -1:
     # The caller has seen a C call fail: the exception that it set goes on from here.
     return -1
@@ -47,6 +81,9 @@ cdef int _fail() except -1:
 
 cdef class TimerOwner:
     cdef int timer_cancelled(self, TimerHandle timer) except -1:
+        return 0
+
+    cdef int timer_moved(self, TimerHandle timer) except -1:
         return 0
 
 
@@ -100,7 +137,10 @@ cdef class Handle:
         return self._context
 
     def _run(self):
-        self.run()
+        if run_is_patched():
+            (StandardTimer if isinstance(self, TimerHandle) else StandardHandle)._run(self)
+        else:
+            self.run()
 
     cdef int run(self) except -1:
         cdef PyObject *result
@@ -177,7 +217,17 @@ cdef class TimerHandle(Handle):
             raise TypeError("when cannot be None")
         Handle.__init__(self, callback, args, loop, context)
         self.index = -1
-        self._when = when
+        self.asked = when
+
+    @property
+    def _when(self):
+        return self.due if self.asked is None else self.asked
+
+    @_when.setter
+    def _when(self, when):
+        self.asked = when
+        if self.owner is not None:
+            self.owner.timer_moved(self)
 
     @property
     def __class__(self):
@@ -240,13 +290,15 @@ cdef Handle new_handle(object loop, object callback, tuple args, object context)
     return handle
 
 
-cdef TimerHandle new_timer(double when, object loop, object callback, tuple args, object context):
+cdef TimerHandle new_timer(
+        double due, object asked, object loop, object callback, tuple args, object context):
     """A TimerHandle without the cost of ``__init__``."""
     cdef TimerHandle timer = TimerHandle.__new__(TimerHandle)
     timer._callback = callback
     timer._args = args
     timer._loop = loop
     timer._context = PyContext_CopyCurrent() if context is None else context
-    timer._when = when
+    timer.due = due
+    timer.asked = asked
     timer.index = -1
     return timer

@@ -24,6 +24,7 @@ cdef extern from "decref.h":
 
 import logging
 import socket
+import sys
 from asyncio import constants
 
 from cpython.buffer cimport PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
@@ -50,6 +51,9 @@ cdef enum:
     NOW_MIN = 16384
     CHUNKS_ROOM = 8
     FRAME_HEADER = 4
+
+# The standard transport's buffer is a deque of memoryviews from 3.12 on, before it is a bytearray.
+cdef bint IN_PIECES = sys.version_info >= (3, 12)
 
 cdef unsigned int WARN_AFTER = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 
@@ -527,3 +531,14 @@ cdef class SendingTransport(Transport):
             self.empty_waiter.set_exception(ConnectionError("Connection is closed by peer"))
         self._loop._wake_waiters(self.descriptor)
         return 0
+
+    @property
+    def _buffer(self):
+        """What was written and not yet taken, as the standard transport has it; only to be read."""
+        cdef uint32_t i
+        cdef Chunk *chunk
+        cdef list pieces = []
+        for i in range(self.count):  # bytes are made without a collection
+            chunk = &self.chunks[(self.head + i) & self.chunk_mask]
+            pieces.append(PyBytes_FromStringAndSize(chunk.memory, chunk.length))
+        return tuple(map(memoryview, pieces)) if IN_PIECES else b"".join(pieces)

@@ -24,6 +24,9 @@ Hazards, and what is done about them:
 * ``add_reader`` and a call on the same descriptor: the system knows a descriptor once, so both are
   told to the port as one watch, and events are given to whom they concern. (On the standard loop
   the later one silences the other.)
+* Another thread adds or removes a reader while the loop sleeps: asyncio does not promise it, its
+  loop bears it, and programs do it (Jupyter's kernel). What is wanted is noted at once, and the
+  loop is woken to tell its port.
 * Two calls that send on one socket: both come to an end, their pieces mixed as far as the socket
   took them in pieces.
 
@@ -110,17 +113,33 @@ cdef class SocketEngine(Engine):
         cdef Waiters waiters
         cdef uint32_t before
         cdef int32_t refused
-        self._check_here()
         if self.port is NULL:
             return
         waiters = self._waiters(descriptor)
         before = waiters.users
+        if self.waiting:
+            if mask:
+                os.fstat(descriptor)
+            waiters.users = mask
+            self.call_soon_threadsafe(self._arm_again, descriptor)
+            return
         waiters.users = mask
         waiters.once = _wanted(waiters)
         refused = self._arm(descriptor, waiters)
         if refused:
             waiters.users = before if mask else 0
             raise self.error_of(refused)
+
+    def _arm_again(self, int descriptor):
+        """Tell the port what another thread has asked for while this one was inside of it."""
+        cdef Waiters waiters = self._waiters(descriptor)
+        cdef int32_t refused
+        if self.port is not NULL:
+            waiters.once = _wanted(waiters)
+            refused = self._arm(descriptor, waiters)
+            if refused and waiters.users:
+                waiters.users = 0
+                raise self.error_of(refused)
 
     cdef uint32_t became_ready(self, int descriptor, uint32_t mask) except? 0xFFFFFFFF:
         cdef Waiters waiters = self.table[descriptor] if descriptor < len(self.table) else None

@@ -23,4 +23,6 @@ cdef class Timers(TimerOwner):
     cdef void _timer_put(self, Py_ssize_t index, Timer timer) noexcept
     cdef void _timer_up(self, Py_ssize_t index, Timer timer) noexcept
     cdef void _timer_down(self, Py_ssize_t index, Timer timer) noexcept
+    cdef bint _timer_is_here(self, TimerHandle timer) noexcept
+    cdef list _timer_list(self)
     cdef int _forget_timers(self) except -1

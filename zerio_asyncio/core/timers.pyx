@@ -10,9 +10,13 @@ cdef extern from "decref.h":
     pass
 
 
-from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
+from libc.math cimport isnan
+from libc.stdlib cimport qsort
+
+from zerio_asyncio.core.handles cimport seconds_of
 
 cdef extern from "Python.h":
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
@@ -33,7 +37,7 @@ cdef class Timers(TimerOwner):
         cdef Timer timer
         if self.timer_count == self.timer_room:
             self._grow_timers()
-        timer.when = handle._when
+        timer.when = handle.due
         self.timer_order += 1
         timer.order = self.timer_order
         timer.handle = <PyObject *>handle
@@ -87,7 +91,7 @@ cdef class Timers(TimerOwner):
         self._timer_put(index, timer)
 
     cdef TimerHandle _timer_remove(self, Py_ssize_t index):
-        """Take it out; the reference becomes the caller's, to drop when it is done with the heap."""
+        """Take it out; the reference becomes the caller's, to drop when the heap is whole."""
         cdef Timer removed = self.timers[index]
         cdef Timer moved
         cdef TimerHandle handle = <TimerHandle>removed.handle
@@ -104,11 +108,48 @@ cdef class Timers(TimerOwner):
         Py_DECREF_(removed.handle)
         return handle
 
+    cdef bint _timer_is_here(self, TimerHandle timer) noexcept:
+        return (0 <= timer.index < self.timer_count
+                and self.timers[timer.index].handle is <PyObject *>timer)
+
     cdef int timer_cancelled(self, TimerHandle timer) except -1:
         # Only one that is really here: an object made to look like a timer has any index.
-        if timer.index < self.timer_count and self.timers[timer.index].handle is <PyObject *>timer:
+        if self._timer_is_here(timer):
             self._timer_remove(timer.index)
         return 0
+
+    cdef int timer_moved(self, TimerHandle timer) except -1:
+        cdef double due = seconds_of(timer._when)
+        if isnan(due):
+            raise ValueError("a timer needs a time, not NaN")
+        if self._timer_is_here(timer):
+            self._timer_remove(timer.index)
+            timer.due = due
+            self._timer_add(timer)
+        return 0
+
+    cdef list _timer_list(self):
+        """All handles, the earliest first."""
+        cdef Py_ssize_t i
+        cdef Py_ssize_t count = self.timer_count
+        # A copy with references of its own: to make a list may collect, and so change the heap.
+        cdef Timer *copied = <Timer *>PyMem_RawMalloc((count + 1) * sizeof(Timer))
+        cdef list handles
+        if copied is NULL:
+            raise MemoryError("no memory for a list of timers")
+        for i in range(count):
+            copied[i] = self.timers[i]
+            Py_INCREF(<object>copied[i].handle)
+        qsort(copied, count, sizeof(Timer), _order_of)
+        try:
+            handles = []
+            for i in range(count):
+                handles.append(<object>copied[i].handle)
+        finally:
+            for i in range(count):
+                Py_DECREF_(copied[i].handle)
+            PyMem_RawFree(copied)
+        return handles
 
     cdef int _forget_timers(self) except -1:
         while self.timer_count:
@@ -116,7 +157,11 @@ cdef class Timers(TimerOwner):
         return 0
 
 
-cdef inline bint _earlier(const Timer *one, const Timer *other) noexcept:
+cdef inline bint _earlier(const Timer *one, const Timer *other) noexcept nogil:
     if one.when != other.when:
         return one.when < other.when
     return one.order < other.order
+
+
+cdef int _order_of(const void *one, const void *other) noexcept nogil:
+    return -1 if _earlier(<const Timer *>one, <const Timer *>other) else 1

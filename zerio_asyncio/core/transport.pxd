@@ -14,7 +14,7 @@ cdef class Transport(Endpoint):
     cdef readonly dict _extra
     cdef readonly bint _closing
     cdef readonly bint _protocol_paused
-    cdef object _protocol
+    cdef readonly object _protocol
     cdef object paused             # who waits for resume_writing: (context, protocol), or None
     cdef object context            # the connection's: its protocol's callbacks run in it
     cdef bint protocol_connected   # connection_made was called, connection_lost was not

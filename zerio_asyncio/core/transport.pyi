@@ -4,6 +4,16 @@ from typing import Any
 from zerio_asyncio.core.engine import Endpoint
 
 class Transport(Endpoint):
+    _loop: Any
+    _sock: Any
+    _extra: dict[str, Any]
+    _closing: bool
+    _protocol_paused: bool
+    _protocol: asyncio.BaseProtocol | None
+    @property
+    def _sock_fd(self) -> int: ...
+    @property
+    def _conn_lost(self) -> int: ...
     def close(self) -> None: ...
     def abort(self) -> None: ...
     def is_closing(self) -> bool: ...

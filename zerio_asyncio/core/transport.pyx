@@ -32,6 +32,7 @@ cdef extern from "Python.h":
     PyObject *PyObject_CallOneArg_ "PyObject_CallOneArg"(PyObject *, PyObject *) noexcept
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
     void PyErr_Clear() noexcept
+    int PyObject_GenericSetAttr(object, object, object) except -1
 
 
 cdef inline bint _enter(object context) noexcept:
@@ -388,3 +389,24 @@ cdef class Transport(Endpoint):
             "transport": self,
             "protocol": self._protocol,
         })
+
+    # --------------------------------- asyncio's private names, for who reads them
+
+    @property
+    def _sock_fd(self):
+        return self.descriptor
+
+    @property
+    def _conn_lost(self):
+        return self.dropped
+
+    @property
+    def _buffer(self):
+        raise AttributeError(
+            f"{type(self).__name__} keeps no buffer of its own: use get_write_buffer_size()")
+
+    def __setattr__(self, name, value):
+        if name == "_protocol":
+            self.set_protocol(value)  # it is asked for its methods there, once
+        else:
+            PyObject_GenericSetAttr(self, name, value)

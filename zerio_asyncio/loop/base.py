@@ -7,7 +7,8 @@
 Private hooks of the standard library that are overridden here and in the engine, checked against
 CPython 3.10, 3.11, 3.12 and 3.13:
 
-    _run_once                          the tick (the engine runs ticks until stop)
+    _run_once                          the tick (for run_forever, ticks until stop)
+    _ready, _scheduled                 live views of the engine's queues (core/views.py)
     _add_callback, _add_callback_signalsafe, _write_to_self, _timer_handle_cancelled
     _make_socket_transport, _make_ssl_transport, _make_datagram_transport
     _start_serving, _stop_serving
@@ -187,6 +188,7 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
         if os.getpid() != self._process:
             self._settle()
         self._has_run = True
+        self._run_whole()
         try:
             super().run_forever()  # type: ignore[misc]  # the standard library's loop
         except (OSError, SystemError) as error:

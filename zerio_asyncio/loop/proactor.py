@@ -187,6 +187,24 @@ class PortProactor(IocpProactor):
         self._unregistered.append(ov)
         _overlapped.PostQueuedCompletionStatus(self._iocp, 0, FORGET, ov.address)
 
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """Wait for the loop's port, at most so many seconds; what ends is told by callbacks.
+
+        The loop itself waits without this, unless a program has put something in its place.
+        """
+        if self._loop is None:
+            self._poll(timeout)
+        else:
+            self._loop._port_ready(self._loop._select(timeout))
+        return []
+
+    select_on_port = select  # by which the engine knows that nobody did
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "select" and self._loop is not None:
+            self._loop._look_again()
+
     def _poll(self, timeout: float | None = None) -> None:
         """Wait by ourselves: only when the loop does not run any more."""
         for event in self._port.wait(timeout):

@@ -1,12 +1,17 @@
-"""Callbacks for readiness of sockets, on a loop whose base class knows none."""
+"""Callbacks for readiness of sockets, on a loop whose base class knows none.
+
+A socket that was closed meanwhile is found by identity; what it had gives way to whoever has its
+number now (see selector.py).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio.loop.selector import descriptor_of
+from zerio_asyncio.loop.selector import descriptor_of, has_lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +26,7 @@ class Readers:
     def __init__(self, loop: Any) -> None:
         self._loop_of = weakref.ref(loop)  # whose part this is: a closed loop is free at once
         self._handles: dict[int, list[asyncio.Handle | None]] = {}
+        self._owners: dict[int, Any] = {}
 
     @property
     def _loop(self) -> Any:
@@ -31,28 +37,53 @@ class Readers:
         self._loop._check_closed()
         number = descriptor_of(fd)
         handle = asyncio.Handle(callback, args, self._loop, None)
-        pair = self._handles.get(number, [None, None])
+        known = self._find(fd) is not None
+        pair = self._handles[number] if known else [None, None]
         wanted = [*pair]
         wanted[side] = handle
         self._loop._watch(number, _mask(wanted))
         if pair[side] is not None:
             pair[side].cancel()  # type: ignore[union-attr]
         self._handles[number] = wanted
+        if not known:
+            self._owners[number] = fd
 
     def remove(self, fd: Any, side: int) -> bool:
         """Stop; whether there was a callback."""
         if self._loop.is_closed():
             return False
-        number = descriptor_of(fd)
-        pair = self._handles.get(number)
-        if pair is None or pair[side] is None:
+        number = self._find(fd)
+        if number is None or self._handles[number][side] is None:
             return False
+        pair = self._handles[number]
         pair[side].cancel()  # type: ignore[union-attr]
         pair[side] = None
         if not any(pair):
-            del self._handles[number]
-        self._loop._watch(number, _mask(pair))
+            self._forget(number)
+        else:
+            # Nothing of a closed one: the number may be another socket's by now.
+            self._loop._watch(number, 0 if has_lost(fd, number) else _mask(pair))
         return True
+
+    def _find(self, fd: Any) -> int | None:
+        """Its number, if it has callbacks; as `PortSelector` finds its keys."""
+        try:
+            number = descriptor_of(fd)
+        except ValueError:
+            for number, owner in self._owners.items():
+                if owner is fd:
+                    return number
+            raise
+        if number not in self._handles:
+            return None
+        owner = self._owners[number]
+        return number if owner is fd or not has_lost(owner, number) else None
+
+    def _forget(self, number: int) -> None:
+        del self._handles[number]
+        del self._owners[number]
+        with contextlib.suppress(OSError):  # closed meanwhile: the system has forgotten it
+            self._loop._watch(number, 0)
 
     def ready(self, events: list[tuple[int, int]]) -> None:
         """(descriptor, mask) pairs of the port: their callbacks run in this tick."""
@@ -64,8 +95,7 @@ class Readers:
     def close(self) -> None:
         """Forget all of them."""
         for number in list(self._handles):
-            self._loop._watch(number, 0)
-        self._handles.clear()
+            self._forget(number)
 
 
 def _mask(pair: list[asyncio.Handle | None]) -> int:

@@ -1,7 +1,12 @@
 """The port as a ``selectors.BaseSelector``: what ``add_reader`` and ``add_writer`` rest on.
 
 The standard library's selector loop registers descriptors here; their readiness comes back through
-the engine's tick, so ``select`` itself is only for others who hold the selector.
+the engine's tick, so ``select`` itself is only for who turns the loop by hand.
+
+A program may close what is watched, and the system gives its number to the next file. So an object
+is found by identity before it is found by a number that is no longer its own, and an entry whose
+object has lost its number gives way to whoever has it now. Of plain numbers nobody can tell; those
+are told to the system anew each time that they are asked for.
 """
 
 from __future__ import annotations
@@ -19,21 +24,25 @@ Ready = list[tuple[selectors.SelectorKey, int]]
 class _Keys(Mapping[Any, selectors.SelectorKey]):
     """File objects to keys, as ``BaseSelector.get_map`` promises."""
 
-    def __init__(self, keys: dict[int, selectors.SelectorKey]) -> None:
-        self._keys = keys
+    def __init__(self, selector: PortSelector) -> None:
+        self._selector = selector
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._selector._keys)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._keys)
+        return iter(self._selector._keys)
 
     def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._keys[descriptor_of(fileobj)]
+        key = self._selector._find(fileobj)
+        if key is None:
+            raise KeyError(fileobj)
+        return key
 
     def get(self, fileobj: Any, default: Any = None) -> Any:
         # Named apart from the mixin: asyncio asks for absent descriptors on its warm path.
-        return self._keys.get(descriptor_of(fileobj), default)
+        key = self._selector._find(fileobj)
+        return default if key is None else key
 
 
 def descriptor_of(fileobj: Any) -> int:
@@ -50,20 +59,30 @@ def descriptor_of(fileobj: Any) -> int:
     return descriptor
 
 
+def has_lost(fileobj: Any, descriptor: int) -> bool:
+    """Whether this was an object with that descriptor and is not any more: it was closed."""
+    if isinstance(fileobj, int):
+        return False
+    try:
+        return descriptor_of(fileobj) != descriptor
+    except ValueError:
+        return True
+
+
 class PortSelector(selectors.BaseSelector):
     """Readiness of descriptors through the engine's port."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
         self._keys: dict[int, selectors.SelectorKey] = {}
-        self._map: _Keys | None = _Keys(self._keys)
+        self._map: _Keys | None = _Keys(self)
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Watch ``fileobj``; ``KeyError`` if it is watched, ``ValueError`` for bad ``events``."""
         if not events or events & ~(selectors.EVENT_READ | selectors.EVENT_WRITE):
             raise ValueError(f"Invalid events: {events!r}")
         key = selectors.SelectorKey(fileobj, descriptor_of(fileobj), events, data)
-        if key.fd in self._keys:
+        if self._find(fileobj) is not None:
             raise KeyError(f"{fileobj!r} (FD {key.fd}) is already registered")
         try:
             self._watch(key.fd, events)
@@ -76,22 +95,19 @@ class PortSelector(selectors.BaseSelector):
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         """Stop watching; ``KeyError`` if it was not watched."""
-        try:
-            key = self._keys.pop(self._find(fileobj))
-        except KeyError:
-            raise KeyError(f"{fileobj!r} is not registered") from None
-        with contextlib.suppress(OSError):  # closed meanwhile: the system has forgotten it
-            self._engine._watch(key.fd, 0)
+        key = self._watched(fileobj)
+        self._forget(key)
         return key
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Change events and data of what is watched."""
+        key = self._watched(fileobj)
         try:
-            key = self._keys[self._find(fileobj)]
-        except KeyError:
-            raise KeyError(f"{fileobj!r} is not registered") from None
-        if events != key.events:
-            self._watch(key.fd, events)
+            # Nothing of a closed one: the number may be another file's by now.
+            self._watch(key.fd, 0 if has_lost(fileobj, key.fd) else events)
+        except OSError:
+            self._forget(key)
+            raise
         key = key._replace(events=events, data=data)
         self._keys[key.fd] = key
         return key
@@ -111,15 +127,30 @@ class PortSelector(selectors.BaseSelector):
             with contextlib.suppress(OSError):  # closed meanwhile
                 self._engine._watch(key.fd, key.events)
 
-    def _find(self, fileobj: Any) -> int:
+    def _watched(self, fileobj: Any) -> selectors.SelectorKey:
+        key = self._find(fileobj)
+        if key is None:
+            raise KeyError(f"{fileobj!r} is not registered")
+        return key
+
+    def _find(self, fileobj: Any) -> selectors.SelectorKey | None:
         try:
-            return descriptor_of(fileobj)
+            descriptor = descriptor_of(fileobj)
         except ValueError:
             # Closed before it was unregistered: find it by identity, as the standard ones do.
             for key in self._keys.values():
                 if key.fileobj is fileobj:
-                    return key.fd
+                    return key
             raise
+        found = self._keys.get(descriptor)
+        if found is None or found.fileobj is fileobj or not has_lost(found.fileobj, found.fd):
+            return found
+        return None  # what its object has left behind, until somebody registers the number
+
+    def _forget(self, key: selectors.SelectorKey) -> None:
+        del self._keys[key.fd]
+        with contextlib.suppress(OSError):  # closed meanwhile: the system has forgotten it
+            self._engine._watch(key.fd, 0)
 
     def ready(self, events: list[tuple[int, int]]) -> Ready:
         """The engine's (descriptor, mask) pairs as ``select`` would return them."""
@@ -131,8 +162,22 @@ class PortSelector(selectors.BaseSelector):
         return found
 
     def select(self, timeout: float | None = None) -> Ready:
-        """Not for use: the engine waits, for more than descriptors."""
-        raise NotImplementedError("the loop waits on its port; use add_reader and add_writer")
+        """Wait for the loop's port, at most so many seconds; return keys that are ready.
+
+        The loop itself waits without this, unless a program has put something in its place.
+        """
+        return self.ready(self._engine._select(timeout))
+
+    select_on_port = select  # by which the engine knows that nobody did
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "select":
+            self._engine._look_again()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._engine._look_again()
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         """Watched file objects to their keys."""

@@ -111,7 +111,9 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
         return self._readers.remove(fd, 1)
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
-        transport = self._transports.get(descriptor_of(fd))
+        # A closed socket has the number -1, and no transport; it may still have a callback.
+        number = -1 if getattr(fd, "_closed", False) else descriptor_of(fd)
+        transport = self._transports.get(number)
         if transport is not None and not transport.is_closing():
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 

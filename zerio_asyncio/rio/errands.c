@@ -12,6 +12,10 @@
  *            for another process may have been faster. Sockets of request queues are there, too, if
  *            their polls would always say ready, because of a queue of errors that nobody empties:
  *            by edges, each of which is tried without waiting, then silent until something comes
+ *            Receives rest among the watches, too: those that several parks have taken back. To
+ *            take back and hand over the receives of a thousand idle connections for each run of a
+ *            loop would cost a millisecond; an entry here is made once, stays, and is silent after
+ *            its event
  *   connect  connect() itself, which does not block, then a one-shot poll for writability. (The
  *            ring's own connect cannot be resumed after a park: the socket is already connecting.)
  *
@@ -297,6 +301,60 @@ static void uring__renew(uring_port *port, rio_interests *set, uring_errand *err
     close(old);
 }
 
+/* The inner instance, made when it is first needed. 0 or a code. */
+static int32_t uring__watches_open(uring_port *port)
+{
+    if (port->watched.epoll >= 0)
+        return 0;
+    return uring__inner(port, &port->watched, &port->watches);
+}
+
+int uring_rest(uring_port *port, rio_rq *rq)
+{
+    uring_side *side = (uring_side *)rq->driver;
+
+    if (RIO_LIKELY(side->idle < URING_IDLE_PARKS) || !rq->stream)
+        return 0;
+    if (!side->rests) {
+        if (uring__watches_open(port) != 0 ||
+            rio_interests_put(&port->watched, (int)rq->socket, RIO_FOR_REST,
+                              RIO_WATCH_READ | RIO_WATCH_ONCE, (uint64_t)(uintptr_t)rq) != 0) {
+            side->idle = 0; /* watched by the program, or no memory: it waits in the ring */
+            return 0;
+        }
+        side->rests = 1;
+        port->base.core.counts.system_calls++;
+    }
+    return 1;
+}
+
+void uring_rest_end(uring_port *port, rio_rq *rq)
+{
+    uring_side *side = (uring_side *)rq->driver;
+    const rio_interest *interest =
+        rio_interests_at(&port->watched, (int)rq->socket, RIO_FOR_REST);
+
+    side->rests = 0;
+    side->idle = 0;
+    if (interest != NULL && interest->key == (uint64_t)(uintptr_t)rq) {
+        rio_interests_drop(&port->watched, (int)rq->socket, RIO_FOR_REST);
+        port->base.core.counts.system_calls++;
+    }
+}
+
+/* A resting queue has something to receive: the receive is due, and will not have to wait. */
+static void uring__rested(uring_port *port, uint64_t tag)
+{
+    const rio_interest *interest = rio_interests_of(&port->watched, tag);
+    if (interest == NULL)
+        return;
+    rio_rq *rq = (rio_rq *)(uintptr_t)interest->key;
+    uring_side *side = (uring_side *)rq->driver;
+    side->rests = 0;
+    side->idle = 0;
+    uring_receive(rq, 1);
+}
+
 int32_t uring_watch(rio_port *handle, rio_socket socket, uint32_t mask, uint64_t key)
 {
     int32_t code = 0;
@@ -314,12 +372,15 @@ int32_t uring_watch(rio_port *handle, rio_socket socket, uint32_t mask, uint64_t
             rio_interests_drop(&port->watched, (int)socket, RIO_FOR_WATCH);
         return 0;
     }
-    if (port->watched.epoll < 0) {
-        if (fcntl((int)socket, F_GETFD) < 0)
-            return RIO_EBADF; /* asked now: the instance may get this very number */
-        int32_t refused = uring__inner(port, &port->watched, &port->watches);
-        if (refused != 0)
-            return refused;
+    if (port->watched.epoll < 0 && fcntl((int)socket, F_GETFD) < 0)
+        return RIO_EBADF; /* asked now: the instance may get this very number */
+    if ((code = uring__watches_open(port)) != 0)
+        return code;
+    const rio_interest *rest = rio_interests_at(&port->watched, (int)socket, RIO_FOR_REST);
+    if (rest != NULL) { /* a descriptor can be there once: the receive goes back to the ring */
+        rio_rq *rq = (rio_rq *)(uintptr_t)rest->key;
+        uring_rest_end(port, rq);
+        uring_receive(rq, 0);
     }
     return rio_interests_put(&port->watched, (int)socket, RIO_FOR_WATCH, mask, key);
 }
@@ -336,8 +397,11 @@ uint32_t uring_watches_take(uring_port *port, rio_port_event *events, uint32_t s
                            size < WATCHES_MAX ? (int)size : WATCHES_MAX, 0);
     port->base.core.counts.system_calls++;
     for (int i = 0; i < found; i++)
-        count += rio_watch_event(&port->watched, happened[i].data.u64, happened[i].events,
-                                 events + count, size - count);
+        if ((happened[i].data.u64 & RIO_TAG_PURPOSE) == RIO_FOR_REST)
+            uring__rested(port, happened[i].data.u64);
+        else
+            count += rio_watch_event(&port->watched, happened[i].data.u64, happened[i].events,
+                                     events + count, size - count);
     port->watches_stir = 0;
     if (RIO_UNLIKELY(port->watched.stale != 0))
         uring__renew(port, &port->watched, &port->watches);

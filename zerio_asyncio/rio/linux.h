@@ -62,6 +62,7 @@ enum rio_purpose {
     RIO_FOR_NOTHING = 0,
     RIO_FOR_BELL = 1,
     RIO_FOR_ASIDE = 2,
+    RIO_FOR_REST = 4,
     RIO_FOR_WATCH = 5,
     RIO_FOR_ACCEPT = 6,
     RIO_FOR_CONNECT = 7

@@ -28,10 +28,12 @@ int32_t uring_take_back(uring_port *port)
         return 0;
     if (port->thread != rio_thread())
         return RIO_EINVAL;
+    port->recalls = 1;
     for (int turn = 0; turn < PARK_TURNS && *in_kernel != 0; turn++) {
         uring_cancel(port, URING_NOBODY);
         uring_turn(port, turn != 0);
     }
+    port->recalls = 0;
     if (*in_kernel != 0)
         return RIO_EWOULDBLOCK;
     rio_ring_disown(&port->ring);
@@ -53,6 +55,8 @@ void uring_detach(rio_core *core, rio_rq *rq)
     uring_not_due(rq);
     if (uring_side_of(rq)->edges && rio_core_ours(core))
         uring_edges_end(port, rq);
+    if (rio_core_ours(core))
+        uring_rest_end(port, rq);
     if (!rio_core_ours(core) || port->ring.descriptor < 0) {
         /* The kernel's operation is the parent's, or was given up: nothing comes back. */
         rq->lanes[RIO_RECEIVES].flight = rq->lanes[RIO_SENDS].flight = 0;

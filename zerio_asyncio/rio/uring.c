@@ -19,7 +19,10 @@
  *
  * Threads. A ring of the modern kind belongs to the thread that first enters it. park() takes all
  * operations back, so the thread may end; requests that were not finished stay at the head of their
- * lanes and are written again by the next wait, in a new ring if that is another thread.
+ * lanes and are written again by the next wait, in a new ring if that is another thread. Programs
+ * that run a loop for each small thing park it each time, with all their idle connections; so a
+ * receive that was taken back twice rests in an epoll instance, which belongs to no thread, until
+ * there is something to receive (errands.c).
  *
  * What can go wrong.
  *   - Closing a descriptor does not end an operation on it, and keeps the connection open: retire
@@ -101,6 +104,12 @@ void uring_not_due(rio_rq *rq)
                                            : &port->last_due;
     *next = side->next;
     *previous = side->previous;
+}
+
+void uring_receive(rio_rq *rq, int more)
+{
+    uring_side_of(rq)->more |= (uint8_t)more;
+    uring_due(rq);
 }
 
 /* Moves waiting datagrams, of which none is in the kernel, until one must wait. */
@@ -271,7 +280,8 @@ static void uring__write(uring_port *port)
             uring__send(port, rq, entry);
         }
         if (rq->lanes[RIO_RECEIVES].flight == 0 &&
-            rio_lane_waiting(&rq->lanes[RIO_RECEIVES]) != 0 && side->edges <= side->readable) {
+            rio_lane_waiting(&rq->lanes[RIO_RECEIVES]) != 0 && side->edges <= side->readable &&
+            !uring_rest(port, rq)) {
             if ((entry = uring_next(port)) == NULL)
                 return;
             uring__receive(rq, entry);
@@ -333,6 +343,9 @@ static inline void uring__received(rio_rq *rq, int32_t result, uint32_t flags)
     if (RIO_UNLIKELY(result < 0)) {
         if (result == -EAGAIN)
             uring__nothing(rq, side);
+        if (result == -ECANCELED && ((uring_port *)rq->core)->recalls &&
+            side->idle < URING_IDLE_PARKS)
+            side->idle++;
         if (!uring__again(result))
             rio_failed(rq, RIO_RECEIVES, rio_code_of_errno(-result));
     } else if (rq->stream && rio_probes(rio_lane_request(&rq->lanes[RIO_RECEIVES], 0))) {
@@ -341,6 +354,7 @@ static inline void uring__received(rio_rq *rq, int32_t result, uint32_t flags)
         else
             rio_complete(rq, RIO_RECEIVES, 0);
     } else if (RIO_LIKELY(rq->stream)) {
+        side->idle = 0;
         rio_received(rq, (uint32_t)result);
     } else {
         rio_datagram_received(rq, (uint32_t)result, &side->address, side->message.msg_namelen,

@@ -21,6 +21,10 @@ enum uring_owner {
  * takes no time for what io_uring polls, that is for everything we do; this is for the rest. */
 #define URING_PATIENCE 10
 
+/* A receive that so many parks in a row have taken back rests, see errands.c. The first park may be
+ * the only one: most loops run once to make their connections and then for good. */
+#define URING_IDLE_PARKS 2
+
 #define URING_OWNER_BITS ((uint64_t)3)
 
 enum uring_errand_kind { URING_BELL = 1, URING_WATCHES, URING_LISTENERS, URING_CONNECT };
@@ -48,6 +52,7 @@ typedef struct uring_port {
     rio_ring ring;
     uint64_t thread; /* whose ring it is; 0: nobody's yet */
     uint8_t parked;
+    uint8_t recalls; /* park takes everything back */
     uint8_t watches_stir; /* the inner epoll instance has something */
     uint8_t listeners_stir; /* so has that of the listeners, or it had */
     uint32_t sends;       /* submission entries of sends, not yet handed over */
@@ -77,6 +82,8 @@ typedef struct uring_side {
     uint8_t edges;   /* its polls say ready all the time: it is told of by edges (errands.c) */
     uint8_t readable; /* with edges: one came, and nothing was found missing since */
     uint8_t edge;    /* one came while a receive was in the kernel */
+    uint8_t idle;    /* parks in a row that took its receive back before anything came */
+    uint8_t rests;   /* its receive waits for readiness, among the watches */
     struct msghdr message; /* a datagram's receive: must stay until it is over */
     struct iovec piece;
     struct sockaddr_in6 address;
@@ -84,6 +91,8 @@ typedef struct uring_side {
 
 /* uring.c */
 extern const rio_driver uring_driver;
+/* Its receive goes to the ring; `more`: there is something to receive. */
+void uring_receive(rio_rq *, int more);
 /* A cleared submission entry, counted; null if the kernel takes none. */
 struct io_uring_sqe *uring_next(uring_port *);
 /* Its requests are to be written. */
@@ -126,6 +135,9 @@ void uring_edges_end(uring_port *, const rio_rq *);
 /* Nanoseconds for which others still go first; then the listeners are waited for again. */
 int64_t uring_listeners_rest(uring_port *);
 uint32_t uring_listeners_take(uring_port *, rio_port_event *, uint32_t size);
+/* 1 if the queue's receive waits for readiness now, instead of in the ring. */
+int uring_rest(uring_port *, rio_rq *);
+void uring_rest_end(uring_port *, rio_rq *);
 int32_t uring_watch(rio_port *, rio_socket, uint32_t mask, uint64_t key);
 int32_t uring_accept(rio_port *, rio_socket, uint64_t key);
 int32_t uring_accept_stop(rio_port *, rio_socket);

@@ -1,0 +1,514 @@
+"""Scheduler: callbacks that are ready, timers, and what programs put in the place of ours.
+
+The ready queue is a ring of raw pointers, the timers are a heap (timers.pyx). Both refer to objects
+that Cython knows nothing of, so this class shows them to the collector itself (at the end). A list
+would be seen, too, but also by whoever asks the collector for its objects, with its free places
+null; and making a longer one may collect, in the middle of what calls it.
+
+Programs put things of their own in the place of a loop's: a clock in that of ``time``, whole turns
+in that of ``_run_once``, a selector's ``select``. Which of them are not ours any more is looked up
+when the class changes (its version tag tells) or when such an attribute is set; a loop that nobody
+has touched pays for one comparison where it matters.
+
+asyncio's own names for the queues, ``_ready`` and ``_scheduled``, show them as views (views.py).
+"""
+
+import asyncio
+import sys
+import time
+import weakref
+from asyncio import Future, base_events, format_helpers
+
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.math cimport isnan
+from libc.stdint cimport uint32_t, uint64_t
+
+from zerio_asyncio.core.handles cimport (
+    Handle, TimerHandle, new_handle, new_timer, run_is_patched, seconds_of)
+from zerio_asyncio.core.timers cimport Timers
+
+from zerio_asyncio.core.views import ReadyQueue, TimerList
+
+cdef extern from "Python.h":
+    object PyObject_Call(object, tuple, dict)
+    int PyObject_GenericSetAttr(object, object, object) except -1
+    int PyObject_GenericDelAttr "PyObject_GenericSetAttr"(object, object, PyObject *) except -1
+
+cdef extern from "clock.h":
+    double clock_seconds() noexcept nogil
+
+cdef extern from *:
+    """
+    /* Changes with every change of a dictionary; 0 where Python does not tell (3.14). */
+    #if PY_VERSION_HEX < 0x030E0000
+    #define dict_version(dict) (((PyDictObject *)(dict))->ma_version_tag)
+    #else
+    #define dict_version(dict) ((uint64_t)0)
+    #endif
+    """
+    uint64_t dict_version(dict) noexcept
+
+# The standard loop looks its clock up each time that it is read, so it can be replaced (freezegun);
+# ours, too.
+cdef dict time_module = vars(time)
+cdef object monotonic = time.monotonic
+if getattr(monotonic, "__module__", None) != "time":  # replaced before this was loaded
+    monotonic = None
+cdef uint64_t clock_seen = 0   # the version of the module in which the clock was looked at
+cdef bint clock_replaced = False
+
+
+cdef int _look_at_clock() except -1:
+    global clock_seen, clock_replaced
+    clock_replaced = time_module.get("monotonic") is not monotonic
+    clock_seen = dict_version(time_module)
+    return 0
+
+
+cdef inline bint _clock_is_replaced() except -1:
+    if clock_seen == 0 or clock_seen != dict_version(time_module):
+        _look_at_clock()
+    return clock_replaced
+
+
+cdef enum:
+    READY_ROOM = 64        # first size of the ready queue, a power of two
+
+# What is looked up anew when it may have been replaced: ours, or the standard library's.
+cdef dict HOOKS = {
+    "time": HOOK_TIME,
+    "call_at": HOOK_CALL_AT,
+    "call_soon": HOOK_CALL_SOON,
+    "_call_soon": HOOK_PRIVATE_CALL_SOON,
+    "_write_to_self": HOOK_WRITE_TO_SELF,
+    "_run_once": HOOK_RUN_ONCE,
+    "_process_events": HOOK_SELECT,
+}
+cdef tuple STANDARD_MODULES = (
+    "asyncio.base_events", "asyncio.selector_events", "asyncio.proactor_events")
+cdef tuple COMPILED_MODULES = (
+    "zerio_asyncio.core.scheduler", "zerio_asyncio.core.engine", "zerio_asyncio.core.sockets")
+cdef frozenset HOOKED_NAMES = frozenset([*HOOKS, "_selector", "__class__"])
+
+
+cdef bint _is_ours(cls, str name) except -1:
+    function = getattr(cls, name, None)
+    if function is None or getattr(function, "__module__", None) in STANDARD_MODULES:
+        return True
+    # Compiled classes cannot be changed: what they have is what they were made with.
+    return any(vars(base).get(name) is function for base in cls.__mro__
+               if base.__module__ in COMPILED_MODULES)
+
+
+cdef class Scheduler(Timers):
+    """Handles that are ready, and timers; see the top of this module."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.ready = <PyObject **>PyMem_RawMalloc(READY_ROOM * sizeof(PyObject *))
+        if self.ready is NULL:
+            raise MemoryError("no memory for a loop")
+        self.ready_mask = READY_ROOM - 1
+        # Opened by the standard library's __init__: one that never got there has nothing to close.
+        self._closed = True
+        self.slow_callback_duration = 0.1
+
+    def __dealloc__(self):
+        while self.ready_count:
+            self._pop()
+        PyMem_RawFree(self.ready)
+
+    cdef int _wake(self) except -1:
+        """Called when something was made ready, perhaps by another thread: end the loop's sleep."""
+        return 0
+
+    cpdef int _forget_callbacks(self) except -1:
+        while self.ready_count:
+            self._pop()
+        return self._forget_timers()
+
+    # ------------------------------------------------- what programs override
+
+    def __setattr__(self, name, value):
+        PyObject_GenericSetAttr(self, name, value)
+        if name in HOOKED_NAMES:
+            self.hooks_version = 0
+
+    def __delattr__(self, name):
+        PyObject_GenericDelAttr(self, name, NULL)
+        if name in HOOKED_NAMES:
+            self.hooks_version = 0
+
+    def _look_again(self):
+        """Something was put in the place of a method of the loop's selector."""
+        self.hooks_version = 0
+
+    cdef int _look_for_hooks(self) except -1:
+        cdef uint32_t found = 0
+        cls = type(self)
+        own = getattr(self, "__dict__", {})
+        for name, hook in HOOKS.items():
+            if name in own or not _is_ours(cls, name):
+                found |= hook
+        if not self._waits_by_itself(own.get("_selector")):
+            found |= HOOK_SELECT
+        self.hooks = found
+        self.hooks_version = type_of(self).tp_version_tag
+        return 0
+
+    def _waits_by_itself(self, selector):
+        """Whether the selector is the loop's own and has its own ``select``."""
+        if selector is None:
+            return True
+        ours = getattr(type(selector), "select_on_port", None)
+        return ours is not None and getattr(selector.select, "__func__", None) is ours
+
+    cdef object _overridden_soon(self, object callback, tuple args, object context):
+        handle = self._call_soon(callback, args, context)
+        if handle._source_traceback:
+            del handle._source_traceback[-1]
+        return handle
+
+    # ----------------------------------------------------------- scheduling
+
+    def get_debug(self):
+        """Whether debug mode is on; each new future asks."""
+        return self._debug
+
+    def create_future(self):
+        """A future of this loop."""
+        if self.future_keywords is None:
+            self.future_keywords = {"loop": self}
+        return PyObject_Call(Future, (), self.future_keywords)
+
+    def time(self):
+        """Seconds on the loop's monotonic clock."""
+        return time.monotonic() if _clock_is_replaced() else clock_seconds()
+
+    cdef double _now(self) except? -1.0:
+        if hooks_of(self) & HOOK_TIME or _clock_is_replaced():
+            return seconds_of(self.time())
+        return clock_seconds()
+
+    def call_soon(self, callback, *args, context=None):
+        """Run ``callback(*args)`` in the next tick; see ``asyncio.loop.call_soon``."""
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if self._debug:
+            self._check_thread()
+            self._check_callback(callback, "call_soon")
+        if hooks_of(self) & HOOK_PRIVATE_CALL_SOON:
+            return self._overridden_soon(callback, args, context)
+        cdef Handle handle = new_handle(self, callback, args, context)
+        if self._debug:
+            handle._source_traceback = format_helpers.extract_stack(sys._getframe())
+        self.push(handle)
+        return handle
+
+    def call_soon_threadsafe(self, callback, *args, context=None):
+        """As ``call_soon``, from any thread; wakes a sleeping loop."""
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if self._debug:
+            self._check_callback(callback, "call_soon_threadsafe")
+        cdef uint32_t hooks = hooks_of(self)
+        cdef object handle
+        if hooks & HOOK_PRIVATE_CALL_SOON:
+            handle = self._overridden_soon(callback, args, context)
+        else:
+            handle = new_handle(self, callback, args, context)
+            if self._debug:
+                handle._source_traceback = format_helpers.extract_stack(sys._getframe())
+            self.push(handle)
+        if hooks & HOOK_WRITE_TO_SELF:
+            self._write_to_self()
+        else:
+            self._wake()
+        return handle
+
+    def call_later(self, delay, callback, *args, context=None):
+        """Run ``callback(*args)`` after ``delay`` seconds; see ``asyncio.loop.call_later``."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        if hooks_of(self) & (HOOK_TIME | HOOK_CALL_AT) or _clock_is_replaced():
+            timer = self.call_at(self.time() + delay, callback, *args, context=context)
+            if timer._source_traceback:
+                del timer._source_traceback[-1]
+            return timer
+        cdef object asked = None
+        cdef double due
+        if type(delay) is float or type(delay) is int:
+            due = clock_seconds() + <double>delay
+        else:
+            asked = clock_seconds() + delay  # some refuse (Decimal), some stay what they are
+            due = seconds_of(asked)
+        return self._call_at(due, asked, callback, args, context, "call_later")
+
+    def call_at(self, when, callback, *args, context=None):
+        """Run ``callback(*args)`` at ``when`` (as ``time()``); see ``asyncio.loop.call_at``."""
+        if when is None:
+            raise TypeError("when cannot be None")
+        return self._call_at(seconds_of(when), when, callback, args, context, "call_at")
+
+    cdef TimerHandle _call_at(
+            self, double due, object asked, callback, tuple args, context, str method):
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if isnan(due):
+            raise ValueError("a timer needs a time, not NaN")
+        if self._debug:
+            self._check_thread()
+            self._check_callback(callback, method)
+        cdef TimerHandle timer = new_timer(due, asked, self, callback, args, context)
+        if self._debug:
+            timer._source_traceback = format_helpers.extract_stack(sys._getframe())
+        self._timer_add(timer)
+        return timer
+
+    def _add_callback(self, handle):
+        """A ready file descriptor's handle, from the standard library's ``_process_events``."""
+        if not handle._cancelled:
+            self.push(handle)
+
+    def _add_callback_signalsafe(self, handle):
+        self._add_callback(handle)
+        self._write_to_self()
+
+    def _write_to_self(self):
+        self._wake()
+
+    def _timer_handle_cancelled(self, handle):
+        # asyncio.TimerHandle calls this; ours leave the heap by themselves.
+        pass
+
+    cdef object soon(self, object callback, tuple args, object context):
+        if hooks_of(self) & (HOOK_CALL_SOON | HOOK_PRIVATE_CALL_SOON):
+            return self.call_soon(callback, *args, context=context)
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        cdef Handle handle = new_handle(self, callback, args, context)
+        if self._debug:
+            handle._source_traceback = format_helpers.extract_stack(sys._getframe())
+        self.push(handle)
+        return handle
+
+    # ---------------------------------------------------------- ready queue
+
+    cdef int push(self, object handle) except -1:
+        if self.ready_count > self.ready_mask:
+            self._grow_ready()
+        self.ready[(self.ready_head + self.ready_count) & self.ready_mask] = <PyObject *>handle
+        Py_INCREF(handle)
+        self.ready_count += 1
+        return 0
+
+    cdef int _grow_ready(self) except -1:
+        cdef size_t room = (self.ready_mask + 1) * 2
+        cdef PyObject **ready = <PyObject **>PyMem_RawMalloc(room * sizeof(PyObject *))
+        cdef size_t i
+        if ready is NULL:
+            raise MemoryError("no memory for another callback")
+        for i in range(self.ready_count):
+            ready[i] = self.ready[(self.ready_head + i) & self.ready_mask]
+        PyMem_RawFree(self.ready)
+        self.ready = ready
+        self.ready_mask = room - 1
+        self.ready_head = 0
+        return 0
+
+    cdef object _pop(self):
+        cdef PyObject *item = self.ready[self.ready_head]
+        cdef object handle = <object>item
+        Py_DECREF(handle)
+        self.ready_head = (self.ready_head + 1) & self.ready_mask
+        self.ready_count -= 1
+        return handle
+
+    cdef int _run_ready(self) except -1:
+        # Exactly those that are ready now: what they add waits for the next tick.
+        cdef size_t left = self.ready_count
+        cdef bint patched = run_is_patched()
+        cdef object handle
+        while left and self.ready_count:
+            left -= 1
+            handle = self._pop()
+            if isinstance(handle, Handle):
+                if not (<Handle>handle)._cancelled:
+                    if self._debug:
+                        self._run_timed(handle)
+                    elif patched:
+                        handle._run()
+                    else:
+                        (<Handle>handle).run()
+            elif not handle._cancelled:  # the standard library's, of add_reader and signals
+                if self._debug:
+                    self._run_timed(handle)
+                else:
+                    handle._run()
+        return 0
+
+    cdef int _run_timed(self, object handle) except -1:
+        cdef double start = self._now()
+        self._current_handle = handle
+        try:
+            handle._run()
+        finally:
+            self._current_handle = None
+        self._tell_if_slow(start, handle)
+        return 0
+
+    cdef int _tell_if_slow(self, double start, object what) except -1:
+        cdef double took = self._now() - start
+        if took >= self.slow_callback_duration:
+            if isinstance(what, (Handle, asyncio.Handle)):
+                what = base_events._format_handle(what)
+            base_events.logger.warning("Executing %s took %.3f seconds", what, took)
+        return 0
+
+    # --------------------------------------------------------------- timers
+
+    cdef int _fire_timers(self) except -1:
+        # As asyncio: what falls due within the clock's resolution is due.
+        cdef double end = self._now() + self._clock_resolution
+        cdef object handle
+        while self.timer_count and self.timers[0].when < end:
+            handle = <object>self.timers[0].handle
+            self._timer_remove(0)
+            self.push(handle)
+        return 0
+
+    # ------------------------------------------- asyncio's names for the queues
+
+    @property
+    def _ready(self):
+        """The handles that are ready, live; see views.py."""
+        return ReadyQueue(self)
+
+    @_ready.setter
+    def _ready(self, handles):
+        self._ready_replace(self.ready_count, list(handles))
+
+    def _ready_list(self):
+        """The handles that are ready, the first one first."""
+        cdef list handles = []
+        cdef size_t i
+        for i in range(self.ready_count):  # nothing here collects: the list is made
+            handles.append(<object>self.ready[(self.ready_head + i) & self.ready_mask])
+        return handles
+
+    def _ready_total(self):
+        return self.ready_count
+
+    def _ready_add(self, handle):
+        """Put it at the end; a timer's handle leaves the timers."""
+        if isinstance(handle, TimerHandle):
+            self.timer_cancelled(handle)
+        self.push(handle)
+
+    def _ready_first(self):
+        """Take the first one out."""
+        if not self.ready_count:
+            raise IndexError("pop from an empty deque")
+        return self._pop()
+
+    def _ready_replace(self, size_t count, list handles):
+        """Put ``handles`` in the place of the first ``count``."""
+        cdef list before = self._ready_list()  # keeps them alive meanwhile
+        while self.ready_count:
+            self._pop()
+        for handle in handles:
+            self._ready_add(handle)
+        for handle in before[count:]:
+            self.push(handle)
+
+    @property
+    def _scheduled(self):
+        """The timers, live, the earliest first; see views.py."""
+        view = None if self.timer_view is None else self.timer_view()
+        if view is None:
+            view = TimerList(self)
+            self.timer_view = weakref.ref(view)
+        else:
+            view.settle()
+        return view
+
+    @_scheduled.setter
+    def _scheduled(self, handles):
+        view = self._scheduled
+        view[:] = list(handles)
+
+    cdef int _settle_timers(self) except -1:
+        """What was done to the list that was shown is done to the timers."""
+        view = self.timer_view()
+        if view is None:
+            self.timer_view = None
+        else:
+            view.settle()
+        return 0
+
+    def _timers_list(self):
+        """The handles of all timers, the earliest first."""
+        return self._timer_list()
+
+    def _timers_total(self):
+        return self.timer_count
+
+    def _timers_first(self):
+        """The handle of the earliest timer, or None."""
+        return <object>self.timers[0].handle if self.timer_count else None
+
+    def _timers_add(self, TimerHandle handle not None):
+        """Schedule it, if it is not scheduled or cancelled."""
+        cdef double due = seconds_of(handle._when)
+        if handle._cancelled or handle.owner is not None:
+            return
+        if isnan(due):
+            raise ValueError("a timer needs a time, not NaN")
+        handle.due = due
+        self._timer_add(handle)
+
+    def _timers_remove(self, TimerHandle handle not None):
+        """Take it out; nothing happens to one that is not there."""
+        self.timer_cancelled(handle)
+
+
+# ------------------------------------------------------------------ what the collector sees
+
+# The ready queue and the timers refer to objects that Cython knows nothing of. A list would be
+# seen by the collector, but also by whoever asks it for its objects, with its free places null; and
+# making a longer one may collect, in the middle of what calls it.
+
+# As C declares them: an answer that is not 0 is the visitor's, no exception.
+ctypedef int (*visit_function)(PyObject *, void *) noexcept
+ctypedef int (*traverse_function)(PyObject *, visit_function, void *) noexcept
+ctypedef int (*clear_function)(PyObject *) noexcept
+
+cdef PyTypeObject *scheduler_type = <PyTypeObject *>Scheduler
+cdef traverse_function traverse_fields = <traverse_function><void *>scheduler_type.tp_traverse
+cdef clear_function clear_fields = <clear_function><void *>scheduler_type.tp_clear
+
+
+cdef int traverse(PyObject *scheduler, visit_function visit, void *argument) noexcept:
+    cdef size_t i
+    cdef Py_ssize_t j
+    cdef int answer
+    for i in range((<Scheduler>scheduler).ready_count):
+        answer = visit((<Scheduler>scheduler).ready[((<Scheduler>scheduler).ready_head + i)
+                                              & (<Scheduler>scheduler).ready_mask], argument)
+        if answer:
+            return answer
+    for j in range((<Scheduler>scheduler).timer_count):
+        answer = visit((<Scheduler>scheduler).timers[j].handle, argument)
+        if answer:
+            return answer
+    return traverse_fields(scheduler, visit, argument)
+
+
+cdef int clear(PyObject *scheduler) noexcept:
+    (<Scheduler>scheduler)._forget_callbacks()
+    return clear_fields(scheduler)
+
+
+scheduler_type.tp_traverse = <traverseproc><void *>traverse
+scheduler_type.tp_clear = <inquiry><void *>clear
