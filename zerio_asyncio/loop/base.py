@@ -212,7 +212,7 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        self._listeners.stop_all()
+        self._listeners.stop_all(self)
         self._forget_callbacks()
         self._detach()
         super().close()  # type: ignore[misc]
@@ -397,7 +397,7 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
         )
 
     def _stop_serving(self, sock: socket.socket) -> None:
-        self._listeners.stop(sock)
+        self._listeners.stop(sock, self)
         super()._stop_serving(sock)  # closes it, unlinks a Unix socket
 
     # --------------------------------------------------------------- children

@@ -76,21 +76,25 @@ class Listeners:
         self._by_key[listener.key] = listener
         self._by_socket[id(listener.sock)] = listener
 
-    def stop(self, sock: socket.socket) -> None:
-        """Accept no more on ``sock``; harmless if it is not listening here."""
+    def stop(self, sock: socket.socket, loop: BaseLoop) -> None:
+        """Accept no more on ``sock``; harmless if it is not listening here.
+
+        ``loop`` is ours: in its finalizer nobody refers to it weakly any more.
+        """
         listener = self._by_socket.pop(id(sock), None)
         if listener is None:
             return
         del self._by_key[listener.key]
         if listener.retry is not None:
             listener.retry.cancel()
-        else:
-            self._loop._accept_stop(listener.descriptor)
+        elif all(other.descriptor != listener.descriptor for other in self._by_key.values()):
+            # Else the program has closed it, and its number is the other one's now.
+            loop._accept_stop(listener.descriptor)
 
-    def stop_all(self) -> None:
+    def stop_all(self, loop: BaseLoop) -> None:
         """Accept no more at all: the loop closes."""
         for listener in list(self._by_key.values()):
-            self.stop(listener.sock)
+            self.stop(listener.sock, loop)
 
     def accepted(self, key: int, error: OSError | None, descriptor: int, peer: bytes) -> None:
         """One event of the port; ``peer`` is the address as the accept told it, or empty."""

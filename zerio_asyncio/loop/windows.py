@@ -68,7 +68,7 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
         if not self.is_running() and not self.is_closed():
             for number in list(self._signal_handlers):
                 self.remove_signal_handler(number)
-            self._readers.close()
+            self._readers.close(self)
         super().close()
         wakeup.given_up(self)
 
@@ -165,7 +165,7 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
         if self._proactor is not None:
             super()._stop_serving(sock)
         else:  # a server may be closed later than its loop
-            self._listeners.stop(sock)
+            self._listeners.stop(sock, self)
             sock.close()
 
     # ------------------------------------------------------------------ signals
