@@ -99,6 +99,6 @@ def test_closing_forgets_them_all(noting, two):
     readers = Readers(noting)
     readers.add(two[0], READ, asyncio.sleep, ())
     readers.add(two[1], READ, asyncio.sleep, ())
-    readers.close()
+    readers.close(noting)
     assert set(noting.watched.values()) == {0}
     assert not readers.remove(two[0], READ)

@@ -59,7 +59,7 @@ class Readers:
         pair[side].cancel()  # type: ignore[union-attr]
         pair[side] = None
         if not any(pair):
-            self._forget(number)
+            self._forget(number, self._loop)
         else:
             # Nothing of a closed one: the number may be another socket's by now.
             self._loop._watch(number, 0 if has_lost(fd, number) else _mask(pair))
@@ -79,11 +79,11 @@ class Readers:
         owner = self._owners[number]
         return number if owner is fd or not has_lost(owner, number) else None
 
-    def _forget(self, number: int) -> None:
+    def _forget(self, number: int, loop: Any) -> None:
         del self._handles[number]
         del self._owners[number]
         with contextlib.suppress(OSError):  # closed meanwhile: the system has forgotten it
-            self._loop._watch(number, 0)
+            loop._watch(number, 0)
 
     def ready(self, events: list[tuple[int, int]]) -> None:
         """(descriptor, mask) pairs of the port: their callbacks run in this tick."""
@@ -92,10 +92,10 @@ class Readers:
                 if handle is not None and mask & bit:
                     self._loop._add_callback(handle)
 
-    def close(self) -> None:
-        """Forget all of them."""
+    def close(self, loop: Any) -> None:
+        """Forget all of them; ``loop`` is ours, which may be in its finalizer."""
         for number in list(self._handles):
-            self._forget(number)
+            self._forget(number, loop)
 
 
 def _mask(pair: list[asyncio.Handle | None]) -> int:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator
 
+_system: Any = os  # Windows, which uses the rest alone, has no sendfile there
+
 BLOCK_MAX = sys.maxsize // 2 + 1
 """Bytes of one call: where sizes have 32 bits, more would not fit."""
 
@@ -37,7 +39,7 @@ async def send_file(
             if block <= 0:
                 return total
             try:
-                sent = os.sendfile(sock.fileno(), number, offset + total, min(block, BLOCK_MAX))
+                sent = _system.sendfile(sock.fileno(), number, offset + total, min(block, BLOCK_MAX))
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as error:
