@@ -140,3 +140,17 @@ def test_a_run_costs_nothing_for_each_connection_that_is_idle(bare):
     after = bare.statistics()
     assert after.submissions - before.submissions < 10 * 50
     assert after.system_calls - before.system_calls < 10 * 50
+
+
+def test_it_is_recalled_and_asked_for_again(bare, waiting):
+    """Between the two the bytes are whoever's reads them."""
+    requests, queue, sock, peer, region = waiting
+    assert bare.provider.c.recall_receives(requests) == 0
+    assert [result[3] for result in bare.collect(queue, 1)] == [1]
+    peer.sendall(b"by hand")
+    assert bare.wait(0) == []
+    assert sock.recv(100) == b"by hand"
+    assert bare.receive(requests, region.buf(0, 100), 2) == 0
+    park_often(bare)
+    peer.sendall(b"by the port")
+    assert bare.collect(queue, 1) == [(0, 11, 0, 2)]
