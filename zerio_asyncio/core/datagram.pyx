@@ -154,7 +154,7 @@ cdef class DatagramTransport(Transport):
         return not self._closing and not self._paused
 
     def pause_reading(self):
-        """Hand nothing to the protocol until ``resume_reading``, and take nothing from the system."""
+        """Hand nothing to the protocol until ``resume_reading``, take nothing from the system."""
         if not self._closing:
             self._paused = True
             self._recall()

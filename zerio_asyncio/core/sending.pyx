@@ -83,7 +83,8 @@ cdef class SendingTransport(Transport):
             raise TypeError("data argument must be a bytes-like object, "
                             f"not {type(data).__name__!r}")
         self._check_writable("write")
-        if self._closing:
+        # Where the peer's end has closed it, what is still to be said goes out.
+        if self.dropped or self.shut:
             if data:
                 self._drop_write()
             return
@@ -99,7 +100,7 @@ cdef class SendingTransport(Transport):
                 raise TypeError("writelines() needs bytes-like objects, "
                                 f"not {type(data).__name__!r}")
         self._check_writable("writelines")
-        if self._closing:
+        if self.dropped or self.shut:
             if pieces:
                 self._drop_write()
             return
@@ -158,7 +159,8 @@ cdef class SendingTransport(Transport):
         if length == 0 or self.dropped:
             return 0  # an exporter's code may have ended the connection
         if self._is_gone():
-            return self._break(self._bad_descriptor(), "Fatal write error on socket transport", None)
+            return self._break(self._bad_descriptor(),
+                               "Fatal write error on socket transport", None)
         if self.count == 0 and (self.prompt if now else self.engine.gathers and length >= NOW_MIN):
             self._send_now(&memory, &length)
         if length == 0:
@@ -304,7 +306,7 @@ cdef class SendingTransport(Transport):
             framed = FRAME_HEADER
         if self.gathering and not self._has_room(framed, conflated_max):
             self.push()  # a full slice waits for nothing
-        if self._closing:
+        if self.dropped or self.shut:
             return self._drop_write()
         first = self.count == 0
         chunk = self._open_chunk(framed, conflated_max)

@@ -12,8 +12,8 @@ What is different is the waiting:
 * Bytes are taken when the task runs, not when the socket becomes ready: a call that is cancelled
   has taken nothing.
 * A cancelled call leaves its watch behind. The one event that may come finds nobody.
-* A receive always tries before it waits, though whoever asks and answers in turn then tries in vain:
-  with a time-out of 0 a program asks for what is there now.
+* A receive always tries before it waits, though whoever asks and answers in turn then tries in
+  vain: with a time-out of 0 a program asks for what is there now.
 
 Hazards, and what is done about them:
 

@@ -9,8 +9,8 @@ reading is paused is held, not delivered.
 
 Whose the memory is that is received into:
 
-    NOBODY ──_post──▶ KERNEL ──_received──▶ TRANSPORT ──_deliver_*──▶ PROTOCOL ──▶ NOBODY
-                                                └── bytes: copied, or handed over whole ──▶ NOBODY
+    NOBODY ─_post─▶ KERNEL ─_received─▶ TRANSPORT ─_deliver_*─▶ PROTOCOL ─▶ NOBODY
+                                            └── bytes: copied, or given whole ──▶ NOBODY
 
 A receive is posted only into what is nobody's. While a protocol looks (PROTOCOL) nothing else may
 happen to the memory, whatever the protocol calls: resume_reading posts when its call has returned,
@@ -72,8 +72,8 @@ cdef class SliceView(ReceivedMemory):
 cdef class StreamTransport(SendingTransport):
     """The transport of a connected stream socket. Made by the loop, never by users.
 
-    ``sock`` is non-blocking and becomes the transport's; ``given``: the program has it, too, and may
-    close it. ``OSError`` if it cannot get a request
+    ``sock`` is non-blocking and becomes the transport's; ``given``: the program has it, too, and
+    may close it. ``OSError`` if it cannot get a request
     queue (not a socket, out of memory).
     """
 

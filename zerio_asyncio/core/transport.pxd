@@ -28,6 +28,7 @@ cdef class Transport(Endpoint):
     cdef uint32_t results          # room that it takes in the completion queue
     cdef const rio_provider *provider
     cdef SlicePool pool
+    cdef bint shut                 # close() was called: what is written after it is dropped
     cdef bint lost                 # closed for the protocol; results only return memory
     cdef unsigned int dropped      # not 0: connection_lost is on its way; writes are counted
 

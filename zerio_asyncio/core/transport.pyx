@@ -16,6 +16,7 @@ import logging
 import os
 import warnings
 from asyncio import trsock
+from asyncio.sslproto import SSLProtocol
 from errno import EBADF
 
 from cpython.object cimport PyObject
@@ -226,6 +227,8 @@ cdef class Transport(Endpoint):
 
     def close(self):
         """Send what was written, then close; ``connection_lost(None)`` follows."""
+        # TLS closes while it still has to write what it kept back for a full buffer.
+        self.shut = not isinstance(self._protocol, SSLProtocol)
         self._close(None)
 
     def abort(self):

@@ -39,7 +39,9 @@ async def send_file(
             if block <= 0:
                 return total
             try:
-                sent = _system.sendfile(sock.fileno(), number, offset + total, min(block, BLOCK_MAX))
+                sent = _system.sendfile(
+                    sock.fileno(), number, offset + total, min(block, BLOCK_MAX)
+                )
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as error:
