@@ -166,3 +166,55 @@ async def test_unix_clients_have_the_names_that_accept_says(loop, tmp_path):
     assert seen == names
     server.close()
     await server.wait_closed()
+
+
+@forks
+@with_fork
+@pytest.mark.ours
+async def test_a_child_shares_the_listeners_that_a_server_has_made(loop):
+    """Alone it takes bursts; from the fork on it leaves the child its part."""
+
+    class Recording(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            transport.write(b"parent")
+            transport.close()
+
+    server = await loop.create_server(Recording, "127.0.0.1", 0, backlog=CLIENTS)
+    listener = server.sockets[0]
+    address = listener.getsockname()
+    is_ready, ready = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            sock = socket.socket(fileno=os.dup(listener.fileno()))
+            sock.settimeout(SECONDS)
+            os.write(ready, b"x")
+            while True:
+                accepted, _ = sock.accept()
+                accepted.sendall(b"child")
+                accepted.close()
+        finally:
+            os._exit(0)
+    try:
+        os.read(is_ready, 1)
+
+        def ask():
+            clients = []
+            for _ in range(CLIENTS):
+                clients.append(socket.create_connection(address, SECONDS))
+            answers = collections.Counter()
+            for client in clients:
+                answers[client.recv(100)] += 1
+                client.close()
+            return answers
+
+        answers = await asyncio.to_thread(ask)
+        assert answers[b"child"] > CLIENTS // 10, answers
+        assert sum(answers.values()) == CLIENTS
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(is_ready)
+        os.close(ready)
+        server.close()

@@ -41,6 +41,45 @@ def close(events):
         event.take_socket().close()
 
 
+class TestAlone:
+    """Who alone accepts takes several connections in one wait; who may not be alone takes one."""
+
+    def test_several_connections_in_one_wait(self, port, listener):
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(60)]
+        port.accept(listener, 1)
+        port.accept_alone(listener)
+        waits = 0
+        events = []
+        while len(events) < 60:
+            events += port.wait(5)
+            waits += 1
+        assert waits < 20
+        for event in events:
+            with event.take_socket() as server:
+                assert event.peer == server.getpeername()
+        assert {event.peer for event in events} == {client.getsockname() for client in clients}
+        port.accept_stop(listener)
+        for client in clients:
+            client.close()
+
+    @with_accepts_of_the_gone
+    def test_one_connection_in_one_wait(self, port, listener):
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(10)]
+        port.accept(listener, 1)
+        port.accept_alone(listener)
+        port.accept_alone(listener, False)
+        for _ in clients:
+            (event,) = port.wait(5)
+            event.take_socket().close()
+        port.accept_stop(listener)
+        for client in clients:
+            client.close()
+
+    def test_no_listener_at_all(self, port, listener):
+        with pytest.raises(OSError, match="accept_alone"):
+            port.accept_alone(listener)
+
+
 class TestPeer:
     @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
     def test_the_event_says_whom_it_is_from(self, port, host):

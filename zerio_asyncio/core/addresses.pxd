@@ -1,6 +1,7 @@
 # Socket addresses: what the system writes and what Python's programs hold.
 
 from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t
 
 from zerio_asyncio.core.rio cimport RIO_SOCKADDR_INET
 
@@ -10,6 +11,10 @@ cdef enum:
 cdef struct Known:
     RIO_SOCKADDR_INET raw
     PyObject *name      # an owned tuple; null: nothing is here
+
+
+# The name of an IPv4 address as the system writes it; None for any other.
+cdef object name_of_ipv4(const uint8_t *address, size_t length)
 
 
 cdef class AddressBook:

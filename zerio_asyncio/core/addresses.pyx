@@ -90,6 +90,14 @@ cdef class AddressBook:
         return False
 
 
+cdef object name_of_ipv4(const uint8_t *address, size_t length):
+    # A sockaddr_in is what a SOCKADDR_INET begins with.
+    cdef const RIO_SOCKADDR_INET *raw = <const RIO_SOCKADDR_INET *>address
+    if length < 8 or raw.family != INET:
+        return None
+    return _name4(raw)
+
+
 cdef inline uint32_t _place(const RIO_SOCKADDR_INET *raw) noexcept:
     # Everything but an IPv6 scope, which the same host rarely has two of.
     cdef uint64_t words[3]

@@ -38,6 +38,7 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport uintptr_t
 from libc.string cimport memmove
 
+from zerio_asyncio.core.addresses cimport name_of_ipv4
 from zerio_asyncio.core.handles cimport new_handle, refuse_copies
 from zerio_asyncio.core.memory cimport DATAGRAM_SLAB, DATAGRAM_SLICE
 from zerio_asyncio.core.rio cimport (
@@ -75,6 +76,14 @@ cdef enum:
 cdef inline int64_t _nanoseconds(double seconds) noexcept:
     # One more, so that the cut to whole nanoseconds does not wake a moment too early.
     return <int64_t>(seconds * 1e9) + 1 if seconds > 0 else <int64_t>seconds
+
+
+cdef object _name_of(const rio_peer *peer):
+    """The address that an accept told: its name, or bytes for who can name it."""
+    if peer is NULL:
+        return b""
+    name = name_of_ipv4(peer.address, peer.length)
+    return peer.address[:peer.length] if name is None else name
 
 
 cdef class Endpoint:
@@ -219,12 +228,17 @@ cdef class Engine(Scheduler):
             if refused:
                 raise self.error_of(refused)
 
-    def _accept(self, int descriptor, uint64_t key):
-        """Report connections on a listening descriptor to ``_port_accepted``."""
+    def _accept(self, int descriptor, uint64_t key, bint alone=False):
+        """Report connections on a listening descriptor to ``_port_accepted``.
+
+        ``alone``: no other process accepts on it.
+        """
         cdef int32_t refused
         self._check_attached()
         self._check_here()
         refused = self.provider.port.accept(self.port, <size_t>descriptor, key)
+        if not refused and alone:
+            refused = self.provider.port.accept_alone(self.port, <size_t>descriptor, True)
         if refused:
             raise self.error_of(refused)
 
@@ -433,7 +447,6 @@ cdef class Engine(Scheduler):
     cdef int _dispatch_events(self) except -1:
         cdef rio_port_event *event
         cdef uint32_t mask
-        cdef const rio_peer *peer
         cdef list ready = None
         while self.event_next < self.event_count:
             event = &self.events[self.event_next]
@@ -446,9 +459,8 @@ cdef class Engine(Scheduler):
                     ready = [] if ready is None else ready
                     ready.append((event.key, mask))
             elif event.kind == RIO_PORT_ACCEPT:
-                peer = <const rio_peer *>event.overlapped
                 self._port_accepted(event.key, event.status, event.value,
-                                    b"" if peer is NULL else peer.address[:peer.length])
+                                    _name_of(<const rio_peer *>event.overlapped))
             elif event.kind == RIO_PORT_PACKET:
                 self._port_packet(event.status, event.value, event.key,
                                   <uintptr_t>event.overlapped)

@@ -84,8 +84,10 @@ cdef class StreamTransport(SendingTransport):
                  server=None, bint given=False):
         self._take_socket(loop, sock, extra, given)
         self.set_protocol(protocol)
-        # Small writes must not wait for the acknowledgement of others; as asyncio does.
-        base_events._set_nodelay(sock)
+        # Small writes must not wait for the acknowledgement of others; as asyncio does. A server's
+        # listeners see to it themselves, who know what their connections are.
+        if server is None:
+            base_events._set_nodelay(sock)
         self._attach(1, loop.send_depth)
         try:
             if server is not None:  # refuses when it was closed meanwhile

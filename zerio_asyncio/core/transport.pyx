@@ -97,7 +97,7 @@ cdef class Transport(Endpoint):
             raise RuntimeError("a transport is made once")
         self.engine = loop
         self._loop = loop
-        self._extra = {} if extra is None else dict(extra)
+        self._extra = {} if extra is None else extra
         self.provider = loop.provider
         self.pool = loop.pool
         self.descriptor = sock.fileno()

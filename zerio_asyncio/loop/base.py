@@ -343,7 +343,7 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
         server: Any = await super().create_server(  # type: ignore[misc]
             *args, start_serving=False, **kwargs
         )
-        return self._serve(server, start_serving)
+        return self._serve(server, start_serving, kwargs.get("sock") is None)
 
     async def create_unix_server(
         self, *args: Any, start_serving: bool = True, **kwargs: Any
@@ -351,9 +351,11 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
         """Listen on a Unix socket; see ``asyncio.loop.create_unix_server``."""
         check_timeouts(kwargs)
         server = await super().create_unix_server(*args, start_serving=False, **kwargs)
-        return self._serve(server, start_serving)
+        return self._serve(server, start_serving, kwargs.get("sock") is None)
 
-    def _serve(self, server: Any, start: bool) -> asyncio.Server:
+    def _serve(self, server: Any, start: bool, made: bool) -> asyncio.Server:
+        if made:
+            self._listeners.note_made(server)
         if start:
             try:
                 server._start_serving()
@@ -434,5 +436,5 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
     def _port_ready(self, events: list[tuple[int, int]]) -> None:
         self._process_events(self._selector.ready(events))
 
-    def _port_accepted(self, key: int, status: int, descriptor: int, peer: bytes) -> None:
+    def _port_accepted(self, key: int, status: int, descriptor: int, peer: Any) -> None:
         self._listeners.accepted(key, os_error(status) if status else None, descriptor, peer)

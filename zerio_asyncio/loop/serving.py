@@ -15,12 +15,14 @@ import contextvars
 import errno
 import itertools
 import logging
+import os
 import socket
 import weakref
 from asyncio import constants, trsock
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from zerio_asyncio.core.stream import StreamTransport
 from zerio_asyncio.rio.addresses import unpack
 
 if TYPE_CHECKING:
@@ -32,6 +34,12 @@ _log = logging.getLogger("asyncio")
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """No descriptor or memory is left for a new connection; existing ones are none the worse."""
+
+
+_TCP = frozenset(
+    (family, socket.SOCK_STREAM, socket.IPPROTO_TCP) for family in (socket.AF_INET, socket.AF_INET6)
+)
+"""Connections that send what is written without waiting for acknowledgements, as asyncio has it."""
 
 
 @dataclass
@@ -48,6 +56,13 @@ class Listener:
     named_timeouts: dict[str, Any] = field(default_factory=dict)
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     retry: Any = None
+    alone: bool = False
+    """No other process accepts on it."""
+
+    def __post_init__(self) -> None:
+        # Asked once, for Python makes an enumeration's member for each question.
+        self.kind = self.sock.family, self.sock.type, self.sock.proto
+        self.sends_at_once = self.kind in _TCP
 
 
 class Listeners:
@@ -57,7 +72,13 @@ class Listeners:
     no other one in its place, whatever descriptor number that has.
     """
 
+    # How often this process has forked: a listener is shared with every child since it was made.
+    forks = 0
+    all: ClassVar[weakref.WeakSet[Listeners]] = weakref.WeakSet()
+
     def __init__(self, loop: BaseLoop) -> None:
+        self._made: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        Listeners.all.add(self)
         self._loop_of = weakref.ref(loop)  # whose part this is: a closed loop is free at once
         self._keys = itertools.count(1)
         self._by_key: dict[int, Listener] = {}
@@ -72,9 +93,22 @@ class Listeners:
     def start(self, listener_of: Callable[[int], Listener]) -> None:
         """Accept on what ``listener_of`` makes of a new key."""
         listener = listener_of(next(self._keys))
-        self._loop._accept(listener.descriptor, listener.key)
+        listener.alone = self._made.get(listener.server) == Listeners.forks
+        self._loop._accept(listener.descriptor, listener.key, listener.alone)
         self._by_key[listener.key] = listener
         self._by_socket[id(listener.sock)] = listener
+
+    def note_made(self, server: Any) -> None:
+        """The loop has just made the listening sockets of ``server``: nobody has copies."""
+        self._made[server] = Listeners.forks
+
+    def share(self) -> None:
+        """A child has copies of all listening sockets."""
+        for listener in self._by_key.values():
+            if listener.alone:
+                listener.alone = False
+                with contextlib.suppress(OSError):  # closed behind our back
+                    self._loop._accept(listener.descriptor, listener.key)
 
     def stop(self, sock: socket.socket, loop: BaseLoop) -> None:
         """Accept no more on ``sock``; harmless if it is not listening here.
@@ -96,8 +130,8 @@ class Listeners:
         for listener in list(self._by_key.values()):
             self.stop(listener.sock, loop)
 
-    def accepted(self, key: int, error: OSError | None, descriptor: int, peer: bytes) -> None:
-        """One event of the port; ``peer`` is the address as the accept told it, or empty."""
+    def accepted(self, key: int, error: OSError | None, descriptor: int, peer: Any) -> None:
+        """One event of the port; ``peer``: the address as the accept told it, a name or bytes."""
         listener = self._by_key.get(key)
         if listener is None:
             if error is None:
@@ -125,22 +159,23 @@ class Listeners:
     def _resume(self, listener: Listener) -> None:
         listener.retry = None
         try:
-            self._loop._accept(listener.descriptor, listener.key)
+            self._loop._accept(listener.descriptor, listener.key, listener.alone)
         except OSError as error:
             self._failed(listener, error)
 
-    def _connected(self, listener: Listener, descriptor: int, peer: bytes) -> None:
-        sock = listener.sock
+    def _connected(self, listener: Listener, descriptor: int, peer: Any) -> None:
         try:
-            connection = socket.socket(sock.family, sock.type, sock.proto, fileno=descriptor)
+            connection = socket.socket(*listener.kind, fileno=descriptor)
         except OSError:
             socket.close(descriptor)
             return
         connection.setblocking(False)
-        _send_at_once(connection, sock)
+        if listener.sends_at_once:
+            with contextlib.suppress(OSError):  # gone already: the first receive tells
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._loop.get_debug():
             _log.debug("%r got a new connection: %r", listener.server, connection)
-        extra = _peer_info(peer)
+        extra = {"peername": peer} if type(peer) is tuple else _peer_info(peer)
         try:
             if listener.sslcontext is not None:
                 self._handshake(listener, connection, extra)
@@ -149,9 +184,7 @@ class Listeners:
                 if _is_closed(listener.server):  # by the factory, or in this tick
                     connection.close()
                     return
-                self._loop._make_socket_transport(
-                    connection, protocol, extra=extra, server=listener.server
-                )
+                StreamTransport(self._loop, connection, protocol, None, extra, listener.server)
         except (SystemExit, KeyboardInterrupt):
             connection.close()
             raise
@@ -224,11 +257,14 @@ def telling(
     return make
 
 
-def _send_at_once(connection: socket.socket, listening: socket.socket) -> None:
-    """Python on Windows knows no protocol of a socket made from a number.
+def _forked() -> None:
+    Listeners.forks += 1
+    for listeners in list(Listeners.all):
+        loop = listeners._loop_of()
+        if loop is not None and any(listener.alone for listener in listeners._by_key.values()):
+            with contextlib.suppress(RuntimeError):  # closed meanwhile
+                loop.call_soon_threadsafe(listeners.share)
 
-    The standard library sets TCP_NODELAY only where the protocol is TCP's.
-    """
-    if listening.proto == socket.IPPROTO_TCP != connection.proto:
-        with contextlib.suppress(OSError):  # gone already: the first receive tells
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_parent=_forked)

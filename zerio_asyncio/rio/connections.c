@@ -306,6 +306,17 @@ int32_t iocp_accept(rio_port *handle, rio_socket listener, uint64_t key)
     return 0;
 }
 
+/* AcceptEx is posted ahead anyway: a listener that processes share has them in each. */
+int32_t iocp_accept_alone(rio_port *handle, rio_socket listener, uint32_t alone)
+{
+    int32_t code = 0;
+    iocp_port *port = iocp_port_of(handle, NULL, &code);
+    (void)alone;
+    if (port == NULL)
+        return code;
+    return connections__accepts_of(port, (SOCKET)listener) != NULL ? 0 : RIO_EINVAL;
+}
+
 int32_t iocp_accept_stop(rio_port *handle, rio_socket listener)
 {
     int32_t code = 0;

@@ -461,6 +461,7 @@ const rio_provider rio_provider_epoll = {
         .watch = epoll_watch,
         .accept = epoll_accept,
         .accept_stop = epoll_accept_stop,
+        .accept_alone = epoll_accept_alone,
         .connect = epoll_connect,
         .connect_stop = epoll_connect_stop,
         .park = epoll__park,

@@ -31,6 +31,7 @@ uint32_t epoll_event_take(epoll_port *, rio_interests *, uint64_t tag, uint32_t 
 uint32_t epoll_aside_events(epoll_port *, rio_port_event *, uint32_t room);
 int32_t epoll_watch(rio_port *, rio_socket, uint32_t mask, uint64_t key);
 int32_t epoll_accept(rio_port *, rio_socket, uint64_t key);
+int32_t epoll_accept_alone(rio_port *, rio_socket, uint32_t alone);
 int32_t epoll_accept_stop(rio_port *, rio_socket);
 int32_t epoll_connect(rio_port *, rio_socket, const void *address, uint32_t length, uint64_t key);
 int32_t epoll_connect_stop(rio_port *, rio_socket);

@@ -431,6 +431,15 @@ int32_t uring_accept(rio_port *handle, rio_socket listener, uint64_t key)
     return rio_inbox_put(&port->base.inbox, &event, listener) ? 0 : RIO_ENOBUFS;
 }
 
+int32_t uring_accept_alone(rio_port *handle, rio_socket listener, uint32_t alone)
+{
+    int32_t code = 0;
+    uring_port *port = uring_port_of(handle, &code);
+    if (port == NULL)
+        return code;
+    return rio_linux_accept_alone(&port->listening, listener, alone) ? 0 : RIO_EINVAL;
+}
+
 int32_t uring_accept_stop(rio_port *handle, rio_socket listener)
 {
     int32_t code = 0;
@@ -518,18 +527,24 @@ int64_t uring_listeners_rest(uring_port *port)
     return 0;
 }
 
-/* A connection from each listener that is ready, at most `size`. */
+/* Connections of the listeners that are ready, at most `size`. */
 uint32_t uring_listeners_take(uring_port *port, rio_port_event *events, uint32_t size)
 {
-    uint32_t count = 0;
+    uint32_t count = 0, shared = 0;
 
     if (!uring_listeners_look(port))
         return 0;
-    for (uint32_t i = 0; i < port->calls_count && count < size; i++)
-        count += rio_linux_accept(&port->base, &port->listening, port->calls[i], events + count);
+    for (uint32_t i = 0; i < port->calls_count && count < size; i++) {
+        const rio_interest *interest = rio_interests_of(&port->listening, port->calls[i]);
+        uint32_t alone = interest != NULL && interest->burst != 0;
+        uint32_t taken = rio_linux_accept(&port->base, &port->listening, port->calls[i],
+                                          events + count, size - count);
+        shared += alone ? 0 : taken;
+        count += taken;
+    }
     port->calls_count = 0; /* who found no room is ready again */
     port->listeners_stir = 0;
-    if (count != 0 && port->polite != 0) {
+    if (shared != 0 && port->polite != 0) {
         port->polite--;
         port->polite_until = uring_clock() + POLITE_NS;
     } else {

@@ -151,6 +151,7 @@ uint64_t overlapped_socket_identity(rio_socket);
 
 int32_t iocp_accept(rio_port *, rio_socket, uint64_t key);
 int32_t iocp_accept_stop(rio_port *, rio_socket);
+int32_t iocp_accept_alone(rio_port *, rio_socket, uint32_t alone);
 int32_t iocp_connect_start(rio_port *, rio_socket, const void *, uint32_t length, uint64_t key);
 int32_t iocp_connect_stop(rio_port *, rio_socket);
 /* The addresses among events that are told now stay for a while; before that, the oldest go. */
@@ -182,7 +183,8 @@ void iocp_watches_end(iocp_port *);
     .park = iocp_park,                                                                           \
     .statistics = rio_emulation_statistics,                                                      \
     .join = iocp_join_foreign,                                                                   \
-    .native = iocp_native
+    .native = iocp_native,                                                                       \
+    .accept_alone = iocp_accept_alone
 
 #define IOCP_NOTHING_NOW                                                                         \
     .receive_now = overlapped_no_receive_now,                                                    \

@@ -208,7 +208,7 @@ int32_t rio_interests_put(rio_interests *set, int descriptor, enum rio_purpose p
         return rio__interest_code(errno);
     set->generation = generation;
     set->active += interest->purpose == RIO_FOR_NOTHING;
-    *interest = (rio_interest){ key, generation, (uint8_t)purpose, (uint8_t)mask };
+    *interest = (rio_interest){ key, generation, (uint8_t)purpose, (uint8_t)mask, 0 };
     return 0;
 }
 

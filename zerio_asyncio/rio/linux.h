@@ -77,6 +77,7 @@ typedef struct rio_interest {
     uint32_t generation; /* of the registration that is valid now */
     uint8_t purpose;
     uint8_t mask; /* 0: a watch that was to report once, and has */
+    uint16_t burst; /* of a listener that is this process's alone: connections to try for at once */
 } rio_interest;
 
 /* By descriptor number. A tag carries the generation, so that an event of a descriptor that was
@@ -121,11 +122,13 @@ uint32_t rio_watch_event(rio_interests *, uint64_t tag, uint32_t epoll_events,
 
 /* --------------------------------------------------------------------------------- the port */
 
-/* Connections taken in one wait, one from each listener. */
+/* Listeners that are looked at in one wait, and connections taken from one that nobody shares:
+ * about what the transports of a tick can be made of before those that are there wait too long. */
 #define RIO_ACCEPTS_MAX 16
+#define RIO_BURST_MAX 16
 
 /* Addresses that are kept: those of a wait, and as many of later ones as rio.h promises. */
-#define RIO_PEERS (RIO_PEERS_KEPT + RIO_ACCEPTS_MAX)
+#define RIO_PEERS (RIO_PEERS_KEPT + RIO_ACCEPTS_MAX * RIO_BURST_MAX)
 
 /* What the ports of both Linux providers have. First member of theirs. */
 typedef struct rio_linux_port {
@@ -197,7 +200,10 @@ int32_t rio_listener_check(rio_socket);
 /* `descriptor` negative: accepting ended with `error`. */
 rio_port_event rio_accept_event(int descriptor, int error, uint64_t key);
 /* One connection of a listener that is ready, by its entry's tag; returns 1 if it made an event. */
-uint32_t rio_linux_accept(rio_linux_port *, rio_interests *, uint64_t tag, rio_port_event *);
+uint32_t rio_linux_accept(rio_linux_port *, rio_interests *, uint64_t tag, rio_port_event *,
+                          uint32_t room);
+/* 1 if there is such a listener. */
+int rio_linux_accept_alone(rio_interests *, rio_socket listener, uint32_t alone);
 
 /* ------------------------------------------------------------------------------ the tables */
 

@@ -13,6 +13,8 @@
  * the end of the listener's queue after each connection, so that the next one wakes somebody else.
  * Under io_uring nobody sleeps in epoll_wait: all who are idle are woken, and those who come too
  * late sleep on.
+ *   A listener that no other process has (accept_alone) needs none of that: a wait takes several
+ * connections, more while that empties no queue, and the entry stays where it is.
  *
  * The address. A client may be gone when its connection is taken; accept4 knows its address all the
  * same, getpeername would not. It stands in the port, in a ring of the last ones.
@@ -35,6 +37,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/socket.h>
 
 _Static_assert(sizeof(struct sockaddr_storage) == sizeof(((rio_peer *)0)->address), "an address");
@@ -98,14 +101,19 @@ static void listeners__last(rio_linux_port *port, rio_interests *set, int listen
     (void)rio_inbox_put(&port->inbox, &event, (rio_socket)listener);
 }
 
-uint32_t rio_linux_accept(rio_linux_port *port, rio_interests *set, uint64_t tag,
-                          rio_port_event *event)
+int rio_linux_accept_alone(rio_interests *set, rio_socket listener, uint32_t alone)
 {
-    const rio_interest *interest = rio_interests_of(set, tag);
-    int listener = (int)(tag >> RIO_TAG_DESCRIPTOR_SHIFT);
+    rio_interest *interest =
+        listener <= INT_MAX ? rio_interests_at(set, (int)listener, RIO_FOR_ACCEPT) : NULL;
+    if (interest != NULL)
+        interest->burst = alone != 0;
+    return interest != NULL;
+}
 
-    if (interest == NULL)
-        return 0;
+/* One connection, or the listener's own error: 1; 0 if there is none now. */
+static int listeners__take(rio_linux_port *port, rio_interests *set, int listener, uint64_t key,
+                           rio_port_event *event)
+{
     rio_peer *peer = &port->peers[port->peer % RIO_PEERS];
     socklen_t length = sizeof peer->address;
     int descriptor = accept4(listener, (struct sockaddr *)(void *)peer->address, &length,
@@ -113,7 +121,7 @@ uint32_t rio_linux_accept(rio_linux_port *port, rio_interests *set, uint64_t tag
     port->core.counts.system_calls++;
     if (descriptor < 0 && listeners__survives(errno))
         return 0;
-    *event = rio_accept_event(descriptor, errno, interest->key);
+    *event = rio_accept_event(descriptor, errno, key);
     if (descriptor < 0) {
         rio_interests_drop(set, listener, RIO_FOR_ACCEPT);
         return 1;
@@ -121,6 +129,30 @@ uint32_t rio_linux_accept(rio_linux_port *port, rio_interests *set, uint64_t tag
     peer->length = length < sizeof peer->address ? length : sizeof peer->address;
     event->overlapped = peer;
     port->peer++;
-    listeners__last(port, set, listener, event->key);
     return 1;
+}
+
+uint32_t rio_linux_accept(rio_linux_port *port, rio_interests *set, uint64_t tag,
+                          rio_port_event *events, uint32_t room)
+{
+    rio_interest *interest = rio_interests_of(set, tag);
+    int listener = (int)(tag >> RIO_TAG_DESCRIPTOR_SHIFT);
+    uint32_t count = 0;
+
+    if (interest == NULL)
+        return 0;
+    uint64_t key = interest->key;
+    uint32_t burst = interest->burst;
+    uint32_t most = burst != 0 && burst < room ? burst : burst != 0 ? room : 1;
+    while (count < most && listeners__take(port, set, listener, key, events + count)) {
+        if (events[count++].status != 0)
+            return count;
+    }
+    if (burst == 0 && count != 0)
+        listeners__last(port, set, listener, key);
+    else if (burst != 0) /* twice as many next time if there may be more, else as many as came */
+        interest->burst = (uint16_t)(count < burst         ? count + (count == 0)
+                                     : 2 * burst > RIO_BURST_MAX ? RIO_BURST_MAX
+                                                                 : 2 * burst);
+    return count;
 }

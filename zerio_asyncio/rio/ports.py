@@ -314,6 +314,13 @@ class CompletionPort(Unique):
         """
         check(self._call(self._table.accept, descriptor(listener), key), "accept")
 
+    def accept_alone(self, listener: int | HasFileno, alone: bool = True) -> None:
+        """Tell that no other process accepts on this listener: a wait may take several connections.
+
+        OSError (EINVAL) if it is not accepted on here.
+        """
+        check(self._call(self._table.accept_alone, descriptor(listener), alone), "accept_alone")
+
     def accept_stop(self, listener: int | HasFileno) -> None:
         """Stop accepting. No event of it comes any more; connections already taken are closed."""
         check(self._call(self._table.accept_stop, descriptor(listener)), "accept_stop")

@@ -109,7 +109,7 @@ uint32_t epoll_event_take(epoll_port *port, rio_interests *set, uint64_t tag, ui
         return 0;
     switch (interest->purpose) {
     case RIO_FOR_ACCEPT:
-        return rio_linux_accept(&port->base, set, tag, events);
+        return rio_linux_accept(&port->base, set, tag, events, room);
     default:
         return epoll__connect_event(port, set, descriptor, interest, events);
     }
@@ -172,6 +172,19 @@ int32_t epoll_accept(rio_port *handle, rio_socket listener, uint64_t key)
     if (code != 0)
         return code;
     return epoll__put(port, (int)listener, RIO_FOR_ACCEPT, RIO_WATCH_READ, key);
+}
+
+int32_t epoll_accept_alone(rio_port *handle, rio_socket listener, uint32_t alone)
+{
+    int32_t code = 0;
+    epoll_port *port = epoll_port_of(handle, &code);
+
+    if (port == NULL)
+        return code;
+    return rio_linux_accept_alone(&port->main, listener, alone) ||
+                   rio_linux_accept_alone(&port->aside, listener, alone)
+               ? 0
+               : RIO_EINVAL;
 }
 
 int32_t epoll_accept_stop(rio_port *handle, rio_socket listener)

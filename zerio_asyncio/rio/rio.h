@@ -282,7 +282,7 @@ typedef struct rio_port_table {
      * call changes the key; it is also how a listener is named that has the number of one that was
      * closed without accept_stop. Where processes share a listener (Linux), none takes a connection
      * but in its wait, and only one from each listener: what it does not serve at once is for the
-     * others. The listener is made non-blocking there. */
+     * others (but see accept_alone). The listener is made non-blocking there. */
     int32_t (*accept)(rio_port *, rio_socket listener, uint64_t key);
     int32_t (*accept_stop)(rio_port *, rio_socket listener);
 
@@ -312,6 +312,11 @@ typedef struct rio_port_table {
 
     /* The I/O completion port itself, that packets may be posted to; 0 where there is none. */
     uintptr_t (*native)(rio_port *);
+
+    /* Says of a listener that is accepted on whether this process alone does so. Then a wait may
+     * take several connections, since none of them is missing elsewhere, and the cost of taking
+     * turns is saved. accept() means: not alone. WSAEINVAL if it is not accepted on. */
+    int32_t (*accept_alone)(rio_port *, rio_socket listener, uint32_t alone);
 } rio_port_table;
 
 /* ----------------------------------------------------------------------------- the provider */

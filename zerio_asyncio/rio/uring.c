@@ -674,6 +674,7 @@ const rio_provider rio_provider_uring = {
         .watch = uring_watch,
         .accept = uring_accept,
         .accept_stop = uring_accept_stop,
+        .accept_alone = uring_accept_alone,
         .connect = uring_connect,
         .connect_stop = uring_connect_stop,
         .park = uring_park,

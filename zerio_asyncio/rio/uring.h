@@ -140,6 +140,7 @@ int uring_rest(uring_port *, rio_rq *);
 void uring_rest_end(uring_port *, rio_rq *);
 int32_t uring_watch(rio_port *, rio_socket, uint32_t mask, uint64_t key);
 int32_t uring_accept(rio_port *, rio_socket, uint64_t key);
+int32_t uring_accept_alone(rio_port *, rio_socket, uint32_t alone);
 int32_t uring_accept_stop(rio_port *, rio_socket);
 int32_t uring_connect(rio_port *, rio_socket, const void *address, uint32_t length, uint64_t key);
 int32_t uring_connect_stop(rio_port *, rio_socket);
