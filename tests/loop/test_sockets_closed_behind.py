@@ -251,3 +251,109 @@ async def test_datagrams(loop, way):
         theirs.recv(100)
     for sock in (theirs, new, taker):
         sock.close()
+
+
+# What the system holds is taken back when the loop stops, and asked for again when it goes on.
+
+
+def run_a_little(loop, times=1):
+    for _ in range(times):
+        loop.run_until_complete(asyncio.sleep(0.005))
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("runs", [1, 4])
+@pytest.mark.parametrize("unsent", [0, 3_000_000])
+@pytest.mark.parametrize("way", WAYS)
+def test_closed_while_the_loop_does_not_run(loop, way, unsent, runs):
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    transport, recorder = loop.run_until_complete(loop.create_connection(Recorder, sock=ours))
+    transport.write(b"x" * unsent)
+    run_a_little(loop, runs)
+    number = ours.fileno()
+    way(ours)
+    new, new_peer = successor(number)
+    new_peer.send(b"for the new one")
+    run_a_little(loop, 3)
+    new.settimeout(5)
+    new_peer.setblocking(False)
+    assert new.recv(100) == b"for the new one"
+    with pytest.raises(BlockingIOError):
+        new_peer.recv(100)
+    assert recorder.received == b""
+    transport.abort()
+    loop.run_until_complete(recorder.lost())
+    loop.run_until_complete(still_works(new, new_peer))
+    for sock in (theirs, new, new_peer):
+        sock.close()
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("way", WAYS)
+def test_closed_while_the_loop_does_not_run_and_datagrams(loop, way):
+    def bound():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(5)
+        return sock
+
+    received = []
+
+    class Recording(asyncio.DatagramProtocol):
+        def datagram_received(self, data, addr):
+            received.append(data)
+
+    ours, theirs, new = bound(), bound(), bound()
+    transport, _ = loop.run_until_complete(loop.create_datagram_endpoint(Recording, sock=ours))
+    run_a_little(loop)
+    number = ours.fileno()
+    way(ours)
+    os.dup2(new.fileno(), number)
+    taker = socket.socket(fileno=number)
+    taker.settimeout(5)
+    theirs.sendto(b"for the new one", new.getsockname())
+    run_a_little(loop, 3)
+    assert taker.recv(100) == b"for the new one"
+    assert received == []
+    transport.abort()
+    run_a_little(loop)
+    for sock in (theirs, new, taker):
+        sock.close()
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("way", WAYS)
+async def test_closed_in_the_turn_in_which_something_came(loop, way, protocol):
+    """Before the next receive is the system's."""
+    ours, theirs = socket.socketpair()
+    number = ours.fileno()
+    made = []
+
+    recorder = recorder_of(protocol)
+    note = recorder.note
+
+    def noted(name):
+        note(name)
+        if name == "data_received":
+            loop.call_soon(replace)
+
+    def replace():
+        way(ours)
+        made.extend(successor(number))
+        made[1].send(b"for the new one")
+
+    recorder.note = noted
+    transport, _ = await loop.create_connection(lambda: recorder, sock=ours)
+    theirs.send(b"before")
+    await recorder.got(6)
+    await asyncio.sleep(0.02)
+    new, new_peer = made
+    new.settimeout(5)
+    assert new.recv(100) == b"for the new one"
+    assert bytes(recorder.received) == b"before"
+    transport.abort()
+    await recorder.lost()
+    await still_works(new, new_peer)
+    for sock in (theirs, new, new_peer):
+        sock.close()

@@ -6,6 +6,7 @@ import array
 import asyncio
 import hashlib
 import logging
+import socket
 import sys
 
 import pytest
@@ -111,6 +112,30 @@ async def test_writelines_of_large_and_small_parts(loop):
     expected = b"".join(parts)
     assert await peer.receive_exactly(len(expected)) == expected
     await shut(transport, recorder, peer)
+
+
+@with_unix_sockets
+@pytest.mark.parametrize("room", [4096, 8192, 16384])
+async def test_small_writes_after_writelines_that_went_in_part(loop, room):
+    """What follows goes next to what is left, and not beyond the memory that this has."""
+    transport, recorder, peer = await connect_unix(Recorder)
+    other, other_recorder, other_peer = await connect_unix(Recorder)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+    expected = b""
+    reading = asyncio.ensure_future(peer.receive_exactly(30 * 27 * 980))
+    for number in range(30):
+        parts = [b"%6d " % (27 * number + part) * 140 for part in range(27)]
+        transport.writelines(parts[:15])
+        other.writelines([b"-" * 1000] * 8)
+        for part in parts[15:]:
+            transport.write(part)
+        expected += b"".join(parts)
+        if number % 3 == 0:
+            await asyncio.sleep(0)
+    assert await reading == expected
+    assert await other_peer.receive_exactly(30 * 8000) == b"-" * (30 * 8000)
+    await shut(transport, recorder, peer)
+    await shut(other, other_recorder, other_peer)
 
 
 @pytest.mark.parametrize("make", MAKERS)

@@ -140,3 +140,4 @@ cdef extern from "rio.h" nogil:
         rio_socket (*make_socket)(int32_t, int32_t, int32_t) noexcept
         int32_t (*recall_receives)(RIO_RQ) noexcept
         uint64_t (*socket_identity)(rio_socket) noexcept
+        int32_t (*guard)(RIO_RQ, uint64_t) noexcept

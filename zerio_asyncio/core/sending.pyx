@@ -248,11 +248,14 @@ cdef class SendingTransport(Transport):
         """1 if the bytes went next to those of the last chunk that nobody has sent yet."""
         cdef Chunk *chunk
         cdef Slice slice
-        cdef size_t room
+        cdef size_t used, room
         if self.count == self.issued or length > GATHER_MAX:
             return 0
         chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
-        room = self.pool.slice_size - min(chunk.length, self.pool.slice_size)
+        used = chunk.length
+        if chunk.owner is NULL:
+            used += chunk.memory - chunk.slice.memory  # what a push took keeps its place
+        room = self.pool.slice_size - min(used, self.pool.slice_size)
         if length > room or (chunk.owner is not NULL and chunk.length > GATHER_MAX):
             return 0
         if chunk.owner is not NULL:

@@ -276,7 +276,9 @@ cdef class StreamTransport(SendingTransport):
                 self._deliver_once()
         except (SystemExit, KeyboardInterrupt):
             # The loop may be run again, and the connection is none the worse.
-            if self.owner == TRANSPORT:
+            if self.lost:
+                self._drop_receive_memory()
+            elif self.owner == TRANSPORT:
                 self.engine.soon(self._deliver_held, (), None)
             else:
                 self._post()

@@ -129,6 +129,8 @@ cdef class Transport(Endpoint):
         if self.queue == RIO_INVALID_RQ:
             engine.unreserve(results)
             raise engine.refusal()
+        if self.given:
+            self.provider.guard(self.queue, self.identity)
         self.results = results
         self.attached = True
         engine.endpoints.add(self)

@@ -360,6 +360,16 @@ int32_t rio_emulation_recall_receives(RIO_RQ handle)
     return 0;
 }
 
+int32_t rio_emulation_guard(RIO_RQ handle, uint64_t identity)
+{
+    int32_t code = 0;
+    rio_rq *rq = rio__queue(handle, &code);
+
+    if (rq != NULL)
+        rq->identity = identity;
+    return code;
+}
+
 /* ------------------------------------------------------------------------------- datagrams */
 
 void rio_datagram_received(rio_rq *rq, uint32_t bytes, const void *address, uint32_t length,

@@ -90,6 +90,7 @@ struct rio_rq {
     rio_lane lanes[2]; /* by enum rio_direction */
     RIO_RQ handle;
     rio_rq *next; /* in the core's table by descriptor */
+    uint64_t identity; /* of a socket that others may close (rio.h, guard); 0: nobody does */
     _Alignas(16) unsigned char driver[];
 };
 
@@ -229,6 +230,7 @@ int64_t rio_emulation_send_now(RIO_RQ, const void *, uint32_t);
 int64_t rio_emulation_receive_now(RIO_RQ, void *, uint32_t);
 int64_t rio_emulation_send_datagrams_now(RIO_RQ, const rio_datagram *, uint32_t);
 int32_t rio_emulation_recall_receives(RIO_RQ);
+int32_t rio_emulation_guard(RIO_RQ, uint64_t identity);
 uint32_t RIO_CALL rio_emulation_dequeue(RIO_CQ, RIORESULT *, uint32_t);
 int32_t RIO_CALL rio_emulation_notify(RIO_CQ);
 void RIO_CALL rio_emulation_close_completion_queue(RIO_CQ);

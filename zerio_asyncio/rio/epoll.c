@@ -220,7 +220,7 @@ static void epoll__detach(rio_core *core, rio_rq *rq)
 static void epoll__socket_event(uint64_t tag, uint32_t what)
 {
     rio_rq *rq = rio_handle_object((void *)(uintptr_t)tag, RIO_KIND_RQ);
-    if (RIO_UNLIKELY(rq == NULL))
+    if (RIO_UNLIKELY(rq == NULL || rio_linux_is_gone(rq)))
         return;
     epoll_side *side = epoll__side(rq);
     if (RIO_UNLIKELY(what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) {

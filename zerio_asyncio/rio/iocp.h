@@ -191,6 +191,7 @@ void iocp_watches_end(iocp_port *);
     .send_datagrams_now = overlapped_no_datagrams_now,                                           \
     .socket_send = overlapped_no_socket_send,                                                    \
     .socket_receive = overlapped_no_socket_receive,                                              \
-    .socket_identity = overlapped_socket_identity
+    .socket_identity = overlapped_socket_identity,                                               \
+    .guard = rio_emulation_guard
 
 #endif

@@ -465,11 +465,19 @@ int32_t rio_send_code(const rio_rq *rq, int error)
     return RIO_ESHUTDOWN;
 }
 
+static inline int rio__is_gone(const rio_rq *rq)
+{
+    return RIO_UNLIKELY(rq->identity != 0) &&
+           rio_linux_socket_identity(rq->socket) != rq->identity;
+}
+
 int64_t rio_linux_now(rio_rq *rq, enum rio_direction direction, char *memory, uint32_t length)
 {
     int fd = (int)rq->socket;
     ssize_t moved;
 
+    if (rio__is_gone(rq))
+        return -RIO_EBADF;
     do
         moved = direction == RIO_SENDS ? send(fd, memory, length, MSG_DONTWAIT | MSG_NOSIGNAL)
                                        : recv(fd, memory, length, MSG_DONTWAIT);
@@ -509,6 +517,16 @@ uint64_t rio_linux_socket_identity(rio_socket socket)
     if (socket > INT_MAX || fstat((int)socket, &about) != 0)
         return 0;
     return ((uint64_t)about.st_dev << 48 ^ (uint64_t)about.st_ino) + 1;
+}
+
+int rio_linux_is_gone(rio_rq *rq)
+{
+    if (RIO_LIKELY(!rio__is_gone(rq)))
+        return 0;
+    for (int i = 0; i < 2; i++)
+        while (rq->lanes[i].flight == 0 && rio_lane_waiting(&rq->lanes[i]) != 0)
+            rio_failed(rq, (enum rio_direction)i, RIO_EBADF);
+    return 1;
 }
 
 int32_t rio_connect_check(rio_socket socket, const void *address, uint32_t length)

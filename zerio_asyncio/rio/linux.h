@@ -190,6 +190,8 @@ uint32_t rio_gather(const rio_lane *, struct iovec *pieces, size_t *total_bytes)
 int64_t rio_linux_socket_send(rio_socket, const void *memory, uint32_t length);
 int64_t rio_linux_socket_receive(rio_socket, void *memory, uint32_t length);
 uint64_t rio_linux_socket_identity(rio_socket);
+/* 1 if a guarded queue's socket was closed; then what waits and is in no hand has failed. */
+int rio_linux_is_gone(rio_rq *);
 int32_t rio_connect_check(rio_socket, const void *address, uint32_t length);
 rio_port_event rio_connect_event(rio_socket, int error, uint64_t key);
 
@@ -226,6 +228,7 @@ int rio_linux_accept_alone(rio_interests *, rio_socket listener, uint32_t alone)
     .make_socket = rio_any_socket,                                                               \
     .send_datagrams_now = rio_emulation_send_datagrams_now,                                      \
     .recall_receives = rio_emulation_recall_receives,                                            \
-    .socket_identity = rio_linux_socket_identity
+    .socket_identity = rio_linux_socket_identity,                                                \
+    .guard = rio_emulation_guard
 
 #endif

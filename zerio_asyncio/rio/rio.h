@@ -406,6 +406,12 @@ typedef struct rio_provider {
      * its descriptor's number after it was closed; 0 if the descriptor is not open. Where the
      * system has no such number (Windows) it is 1 for any open socket. */
     uint64_t (*socket_identity)(rio_socket);
+
+    /* Others may close this queue's socket. Once its descriptor's number does not stand for
+     * `identity` any more, nothing is asked of the number: what has to be handed to the system, for
+     * the first time or again, ends with WSAEBADF. Costs a call each time, where a system gives the
+     * numbers of sockets away while requests wait (Linux). */
+    int32_t (*guard)(RIO_RQ, uint64_t identity);
 } rio_provider;
 
 /* Providers of this platform, best first; `count` gets their number. */

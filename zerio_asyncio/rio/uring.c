@@ -118,7 +118,7 @@ static void uring__datagrams(rio_rq *rq, enum rio_direction direction)
     const rio_lane *lane = &rq->lanes[direction];
     uring_side *side = uring_side_of(rq);
 
-    if (rq->retired)
+    if (rq->retired || rio_linux_is_gone(rq))
         return;
     if (direction == RIO_RECEIVES)
         while (side->more && rio_lane_waiting(lane) != 0)
@@ -273,6 +273,10 @@ static void uring__write(uring_port *port)
         uring_errands_submit(port);
     while ((rq = port->first_due) != NULL) {
         const uring_side *side = uring_side_of(rq);
+        if (RIO_UNLIKELY(rio_linux_is_gone(rq))) {
+            uring_not_due(rq);
+            continue;
+        }
         if (rq->lanes[RIO_SENDS].flight == 0 && rio_lane_waiting(&rq->lanes[RIO_SENDS]) != 0 &&
             !(side->edges && side->blocked)) {
             if ((entry = uring_next(port)) == NULL)
