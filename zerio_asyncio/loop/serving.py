@@ -21,6 +21,7 @@ from asyncio import constants, trsock
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from zerio_asyncio.loop.selector import has_lost
 from zerio_asyncio.rio.addresses import unpack
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ class Listeners:
 
     def _resume(self, listener: Listener) -> None:
         listener.retry = None
+        if has_lost(listener.sock, listener.descriptor):
+            return  # closed by the program meanwhile; its number may be another listener's
         try:
             self._loop._accept(listener.descriptor, listener.key)
         except OSError as error:
