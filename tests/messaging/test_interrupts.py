@@ -94,9 +94,7 @@ def test_the_rest_goes_out_after_resume_writing_was_left(loop):
             if self.left == 1:
                 raise KeyboardInterrupt
 
-    transport, protocol = loop.run_until_complete(
-        loop.create_unix_connection(Answering, sock=ours)
-    )
+    transport, protocol = loop.run_until_complete(loop.create_unix_connection(Answering, sock=ours))
     transport.set_write_buffer_limits(high=100_000, low=100_000)
     theirs.send(b"go")
     with pytest.raises(KeyboardInterrupt):
