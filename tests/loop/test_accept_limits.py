@@ -107,3 +107,39 @@ async def test_closing_the_server_while_accepting_is_paused(loop, caught):
     client.close()
     # What the standard loop had planned, to accept again in a second, must do no harm either.
     assert not caught
+
+
+@pytest.mark.ours
+async def test_a_listener_that_is_closed_while_it_waits_to_go_on(loop, caught, monkeypatch):
+    """Its number is another listener's by then, which keeps what comes to it."""
+    monkeypatch.setattr(asyncio.constants, "ACCEPT_RETRY_DELAY", 0.05)
+    made = []
+
+    def factory(name):
+        made.append(name)
+        return asyncio.Protocol()
+
+    first = socket.create_server(("127.0.0.1", 0))
+    number = first.fileno()
+    server = await loop.create_server(lambda: factory("first"), sock=first)
+    client = socket.socket()
+    with descriptors_left(0):
+        client.connect(first.getsockname())
+        while not caught:
+            await asyncio.sleep(0.001)
+        first.close()
+        second = socket.create_server(("127.0.0.1", 0))
+        assert second.fileno() == number
+    other = await loop.create_server(lambda: factory("second"), sock=second)
+    await asyncio.sleep(0.1)
+    caller = socket.create_connection(second.getsockname())
+    while not made:
+        await asyncio.sleep(0.001)
+    assert made == ["second"]
+    caught.clear()
+    for sock in (client, caller):
+        sock.close()
+    with contextlib.suppress(ValueError):  # as the standard loop: it is closed already
+        server.close()
+    other.close()
+    await asyncio.sleep(0.01)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
+
+from zerio_asyncio import RegisteredProtocol
+from zerio_asyncio.core.framing import MessageWriter
 
 from .support import Server, connected
 
@@ -61,3 +65,48 @@ async def test_the_rest_of_an_aborted_connection_is_forgotten(loop):
         await asyncio.sleep(0)
         assert (await server.reason_of("plain")).text == "disconnected"
         peer.close()
+
+
+def test_the_rest_goes_out_after_resume_writing_was_left(loop):
+    """Messages gathered during a delivery, of which the system takes a part when it is over."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.settimeout(5)
+    sent, got = b"", b""
+
+    class Answering(RegisteredProtocol):
+        left = 0
+
+        def connection_made(self, transport):
+            self.transport = transport
+            self.writer = MessageWriter(transport, print, 1 << 20, 1 << 30)
+
+        def view_received(self, view):
+            nonlocal sent, got
+            while self.transport.get_write_buffer_size() < 150_000:
+                message = b"%6d " % len(sent) * 140
+                self.writer.send(message)
+                sent += len(message).to_bytes(4, "little") + message
+            got += theirs.recv(80_000)
+
+        def resume_writing(self):
+            self.left += 1
+            if self.left == 1:
+                raise KeyboardInterrupt
+
+    transport, protocol = loop.run_until_complete(loop.create_unix_connection(Answering, sock=ours))
+    transport.set_write_buffer_limits(high=100_000, low=100_000)
+    theirs.send(b"go")
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(asyncio.sleep(10))
+
+    def receive():
+        nonlocal got
+        while len(got) < len(sent):
+            got += theirs.recv(80_000)
+
+    loop.run_until_complete(asyncio.wait_for(loop.run_in_executor(None, receive), 30))
+    assert got == sent
+    transport.abort()
+    loop.run_until_complete(asyncio.sleep(0))
+    theirs.close()

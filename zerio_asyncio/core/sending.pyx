@@ -377,9 +377,12 @@ cdef class SendingTransport(Transport):
             if not self._push_first():
                 break
             went = True
-        if went and not self.dropped:
-            self._progressed()
-        return self._written()
+        try:
+            if went and not self.dropped:
+                self._progressed()
+        finally:
+            self._written()  # what is left goes out, also if an interrupt has left resume_writing
+        return 0
 
     cdef int _push_first(self) except -1:
         """The first chunk; 1 if it is gone."""

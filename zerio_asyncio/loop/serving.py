@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zerio_asyncio.core.stream import StreamTransport
+from zerio_asyncio.loop.selector import has_lost
 from zerio_asyncio.rio.addresses import unpack
 
 if TYPE_CHECKING:
@@ -158,6 +159,8 @@ class Listeners:
 
     def _resume(self, listener: Listener) -> None:
         listener.retry = None
+        if has_lost(listener.sock, listener.descriptor):
+            return  # closed by the program meanwhile; its number may be another listener's
         try:
             self._loop._accept(listener.descriptor, listener.key, listener.alone)
         except OSError as error:

@@ -465,10 +465,9 @@ int32_t rio_send_code(const rio_rq *rq, int error)
     return RIO_ESHUTDOWN;
 }
 
-static inline int rio__is_gone(const rio_rq *rq)
+int rio_linux_closed_behind(const rio_rq *rq)
 {
-    return RIO_UNLIKELY(rq->identity != 0) &&
-           rio_linux_socket_identity(rq->socket) != rq->identity;
+    return rio_linux_socket_identity(rq->socket) != rq->identity;
 }
 
 int64_t rio_linux_now(rio_rq *rq, enum rio_direction direction, char *memory, uint32_t length)
@@ -476,7 +475,7 @@ int64_t rio_linux_now(rio_rq *rq, enum rio_direction direction, char *memory, ui
     int fd = (int)rq->socket;
     ssize_t moved;
 
-    if (rio__is_gone(rq))
+    if (rio_linux_has_lost(rq))
         return -RIO_EBADF;
     do
         moved = direction == RIO_SENDS ? send(fd, memory, length, MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -519,9 +518,9 @@ uint64_t rio_linux_socket_identity(rio_socket socket)
     return ((uint64_t)about.st_dev << 48 ^ (uint64_t)about.st_ino) + 1;
 }
 
-int rio_linux_is_gone(rio_rq *rq)
+int rio_linux_gives_up(rio_rq *rq)
 {
-    if (RIO_LIKELY(!rio__is_gone(rq)))
+    if (RIO_LIKELY(!rio_linux_closed_behind(rq)))
         return 0;
     for (int i = 0; i < 2; i++)
         while (rq->lanes[i].flight == 0 && rio_lane_waiting(&rq->lanes[i]) != 0)

@@ -190,8 +190,18 @@ uint32_t rio_gather(const rio_lane *, struct iovec *pieces, size_t *total_bytes)
 int64_t rio_linux_socket_send(rio_socket, const void *memory, uint32_t length);
 int64_t rio_linux_socket_receive(rio_socket, void *memory, uint32_t length);
 uint64_t rio_linux_socket_identity(rio_socket);
-/* 1 if a guarded queue's socket was closed; then what waits and is in no hand has failed. */
-int rio_linux_is_gone(rio_rq *);
+/* 1 if a guarded queue's socket was closed. */
+int rio_linux_closed_behind(const rio_rq *);
+/* The same; then what waits and the system has not got has failed. */
+int rio_linux_gives_up(rio_rq *);
+static inline int rio_linux_has_lost(const rio_rq *rq)
+{
+    return RIO_UNLIKELY(rq->identity != 0) && rio_linux_closed_behind(rq);
+}
+static inline int rio_linux_is_gone(rio_rq *rq)
+{
+    return RIO_UNLIKELY(rq->identity != 0) && rio_linux_gives_up(rq);
+}
 int32_t rio_connect_check(rio_socket, const void *address, uint32_t length);
 rio_port_event rio_connect_event(rio_socket, int error, uint64_t key);
 
