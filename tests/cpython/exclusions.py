@@ -19,33 +19,12 @@ class Exclusion:
     reason: str
 
 
-_MOCK_SOCKET = (
-    "the connected socket is a mock, and the test relies on the standard transport asking nothing "
-    "of it but through _add_reader, which it mocks too; ours gives the descriptor to the kernel"
-)
-
 _OS_OF_UNIX_EVENTS = (
     "takes os.sendfile away by a mock of `os` inside asyncio.unix_events, and calls a private "
     "method; our files are sent by a module of our own, on systems that have os.sendfile"
 )
 
 EXCLUSIONS = (
-    Exclusion(
-        "test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_ip_addr",
-        _MOCK_SOCKET,
-    ),
-    Exclusion(
-        "test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_ipv6_scope",
-        _MOCK_SOCKET,
-    ),
-    Exclusion(
-        "test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_no_inet_pton",
-        _MOCK_SOCKET,
-    ),
-    Exclusion(
-        "test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_service_name",
-        _MOCK_SOCKET,
-    ),
     Exclusion(
         "test_unix_events.SelectorEventLoopUnixSockSendfileTests.test_sock_sendfile_not_available",
         _OS_OF_UNIX_EVENTS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import sys
 
@@ -32,6 +33,31 @@ async def test_every_address_refuses(loop, delay):
         port = closed.getsockname()[1]
     with pytest.raises(OSError, match="Connect call failed|Multiple exceptions|WinError 1225"):
         await loop.create_connection(Recorder, "localhost", port, happy_eyeballs_delay=delay)
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="the standard library's own coroutine keeps its errors there"
+)
+@pytest.mark.parametrize("all_errors", [False, True])
+async def test_a_refusal_leaves_nothing_for_the_collector(loop, kind, all_errors):
+    if kind == "std" and all_errors and sys.version_info < (3, 12):
+        pytest.skip("all_errors= is new in 3.12 there")
+    options = {"all_errors": True} if all_errors else {}
+    with listener() as closed:
+        address = closed.getsockname()
+
+    async def attempt():
+        with pytest.raises((OSError, ExceptionGroup)):  # noqa: F821 - from 3.11
+            await loop.create_connection(Recorder, *address, **options)
+
+    await attempt()
+    gc.collect()
+    gc.disable()
+    try:
+        await attempt()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups are new in 3.11")

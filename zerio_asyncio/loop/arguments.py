@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
     import socket
+    from collections.abc import Awaitable
 
 _log = logging.getLogger("asyncio")
 
@@ -61,10 +62,11 @@ class LaterArguments:
             raise TypeError("all_errors needs exception groups, which Python has from 3.11 on")
         attempts = _Attempts()
         token = _attempts.set(attempts)
+        errors: list[Exception] = []
         try:
             made = await create(*args, **kwargs)
         except OSError:
-            errors = [error for each in attempts.errors for error in each]
+            errors += [error for each in attempts.errors for error in each]
             if not errors:
                 raise
             raise ERROR_GROUP("create_connection failed", errors) from None
@@ -73,16 +75,18 @@ class LaterArguments:
         finally:
             attempts.over = True  # the connection's context keeps it
             attempts.errors = []
+            errors = []  # whose tracebacks keep this frame
             _attempts.reset(token)
 
-    async def _connect_sock(self, exceptions: Any, *args: Any, **kwargs: Any) -> socket.socket:
+    # No coroutine of its own: the tracebacks of the errors would keep its frame, and that the list.
+    def _connect_sock(self, exceptions: Any, *args: Any, **kwargs: Any) -> Awaitable[socket.socket]:
         attempts = _attempts.get()
         if attempts is not None and not attempts.over:
             attempts.errors = exceptions
-        sock: socket.socket = await super()._connect_sock(  # type: ignore[misc]
+        connecting: Awaitable[socket.socket] = super()._connect_sock(  # type: ignore[misc]
             exceptions, *args, **kwargs
         )
-        return sock
+        return connecting
 
     async def create_unix_server(
         self, *args: Any, cleanup_socket: bool | None = None, **kwargs: Any

@@ -31,7 +31,7 @@ from zerio_asyncio.core.memory import SlicePool
 from zerio_asyncio.core.stream import StreamTransport
 from zerio_asyncio.core.transport import Transport
 from zerio_asyncio.loop.arguments import LaterArguments
-from zerio_asyncio.loop.given import GivenSockets
+from zerio_asyncio.loop.given import DATAGRAM_CALLS, STREAM_CALLS, GivenSockets
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.output import keep_output
 from zerio_asyncio.loop.selector import descriptor_of
@@ -243,7 +243,7 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
         server: Any = None,
     ) -> Any:
         self._ensure_fd_no_transport(sock)
-        if carries(sock):
+        if carries(sock) and not self._must_call(sock, STREAM_CALLS):
             given = id(sock) in self._given
             return StreamTransport(self, sock, protocol, waiter, extra, server, given)
         return super()._make_socket_transport(  # type: ignore[misc]
@@ -290,7 +290,11 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
         extra: dict[str, Any] | None = None,
     ) -> Any:
         self._ensure_fd_no_transport(sock)
-        if self._choice.provider.has_datagrams and _is_udp(sock):
+        if (
+            self._choice.provider.has_datagrams
+            and _is_udp(sock)
+            and not self._must_call(sock, DATAGRAM_CALLS)
+        ):
             given = id(sock) in self._given
             return DatagramTransport(self, sock, protocol, address, waiter, extra, given)
         # RIO's addresses are those of the Internet, and its datagrams UDP's: Unix sockets, raw ones
@@ -374,7 +378,7 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
         *timeouts: Any,
         **named_timeouts: Any,
     ) -> None:
-        if not carries(sock):
+        if not carries(sock) or self._must_call(sock, STREAM_CALLS):
             super()._start_serving(  # type: ignore[misc]
                 telling(self, protocol_factory),
                 sock,

@@ -4,16 +4,31 @@ It still has the object, and may close it, give its number away or put another f
 transport of such a socket therefore asks, before it sends or receives, whether the number still
 stands for that socket, and ends with EBADF if not. Of sockets that the loop makes itself the
 program has only the number, so theirs are spared the question.
+
+It may also have given a class of its own to the socket: one that counts what is received, has to
+speak to a proxy first, fails on purpose. The kernel knows nothing of such methods, so the standard
+library's transports serve those sockets where they call methods: the proactor's do not.
 """
 
 from __future__ import annotations
 
 import contextlib
+import socket
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+STREAM_CALLS = ("accept", "recv", "recv_into", "send", "sendmsg")
+DATAGRAM_CALLS = ("recvfrom", "send", "sendto")
+
+
+def has_own(sock: socket.socket, calls: Iterable[str]) -> bool:
+    """Whether the class of ``sock`` has one of these methods for itself."""
+    its = type(sock)
+    return its is not socket.socket and any(
+        getattr(its, name, None) is not getattr(socket.socket, name) for name in calls
+    )
 
 
 class GivenSockets:
@@ -21,6 +36,10 @@ class GivenSockets:
 
     _given: set[int]
     """The ids of sockets that transports are being made of; their callers hold them meanwhile."""
+
+    def _must_call(self, sock: socket.socket, calls: Iterable[str]) -> bool:  # noqa: ARG002
+        """Whether these methods of the socket have to be called where they are due."""
+        return False
 
     @contextlib.contextmanager
     def _with_given(self, sock: socket.socket | None) -> Iterator[None]:

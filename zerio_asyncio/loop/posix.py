@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from zerio_asyncio.core.sockets import SocketEngine
 from zerio_asyncio.loop import wakeup
 from zerio_asyncio.loop.base import FORKED, BaseLoop
+from zerio_asyncio.loop.given import has_own
 from zerio_asyncio.loop.processes import Children, has_own_watcher
 from zerio_asyncio.loop.selector import PortSelector
 from zerio_asyncio.loop.sendfile import send_file, send_file_over
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import FrameType
 
     from zerio_asyncio.loop.options import LoopOptions
@@ -74,6 +75,11 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
             for number in self._signals_seen:  # since the fork
                 with contextlib.suppress(OSError):
                     self._csock.send(bytes([number]))
+
+    # ---------------------------------------------------------------- sockets
+
+    def _must_call(self, sock: socket.socket, calls: Iterable[str]) -> bool:
+        return has_own(sock, calls)
 
     # ------------------------------------------------------------------ files
 

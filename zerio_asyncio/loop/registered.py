@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Awaitable
 
     from zerio_asyncio.rio.providers import Choice, Provider
 
@@ -68,6 +69,9 @@ class ProviderSockets:
         """Open a datagram socket; see ``asyncio.loop.create_datagram_endpoint``."""
         return await self._with_sockets("create_datagram_endpoint")(self, *args, **kwargs)
 
-    async def _connect_sock(self, *args: Any, **kwargs: Any) -> socket.socket:
-        sock: socket.socket = await self._with_sockets("_connect_sock")(self, *args, **kwargs)
-        return sock
+    # No coroutine of its own: its frame would keep the list of errors, whose tracebacks keep it.
+    def _connect_sock(self, *args: Any, **kwargs: Any) -> Awaitable[socket.socket]:
+        connecting: Awaitable[socket.socket] = self._with_sockets("_connect_sock")(
+            self, *args, **kwargs
+        )
+        return connecting
