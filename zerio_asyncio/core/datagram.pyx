@@ -104,8 +104,9 @@ cdef class DatagramTransport(Transport):
 
     def _begin(self, waiter):
         try:
-            if self._protocol is not None:
-                self._protocol.connection_made(self)
+            protocol = self._protocol
+            if protocol is not None:
+                protocol.connection_made(self)
         finally:
             self.started = True
             self._post()
@@ -231,7 +232,7 @@ cdef class DatagramTransport(Transport):
             return self._tell_error(self.engine.error_of(letter.status))
         sender = self.book.name_of(&remote)
         try:
-            self._ask(self._protocol.datagram_received, (data, sender))
+            self._ask(self._protocols("datagram_received"), (data, sender))
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
@@ -371,18 +372,19 @@ cdef class DatagramTransport(Transport):
         elif sent == -RIO_ENETDOWN:
             self._send_inherited(data, remote)
         elif sent < 0:
-            self._protocol.error_received(self.engine.error_of(<int32_t>-sent))
+            self._protocols("error_received")(self.engine.error_of(<int32_t>-sent))
         return 0
 
     cdef int _send_inherited(self, object data, const RIO_SOCKADDR_INET *remote) except -1:
         """In a child of fork the port is the parent's (rule 14), the socket is the child's, too."""
+        cdef object sock = self._sock
         try:
             if remote is NULL:
-                self._sock.send(data)
+                sock.send(data)
             else:
-                self._sock.sendto(data, self.book.name_of(remote))
+                sock.sendto(data, self.book.name_of(remote))
         except OSError as exc:
-            self._protocol.error_received(exc)
+            self._protocols("error_received")(exc)
         return 0
 
     cdef int _send_by_socket(self, object data, object address) except -1:
@@ -392,7 +394,8 @@ cdef class DatagramTransport(Transport):
         try:
             if self.count == 0:
                 try:
-                    self._sock.sendto(data, address)
+                    sock = self._sock
+                    sock.sendto(data, address)
                     return 0
                 except (BlockingIOError, InterruptedError):
                     pass
@@ -402,7 +405,7 @@ cdef class DatagramTransport(Transport):
             if not self.book.raw_of(self.family, name, &remote):
                 raise OSError(f"no address of the socket's family: {address!r}")
         except OSError as exc:
-            self._protocol.error_received(exc)
+            self._protocols("error_received")(exc)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
@@ -590,7 +593,7 @@ cdef class DatagramTransport(Transport):
 
     cdef int _tell_error(self, object error) except -1:
         try:
-            self._ask(self._protocol.error_received, (error,))
+            self._ask(self._protocols("error_received"), (error,))
         except (SystemExit, KeyboardInterrupt):
             self.engine.mark_dirty(self)
             raise

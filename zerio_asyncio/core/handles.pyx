@@ -163,7 +163,8 @@ cdef class Handle:
     cdef int _run_loosely(self) except -1:
         """Arguments that are no tuple: only a handle made by hand has them."""
         try:
-            self._context.run(self._callback, *self._args)
+            context, callback, args = self._context, self._callback, self._args
+            context.run(callback, *args)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
@@ -267,8 +268,9 @@ cdef class TimerHandle(Handle):
     def __eq__(self, other):
         if not _is_timer(other):
             return NotImplemented
-        return (self._when == other._when and self._callback == other._callback
-                and self._args == other._args and self._cancelled == other._cancelled)
+        callback, args = self._callback, self._args  # held: comparing them may cancel us
+        return (self._when == other._when and callback == other._callback
+                and args == other._args and self._cancelled == other._cancelled)
 
 
 cdef object refuse_copies(object original):

@@ -473,9 +473,9 @@ cdef class SendingTransport(Transport):
         return 0
 
     cdef int _all_sent(self) except -1:
-        if self.empty_waiter is not None:
-            if not self.empty_waiter.done():
-                self.empty_waiter.set_result(None)
+        cdef object waiter = self.empty_waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
         if self._closing:
             self._end(None, self.context)
         elif self._eof:
@@ -512,11 +512,13 @@ cdef class SendingTransport(Transport):
         if self._is_gone():
             self._break(self._bad_descriptor(), "Fatal write error on socket transport", None)
         elif self.unsent == 0:
-            self._sock.shutdown(socket.SHUT_WR)
+            sock = self._sock
+            sock.shutdown(socket.SHUT_WR)
 
     cdef int _shut_down(self) except -1:
         try:
-            self._sock.shutdown(socket.SHUT_WR)
+            sock = self._sock
+            sock.shutdown(socket.SHUT_WR)
         except OSError:
             # The peer is gone already; the receive says so.
             pass
@@ -526,17 +528,19 @@ cdef class SendingTransport(Transport):
     def _make_empty_waiter(self):
         if self.empty_waiter is not None:
             raise RuntimeError("Empty waiter is already set")
-        self.empty_waiter = self._loop.create_future()
+        waiter = self._loop.create_future()
+        self.empty_waiter = waiter
         if self.unsent == 0:
-            self.empty_waiter.set_result(None)
-        return self.empty_waiter
+            waiter.set_result(None)
+        return waiter
 
     def _reset_empty_waiter(self):
         self.empty_waiter = None
 
     cdef int _end_sendfile(self) except -1:
-        if not self.empty_waiter.done():
-            self.empty_waiter.set_exception(ConnectionError("Connection is closed by peer"))
+        cdef object waiter = self.empty_waiter
+        if not waiter.done():
+            waiter.set_exception(ConnectionError("Connection is closed by peer"))
         self._loop._wake_waiters(self.descriptor)
         return 0
 

@@ -110,8 +110,9 @@ cdef class StreamTransport(SendingTransport):
 
     def _begin(self, waiter):
         try:
-            if self._protocol is not None:
-                self._protocol.connection_made(self)
+            protocol = self._protocol
+            if protocol is not None:
+                protocol.connection_made(self)
         finally:
             self.started = True
             if waiter is None:
@@ -385,7 +386,7 @@ cdef class StreamTransport(SendingTransport):
         self._hand(TRANSPORT, NOBODY)
         if self.receiver is None:
             # Raises asyncio's AttributeError, or finds a method that was added later.
-            self.receiver = self._protocol.data_received
+            self.receiver = self._protocols("data_received")
         return self._call(self.receiver, data)
 
     cdef int _deliver_buffered(self) except -1:
@@ -460,7 +461,7 @@ cdef class StreamTransport(SendingTransport):
         self.ended = True
         self._hand(TRANSPORT, PROTOCOL)
         try:
-            keep_open = self._ask(self._protocol.eof_received, ())
+            keep_open = self._ask(self._protocols("eof_received"), ())
         except BaseException:
             self._hand(PROTOCOL, TRANSPORT)  # a call left by KeyboardInterrupt is made again
             raise

@@ -60,6 +60,7 @@ cdef class Transport(Endpoint):
     cdef int _end(self, object exc, object context) except -1
     cdef int _break(self, object exc, str message, object context) except -1
     # calling the protocol
+    cdef object _protocols(self, str name)
     cdef int _call(self, object function, object argument) except -1
     cdef object _ask(self, object function, tuple arguments)
     cdef int _resume_protocol(self) except -1

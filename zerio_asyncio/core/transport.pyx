@@ -160,7 +160,11 @@ cdef class Transport(Endpoint):
 
     cdef inline bint _is_gone(self) except -1:
         """Whether a socket that the program has given is closed, detached, or another's number."""
-        return self.given and (not self._has_socket() or self._sock.fileno() != self.descriptor)
+        cdef object sock
+        if not self.given:
+            return False
+        sock = self._sock
+        return not self._has_socket() or sock.fileno() != self.descriptor
 
     cdef object _bad_descriptor(self):
         return OSError(EBADF, os.strerror(EBADF))
@@ -177,10 +181,11 @@ cdef class Transport(Endpoint):
         return True
 
     cdef int _close_socket(self) except -1:
+        cdef object sock = self._sock
         if self._has_socket():
-            self._sock.close()
+            sock.close()
         else:
-            self._sock.detach()  # whoever has the number now keeps it
+            sock.detach()  # whoever has the number now keeps it
         return 0
 
     cdef void _retire(self) noexcept:
@@ -246,9 +251,10 @@ cdef class Transport(Endpoint):
     def _call_connection_lost(self, exc):
         if self._sock is None:
             return  # a program may call it, too
+        protocol = self._protocol
         try:
-            if self.protocol_connected and self._protocol is not None:
-                self._protocol.connection_lost(exc)
+            if self.protocol_connected and protocol is not None:
+                protocol.connection_lost(exc)
         finally:
             self._retire()
             if self._sock is not None:
@@ -314,6 +320,11 @@ cdef class Transport(Endpoint):
         return self._lose(exc, context)
 
     # ------------------------------------------------- calling the protocol
+
+    cdef object _protocols(self, str name):
+        """A method of the protocol. Looking it up may collect, and a finalizer set another one."""
+        cdef object protocol = self._protocol  # held meanwhile: attributes of C are not
+        return getattr(protocol, name)
 
     cdef int _call(self, object function, object argument) except -1:
         """Call the protocol in the context that the connection was made in."""
