@@ -134,8 +134,6 @@ int64_t rio_linux_datagrams_now(rio_rq *rq, const rio_datagram *datagrams, uint3
     struct iovec pieces[RIO_GATHER_MAX];
     uint32_t done = 0;
 
-    if (rio_linux_has_lost(rq))
-        return -RIO_EBADF;
     if (count == 1)
         return datagrams__send_one(rq, datagrams);
     while (done < count) {

@@ -475,7 +475,7 @@ int64_t rio_linux_now(rio_rq *rq, enum rio_direction direction, char *memory, ui
     int fd = (int)rq->socket;
     ssize_t moved;
 
-    if (rio_linux_has_lost(rq))
+    if (direction == RIO_RECEIVES && rio_linux_has_lost(rq))
         return -RIO_EBADF;
     do
         moved = direction == RIO_SENDS ? send(fd, memory, length, MSG_DONTWAIT | MSG_NOSIGNAL)

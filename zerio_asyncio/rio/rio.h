@@ -409,8 +409,9 @@ typedef struct rio_provider {
 
     /* Others may close this queue's socket. Once its descriptor's number does not stand for
      * `identity` any more, nothing is asked of the number: what has to be handed to the system, for
-     * the first time or again, ends with WSAEBADF. Costs a call each time, where a system gives the
-     * numbers of sockets away while requests wait (Linux). */
+     * the first time or again, ends with WSAEBADF, and so does receive_now. Who sends without a
+     * request asks socket_identity itself. Costs a call each time, where a system gives the numbers
+     * of sockets away while requests wait (Linux). */
     int32_t (*guard)(RIO_RQ, uint64_t identity);
 } rio_provider;
 
