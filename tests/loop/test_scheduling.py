@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from .support import Caught, spin
+from .support import WINDOWS, Caught, Recorder, connect, shut, spin
 
 
 async def test_call_soon_runs_in_order_of_calls(loop):
@@ -366,3 +366,41 @@ async def test_hundreds_of_tasks_take_turns(loop):
 
     await asyncio.gather(*(worker(number) for number in range(300)))
     assert order == [(turn, number) for turn in range(3) for number in range(300)]
+
+
+SENT = 4
+TURNS = 6
+"""Fewer than a task takes that connects anew, more than the standard loop needs."""
+
+
+@pytest.mark.skipif(
+    WINDOWS, reason="loopback is the work of other threads there, turns tell nothing"
+)
+async def test_what_a_callback_sends_is_heard_of_amid_other_turns(loop):
+    """A chain of callbacks, each ready at once, does not go on for long before others hear."""
+    transport, recorder, peer = await connect(Recorder)
+
+    async def turns_until_it_is_heard_of():
+        before = len(recorder.received)
+        count = 0
+        heard = loop.create_future()
+
+        def turn():
+            nonlocal count
+            count += 1
+            if count == SENT:
+                peer.sock.send(b"x")
+            if len(recorder.received) > before:
+                heard.set_result(count)
+            else:
+                loop.call_soon(turn)
+
+        turn()
+        return await heard
+
+    for _ in range(20):
+        size = len(recorder.received) + 6
+        await peer.send(b"before")
+        await recorder.got(size)
+        assert await turns_until_it_is_heard_of() < SENT + TURNS
+    await shut(transport, recorder, peer)

@@ -43,6 +43,7 @@ cdef class Engine(Scheduler):
     cdef uint32_t queue_reserved   # results that request queues may have outstanding
     cdef bint armed                # RIONotify has been called and has not fired
     cdef double polled             # when the port was asked last, seconds
+    cdef uint32_t glances          # turns that shall ask the port, whenever that was
     cdef bint rests_later          # run_forever is under way, and parks the port at its end
     cdef bint waiting              # the loop's thread sleeps, or is about to: others must post
     cdef SlicePool pool
