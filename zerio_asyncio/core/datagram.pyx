@@ -22,6 +22,7 @@ cdef extern from "decref.h":
     pass
 
 
+import contextlib
 import logging
 import socket
 import sys
@@ -378,11 +379,9 @@ cdef class DatagramTransport(Transport):
     cdef int _send_inherited(self, object data, const RIO_SOCKADDR_INET *remote) except -1:
         """In a child of fork the port is the parent's (rule 14), the socket is the child's, too."""
         cdef object sock = self._sock
+        address = () if remote is NULL else (self.book.name_of(remote),)
         try:
-            if remote is NULL:
-                sock.send(data)
-            else:
-                sock.sendto(data, self.book.name_of(remote))
+            (sock.sendto if address else sock.send)(data, *address)
         except OSError as exc:
             self._protocols("error_received")(exc)
         return 0
@@ -393,12 +392,10 @@ cdef class DatagramTransport(Transport):
         self._push_on()
         try:
             if self.count == 0:
-                try:
-                    sock = self._sock
+                sock = self._sock
+                with contextlib.suppress(BlockingIOError, InterruptedError):
                     sock.sendto(data, address)
                     return 0
-                except (BlockingIOError, InterruptedError):
-                    pass
             # It must wait behind others: resolved now, as the socket would.
             host, port, *_ = address
             name = socket.getaddrinfo(host, port, self.family, socket.SOCK_DGRAM)[0][4]
