@@ -45,6 +45,9 @@ with_os_sendfile = pytest.mark.skipif(
     not hasattr(os, "sendfile"), reason="one overlapped operation sends a whole file here"
 )
 with_seccomp = pytest.mark.skipif(WINDOWS, reason="seccomp and io_uring are Linux's")
+with_error_queues = pytest.mark.skipif(
+    WINDOWS, reason="sockets have a queue of errors on Linux alone"
+)
 with_limits = pytest.mark.skipif(resource is None, reason="this system has no resource limits")
 with_duplicates = pytest.mark.skipif(
     WINDOWS, reason="sockets are handles: os.dup2() is of C descriptors"

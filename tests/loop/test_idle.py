@@ -11,7 +11,7 @@ import socket
 
 import pytest
 
-from .marks import with_fork
+from .marks import with_error_queues, with_fork
 from .support import Recorder, set_reset_on_close
 
 pytestmark = pytest.mark.ours
@@ -19,10 +19,6 @@ pytestmark = pytest.mark.ours
 IP_RECVERR = 11
 SO_TIMESTAMPING = 37
 TIMESTAMPS = 2 | 16 | 512  # of what is sent: taken by software, told, and again when acknowledged
-
-with_error_queues = pytest.mark.skipif(
-    not hasattr(socket, "MSG_ERRQUEUE"), reason="sockets have no queue of errors here"
-)
 
 MOMENT = 0.1  # seconds
 FEW = 50  # turns in a moment; a loop that does not sleep makes thousands

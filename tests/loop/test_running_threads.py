@@ -209,29 +209,33 @@ def test_a_reader_that_another_thread_adds_to_a_sleeping_loop(loop):
     """asyncio does not promise it; its loop bears it, and notebooks' kernels do it."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    seen = []
+    seen: list[bytes] = []
+    removed: list[bool] = []
 
     def read():
         seen.append(ours.recv(10))
 
     def work():
         time.sleep(0.02)  # it sleeps by now, or the test shows less than it might
-        with pytest.raises((OSError, ValueError)):
-            loop.add_reader(100_000, read)
-        loop.add_reader(ours, read)
-        theirs.send(b"first")
-        while not seen:
-            time.sleep(0.001)
-        assert loop.remove_reader(ours) is True
-        theirs.send(b"second")
-        time.sleep(0.01)
-        loop.call_soon_threadsafe(loop.stop)
+        try:
+            with pytest.raises((OSError, ValueError)):
+                loop.add_reader(100_000, read)
+            loop.add_reader(ours, read)
+            theirs.send(b"first")
+            while not seen:
+                time.sleep(0.001)
+            removed.append(loop.remove_reader(ours))
+            theirs.send(b"second")
+            time.sleep(0.01)
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
 
     thread = threading.Thread(target=work)
     thread.start()
     # The standard loop is not woken to hear of a reader, but its epoll is.
     loop.run_forever()
     thread.join()
+    assert removed == [True]
     assert seen == [b"first"]
     ours.close()
     theirs.close()

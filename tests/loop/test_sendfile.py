@@ -133,6 +133,7 @@ async def test_nothing_else_is_written_meanwhile(loop, file):
     await shut(transport, recorder, peer)
 
 
+@beyond_proactor
 async def test_what_comes_meanwhile_is_held_back(loop, file, protocol):
     """A protocol that answers would have to write, which is refused for that time."""
     made = recorder_of(protocol)
@@ -160,6 +161,7 @@ async def test_what_comes_meanwhile_is_held_back(loop, file, protocol):
     await shut(transport, recorder, peer)
 
 
+@beyond_proactor
 async def test_a_client_that_ends_its_side_gets_the_whole_file(loop, file, protocol):
     transport, recorder, peer = await connect(lambda: recorder_of(protocol))
     sending = asyncio.ensure_future(loop.sendfile(transport, file))

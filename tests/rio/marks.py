@@ -23,6 +23,9 @@ with_descriptor_limit = pytest.mark.skipif(
 with_seccomp = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="system calls can be forbidden on Linux alone"
 )
+with_error_queues = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="sockets have a queue of errors on Linux alone"
+)
 with_descriptor_numbers = pytest.mark.skipif(
     os.name == "nt", reason="a socket's number is no C descriptor: os.dup() does not know it"
 )

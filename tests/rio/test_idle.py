@@ -11,16 +11,12 @@ import time
 import pytest
 
 from tests.rio.bare import read_all
-from tests.rio.marks import with_descriptor_limit, with_lowest_numbers
+from tests.rio.marks import with_descriptor_limit, with_error_queues, with_lowest_numbers
 from zerio_asyncio.rio._rio import ffi, lib
 
 IP_RECVERR = 11
 SO_TIMESTAMPING = 37
 TIMESTAMPS = 2 | 16 | 512  # of what is sent: taken by software, told, and again when acknowledged
-
-with_error_queues = pytest.mark.skipif(
-    not hasattr(socket, "MSG_ERRQUEUE"), reason="sockets have no queue of errors here"
-)
 
 FEW = 100
 """Waits and system calls in a moment that is not idle would be thousands."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +43,8 @@ class Readers:
         pair = self._handles[number] if known else [None, None]
         wanted = [*pair]
         wanted[side] = handle
+        if self._loop._thread_id not in (None, threading.get_ident()):
+            _check_socket(number)  # the port may be asked only after this call
         self._loop._watch(number, _mask(wanted))
         if pair[side] is not None:
             pair[side].cancel()  # type: ignore[union-attr]
@@ -100,3 +104,8 @@ class Readers:
 
 def _mask(pair: list[asyncio.Handle | None]) -> int:
     return sum(bit for handle, bit in zip(pair, BITS, strict=True) if handle is not None)
+
+
+def _check_socket(number: int) -> None:
+    """``OSError`` if this is no socket. With a family, Python asks the system for nothing else."""
+    socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, number).detach()
