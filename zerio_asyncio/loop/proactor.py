@@ -175,6 +175,7 @@ class PortProactor(IocpProactor):
                     value = finish(count, key, overlapped)
                 except OSError as error:
                     future.set_exception(error)
+                    future = None  # or the error holds this frame, and the frame the error
                 else:
                     future.set_result(value)
 
