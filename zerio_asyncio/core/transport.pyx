@@ -352,8 +352,8 @@ cdef class Transport(Endpoint):
     # --------------------------------------------------------- flow control
 
     def get_write_buffer_size(self):
-        """Bytes written and not yet taken by the system."""
-        return self.unsent
+        """Bytes written and not yet taken by the system; 0 once the connection is lost."""
+        return 0 if self.dropped else self.unsent
 
     def get_write_buffer_limits(self):
         """``(low, high)`` in bytes."""
