@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import select
 import socket
 import struct
 import sys
@@ -143,14 +144,15 @@ def receive_all(sock: socket.socket) -> bytes:
 
 
 def fill(sock: socket.socket) -> bytes:
-    """Sends until the socket takes no more; returns what it took."""
+    """Sends until the socket takes no more, not soon after either; returns what it took."""
     sent = bytearray()
     part = b"fill" * 4096
     while True:
         try:
             sent += part[: sock.send(part)]
         except BlockingIOError:
-            return bytes(sent)
+            if not select.select([], [sock], [], 0.02)[1]:  # what is on its way to the peer
+                return bytes(sent)
 
 
 class Changes:
