@@ -15,6 +15,8 @@ READ, WRITE = 0, 1
 class Noting:
     """What `Readers` wants of a loop."""
 
+    _thread_id = None  # it does not run
+
     def __init__(self):
         self.watched = {}
         self.ran = []
