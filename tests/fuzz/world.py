@@ -93,9 +93,10 @@ class World:
         self.provider = choice.provider
         self.canary = choice.canary
         self.hostile = choice.hostile
-        # A hostile action may come when a call has just begun: with its frame, which 3.10 allocates
-        # where the collector can come, or from 3.12 on before its first instruction.
-        self.late = choice.hostile and sys.version_info[:2] != (3, 11)
+        # A hostile action may come when a call has just begun: with its arguments, with its frame,
+        # which 3.10 allocates where the collector can come, or from 3.12 on before its first
+        # instruction.
+        self.late = choice.hostile
         self.faults: list[str] = []
         self.trail: list[str] = []
         self.flows: dict[int, Flow] = {}
