@@ -65,16 +65,17 @@ def core_extensions() -> list[Extension]:
     ]
 
 
-extensions = core_extensions()
-setup(
-    cmdclass={"build_ext": BuildExtensions},
-    cffi_modules=cffi_modules(),
-    ext_modules=cythonize(
-        extensions,
-        include_path=["."],
-        nthreads=min(JOBS, len(extensions)) if len(extensions) > 1 else 0,
-        compiler_directives={"language_level": "3", "auto_pickle": False, "nonecheck": True},
-        annotate=False,
-    ),
-    options={"build_ext": {"parallel": JOBS}},
-)
+if __name__ == "__main__":  # else one of the processes in which cythonize works
+    extensions = core_extensions()
+    setup(
+        cmdclass={"build_ext": BuildExtensions},
+        cffi_modules=cffi_modules(),
+        ext_modules=cythonize(
+            extensions,
+            include_path=["."],
+            nthreads=min(JOBS, len(extensions)) if len(extensions) > 1 else 0,
+            compiler_directives={"language_level": "3", "auto_pickle": False, "nonecheck": True},
+            annotate=False,
+        ),
+        options={"build_ext": {"parallel": JOBS}},
+    )

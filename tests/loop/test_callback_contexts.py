@@ -24,6 +24,9 @@ from .marks import beyond_proactor, with_posix_signals, with_unix_sockets, with_
 from .support import SECONDS, Changes, Peer, recorder_of
 from .tls import forgetful
 
+ONE_CONTEXT = sys.version_info >= (3, 15)
+"""A stream's callbacks run in one context, a server's in copies of that in which it was made."""
+
 step = contextvars.ContextVar("step", default="none")
 name = contextvars.ContextVar("name", default="none")
 
@@ -114,7 +117,7 @@ def talked(made: str, protocol: str, **others: str) -> dict[str, str]:
     names = ["factory", "connection_made", "eof_received", "connection_lost"]
     expected = dict.fromkeys([*names, *RECEIVING[protocol]], made)
     # Who writes may be paused in the call; who is resumed, where the writing began.
-    expected |= {"pause_writing": "writing", "resume_writing": "writing"}
+    expected |= {"pause_writing": "writing", "resume_writing": made if ONE_CONTEXT else "writing"}
     return dict(sorted({**expected, **others}.items()))
 
 
@@ -171,7 +174,8 @@ async def test_a_servers_connections(loop, protocol, family, start, tmp_path):
         peer = await connected_to(server)
         await seen.has("connection_made")
         await talk(seen, made[-1].transport, peer, protocol)
-        assert seen.table() == talked("serving", protocol)
+        made_in = "connecting" if ONE_CONTEXT and start == "later" else "serving"
+        assert seen.table() == talked(made_in, protocol)
     server.close()
     await server.wait_closed()
 
@@ -264,7 +268,7 @@ async def test_what_a_servers_factory_sets_is_its_connections_alone(loop):
 
 @pytest.mark.parametrize("how", ["close", "abort"])
 async def test_ending_from_elsewhere(loop, protocol, how):
-    """``connection_lost`` runs in the context of who ended the connection."""
+    """``connection_lost`` runs in the context of who ended it, from 3.15 on in the connection's."""
     seen = Seen()
     ours, theirs = socket.socketpair()
     step.set("connecting")
@@ -275,10 +279,32 @@ async def test_ending_from_elsewhere(loop, protocol, how):
     await seen.has("connection_lost")
     theirs.close()
     assert seen.table() == {
-        "connection_lost": "closing",
+        "connection_lost": "connecting" if ONE_CONTEXT else "closing",
         "connection_made": "connecting",
         "factory": "connecting",
     }
+
+
+async def test_what_a_connections_callbacks_set(loop, protocol):
+    """Each of them begins with the connection's context; from 3.15 on it is one for all."""
+    found = []
+
+    class Counting(type(recorder_of(protocol))):
+        def connection_made(self, transport):
+            name.set("set by connection_made")
+            super().connection_made(transport)
+
+        def connection_lost(self, error):
+            found.append(name.get())
+            super().connection_lost(error)
+
+    ours, theirs = socket.socketpair()
+    await loop.create_connection(Counting, sock=ours)
+    theirs.close()
+    while not found:
+        await asyncio.sleep(0.001)
+    assert found == ["set by connection_made" if ONE_CONTEXT else "none"]
+    assert name.get() == "none"
 
 
 class ChildProtocol(asyncio.SubprocessProtocol):

@@ -85,7 +85,7 @@ cdef class DatagramTransport(Transport):
         self.set_protocol(protocol)
         self._attach(AHEAD_MAX, loop.send_depth)
         try:
-            self._own(sock)
+            self._own(sock, None)
             loop.soon(self._begin, (waiter,), None)
         except BaseException:
             self._disown()

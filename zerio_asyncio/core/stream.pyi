@@ -1,4 +1,5 @@
 import asyncio
+import contextvars
 import socket
 from typing import Any
 
@@ -18,6 +19,7 @@ class StreamTransport(SendingTransport):
         extra: dict[str, Any] | None = None,
         server: Any = None,
         given: bool = False,
+        context: contextvars.Context | None = None,
     ) -> None: ...
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
     def is_reading(self) -> bool: ...

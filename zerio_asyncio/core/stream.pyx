@@ -81,7 +81,7 @@ cdef class StreamTransport(SendingTransport):
     _start_tls_compatible = True
 
     def __init__(self, Engine loop not None, sock, protocol, waiter=None, extra=None,
-                 server=None, bint given=False):
+                 server=None, bint given=False, context=None):
         self._take_socket(loop, sock, extra, given)
         self.set_protocol(protocol)
         # Small writes must not wait for the acknowledgement of others; as asyncio does. A server's
@@ -93,8 +93,8 @@ cdef class StreamTransport(SendingTransport):
             if server is not None:  # refuses when it was closed meanwhile
                 server._attach(self) if SERVER_KNOWS_TRANSPORTS else server._attach()
             self._server = server
-            self._own(sock)
-            loop.soon(self._begin, (waiter,), None)
+            self._own(sock, context)
+            loop.soon(self._begin, (waiter,), context)
         except BaseException:
             self._disown()
             self._forget()

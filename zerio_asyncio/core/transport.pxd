@@ -17,6 +17,7 @@ cdef class Transport(Endpoint):
     cdef readonly object _protocol
     cdef object paused             # who waits for resume_writing: (context, protocol), or None
     cdef object context            # the connection's: its protocol's callbacks run in it
+    cdef bint one_context          # all of them, whoever causes them
     cdef bint protocol_connected   # connection_made was called, connection_lost was not
     cdef int descriptor
     cdef uint64_t identity         # of the socket that the descriptor stood for
@@ -44,7 +45,7 @@ cdef class Transport(Endpoint):
     cdef object _bad_descriptor(self)
     cdef int _close_socket(self) except -1
     cdef int _attach(self, uint32_t receives, uint32_t sends) except -1
-    cdef int _own(self, object sock) except -1
+    cdef int _own(self, object sock, object context) except -1
     cdef void _disown(self) noexcept
     cdef void _retire(self) noexcept
     cdef void _finished(self) noexcept
@@ -63,4 +64,5 @@ cdef class Transport(Endpoint):
     cdef object _protocols(self, str name)
     cdef int _call(self, object function, object argument) except -1
     cdef object _ask(self, object function, tuple arguments)
+    cdef object _ask_in(self, object context, object function, tuple arguments)
     cdef int _resume_protocol(self) except -1

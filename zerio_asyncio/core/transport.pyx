@@ -136,9 +136,14 @@ cdef class Transport(Endpoint):
         engine.endpoints.add(self)
         return 0
 
-    cdef int _own(self, object sock) except -1:
-        """Nothing was refused: from here on the socket is closed by its transport."""
-        self.context = PyContext_CopyCurrent()
+    cdef int _own(self, object sock, object context) except -1:
+        """Nothing was refused: from here on the socket is closed by its transport.
+
+        ``context``: in which its protocol is called, whoever causes it (asyncio's streams from 3.15
+        on); or None, for a copy of the current one, and of others' for what others cause.
+        """
+        self.context = PyContext_CopyCurrent() if context is None else context
+        self.one_context = context is not None
         self._loop._transports[self.descriptor] = self
         self._sock = sock
         self._closing = False
@@ -304,6 +309,8 @@ cdef class Transport(Endpoint):
         """Have ``connection_lost`` called, once."""
         if not self.dropped:
             self.dropped += 1  # first, as asyncio: a closed loop refuses once, not again and again
+            if self.one_context:
+                context = self.context
             self.engine.soon(self._call_connection_lost, (exc,), context)
         return 0
 
@@ -341,7 +348,9 @@ cdef class Transport(Endpoint):
 
     cdef object _ask(self, object function, tuple arguments):
         """The same for what is rare, or has an answer."""
-        cdef object context = self.context
+        return self._ask_in(self.context, function, arguments)
+
+    cdef object _ask_in(self, object context, object function, tuple arguments):
         cdef bint entered = _enter(context)
         try:
             return function(*arguments)
@@ -375,7 +384,7 @@ cdef class Transport(Endpoint):
         if self.unsent <= self.high_water or self._protocol_paused:
             return
         protocol = self._protocol
-        self.paused = (PyContext_CopyCurrent(), protocol)
+        self.paused = (self.context if self.one_context else PyContext_CopyCurrent(), protocol)
         self._protocol_paused = True
         try:
             protocol.pause_writing()
@@ -386,12 +395,12 @@ cdef class Transport(Endpoint):
 
     cdef int _resume_protocol(self) except -1:
         # Whoever was paused is resumed, also if another has taken its place meanwhile (start_tls),
-        # and as asyncio does in the context of who wrote too much.
+        # and as asyncio does in the context of who wrote too much (until 3.15).
         context, paused = self.paused
         self._protocol_paused = False
         self.paused = None
         try:
-            context.run(paused.resume_writing)
+            self._ask_in(context, paused.resume_writing, ())
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:

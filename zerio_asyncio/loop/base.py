@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import dataclasses
 import os
 import socket
@@ -241,13 +242,14 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
         *,
         extra: dict[str, Any] | None = None,
         server: Any = None,
+        **context: Any,  # from 3.15 on: the one in which the protocol is called
     ) -> Any:
         self._ensure_fd_no_transport(sock)
         if carries(sock) and not self._must_call(sock, STREAM_CALLS):
             given = id(sock) in self._given
-            return StreamTransport(self, sock, protocol, waiter, extra, server, given)
+            return StreamTransport(self, sock, protocol, waiter, extra, server, given, **context)
         return super()._make_socket_transport(  # type: ignore[misc]
-            sock, protocol, waiter, extra=extra, server=server
+            sock, protocol, waiter, extra=extra, server=server, **context
         )
 
     def _make_ssl_transport(
@@ -261,11 +263,12 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
         server_hostname: str | None = None,
         extra: dict[str, Any] | None = None,
         server: Any = None,
-        **timeouts: Any,
+        **options: Any,  # time-outs; from 3.15 on the protocol's context
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
+        context = {"context": options.pop("context")} if "context" in options else {}
         try:
-            check_timeouts(timeouts)
+            check_timeouts(options)
             ssl_protocol = sslproto.SSLProtocol(
                 cast("asyncio.BaseEventLoop", self),
                 protocol,
@@ -273,12 +276,12 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
                 waiter,  # type: ignore[arg-type]  # None is allowed, typeshed does not know
                 server_side,
                 server_hostname,
-                **timeouts,
+                **options,
             )
         except BaseException:  # a time-out that is none: nobody else would close it
             rawsock.close()
             raise
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, **context)
         return ssl_protocol._app_transport
 
     def _make_datagram_transport(
@@ -376,7 +379,7 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
         server: Any = None,
         backlog: int = 100,  # the port bounds its accepts itself
         *timeouts: Any,
-        **named_timeouts: Any,
+        **options: Any,  # time-outs; from 3.15 on the context in which the server was made
     ) -> None:
         if not carries(sock) or self._must_call(sock, STREAM_CALLS):
             super()._start_serving(  # type: ignore[misc]
@@ -386,9 +389,10 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
                 server,
                 backlog,
                 *timeouts,
-                **named_timeouts,
+                **options,
             )
             return
+        context = options.pop("context", None) or contextvars.copy_context()
         self._listeners.start(
             lambda key: Listener(
                 key,
@@ -398,7 +402,8 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
                 sslcontext,
                 server,
                 timeouts,
-                named_timeouts,
+                options,
+                context,
             )
         )
 

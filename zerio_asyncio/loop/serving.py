@@ -4,7 +4,8 @@ The standard loop accepts in a reader callback and makes a task per connection. 
 accepts by itself and each connection arrives as an event, so a plain connection gets its transport
 at once; only TLS, which has a handshake to wait for, takes the standard library's way.
 
-As there, all that is called for a connection runs in a copy of the context in which serving began.
+As there, all that is called for a connection runs in a copy of the context in which serving began,
+or from Python 3.15 on of the one in which the server was made.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import itertools
 import logging
 import os
 import socket
+import sys
 import weakref
 from asyncio import constants, trsock
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zerio_asyncio.core.stream import StreamTransport
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from zerio_asyncio.loop.base import BaseLoop
 
 _log = logging.getLogger("asyncio")
+
+TAKES_CONTEXT = sys.version_info >= (3, 15)
+"""Whether transports are given the context in which they call their protocols."""
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """No descriptor or memory is left for a new connection; existing ones are none the worse."""
@@ -53,9 +58,10 @@ class Listener:
     protocol_factory: Callable[[], asyncio.BaseProtocol]
     sslcontext: Any
     server: Any
-    timeouts: tuple[Any, ...] = ()
-    named_timeouts: dict[str, Any] = field(default_factory=dict)
-    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    timeouts: tuple[Any, ...]
+    named_timeouts: dict[str, Any]
+    context: contextvars.Context
+    """Of which each connection has a copy."""
     retry: Any = None
     alone: bool = False
     """No other process accepts on it."""
@@ -141,7 +147,8 @@ class Listeners:
             listener.context.copy().run(self._failed, listener, error)
         else:
             # A copy for each: what one connection's callbacks set is no other's.
-            listener.context.copy().run(self._connected, listener, descriptor, peer)
+            context = listener.context.copy()
+            context.run(self._connected, listener, descriptor, peer, context)
 
     def _failed(self, listener: Listener, error: OSError) -> None:
         exhausted = error.errno in EXHAUSTED
@@ -166,7 +173,9 @@ class Listeners:
         except OSError as error:
             self._failed(listener, error)
 
-    def _connected(self, listener: Listener, descriptor: int, peer: Any) -> None:
+    def _connected(
+        self, listener: Listener, descriptor: int, peer: Any, context: contextvars.Context
+    ) -> None:
         try:
             connection = socket.socket(*listener.kind, fileno=descriptor)
         except OSError:
@@ -181,13 +190,21 @@ class Listeners:
         extra = {"peername": peer} if type(peer) is tuple else _peer_info(peer)
         try:
             if listener.sslcontext is not None:
-                self._handshake(listener, connection, extra)
+                self._handshake(listener, connection, extra, context)
             else:
                 protocol = listener.protocol_factory()
                 if _is_closed(listener.server):  # by the factory, or in this tick
                     connection.close()
                     return
-                StreamTransport(self._loop, connection, protocol, None, extra, listener.server)
+                StreamTransport(
+                    self._loop,
+                    connection,
+                    protocol,
+                    None,
+                    extra,
+                    listener.server,
+                    context=context if TAKES_CONTEXT else None,
+                )
         except (SystemExit, KeyboardInterrupt):
             connection.close()
             raise
@@ -197,9 +214,14 @@ class Listeners:
                 _tell(self._loop, exc)
 
     def _handshake(
-        self, listener: Listener, connection: socket.socket, extra: dict[str, Any]
+        self,
+        listener: Listener,
+        connection: socket.socket,
+        extra: dict[str, Any],
+        context: contextvars.Context,
     ) -> None:
         protocol = listener.protocol_factory()
+        given = {"context": context} if TAKES_CONTEXT else {}
         self._loop.create_task(
             self._loop._accept_connection2(
                 lambda: protocol,
@@ -209,7 +231,9 @@ class Listeners:
                 listener.server,
                 *listener.timeouts,
                 **listener.named_timeouts,
-            )
+                **given,
+            ),
+            **given,
         )
 
 
