@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
+import threading
+import time
 
 import pytest
 
@@ -141,3 +143,37 @@ async def test_handles_kept_by_the_caller_are_never_reused(loop):
     kept.cancel()
     await asyncio.sleep(0)
     assert seen == ["first", *range(10)]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="such handles may be shared from 3.14 on")
+@pytest.mark.parametrize("question", ["cancel", "cancelled"])
+async def test_who_asks_a_threadsafe_handle_waits_for_its_callback(loop, question):
+    began, ended = threading.Event(), threading.Event()
+
+    def slow():
+        began.set()
+        time.sleep(0.05)
+        ended.set()
+
+    def ask():
+        handle = loop.call_soon_threadsafe(slow)
+        began.wait()
+        answer = getattr(handle, question)()
+        return answer, ended.is_set()
+
+    assert await asyncio.to_thread(ask) == (None if question == "cancel" else False, True)
+
+
+async def test_a_threadsafe_handle_that_is_cancelled_in_time_and_by_its_own_callback(loop):
+    seen = []
+    loop.call_soon_threadsafe(seen.append, "cancelled").cancel()
+
+    def cancel_itself():
+        handle.cancel()
+        seen.append("ran")
+
+    handle = loop.call_soon_threadsafe(cancel_itself)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert seen == ["ran"]
+    assert handle.cancelled()

@@ -17,6 +17,10 @@ cdef class Handle:
     cdef int report(self, BaseException exc) except -1
 
 
+cdef class ThreadSafeHandle(Handle):
+    cdef object _lock              # reentrant: held while the callback runs
+
+
 cdef class TimerHandle(Handle):
     cdef double due                # on the loop's clock
     cdef object asked              # what `when` gives back; None: `due`, as a float
@@ -33,6 +37,7 @@ cdef class TimerOwner:
 
 cdef object refuse_copies(object original)
 cdef Handle new_handle(object loop, object callback, tuple args, object context)
+cdef Handle new_shared_handle(object loop, object callback, tuple args, object context)
 cdef TimerHandle new_timer(
     double due, object asked, object loop, object callback, tuple args, object context)
 # Seconds as a double; infinity for a number that is too large to be one.

@@ -18,6 +18,7 @@ import asyncio
 import inspect
 import sys
 from asyncio import format_helpers
+from threading import RLock
 
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
@@ -46,6 +47,11 @@ cdef object _describe(Handle handle):
             handle._callback, handle._args, debug=handle._loop.get_debug())
     return format_helpers._format_callback_source(handle._callback, handle._args)
 
+
+cdef object SharedHandle = getattr(asyncio.events, "_ThreadSafeHandle", asyncio.Handle)
+# Without the interpreter's lock a handle of another thread's would be torn while it runs.
+cdef bint HANDLES_ARE_SHARED = (
+    sys.version_info >= (3, 14) or not getattr(sys, "_is_gil_enabled", lambda: True)())
 
 # The classes that programs patch; a change of the first is one of the second, too, which inherits.
 cdef object StandardHandle = asyncio.events.Handle
@@ -210,6 +216,37 @@ cdef class Handle:
         return "<{}>".format(" ".join(self._repr_info()))
 
 
+cdef class ThreadSafeHandle(Handle):
+    """What ``loop.call_soon_threadsafe`` returns from Python 3.14 on: any thread may cancel it.
+
+    A cancellation comes before the callback, or waits until it is over.
+    """
+
+    @property
+    def __class__(self):
+        return SharedHandle
+
+    def cancel(self):
+        """Let the callback never run; harmless if it ran or was cancelled already."""
+        with self._lock:
+            Handle.cancel(self)
+
+    def cancelled(self):
+        """True once ``cancel`` was called."""
+        with self._lock:
+            return self._cancelled
+
+    def _run(self):
+        with self._lock:
+            if not self._cancelled:
+                Handle._run(self)
+
+    cdef int run(self) except -1:
+        with self._lock:
+            # The loop has looked, too, but without the lock.
+            return 0 if self._cancelled else Handle.run(self)
+
+
 cdef class TimerHandle(Handle):
     """One callback scheduled for a time; what ``loop.call_later`` and ``call_at`` return."""
 
@@ -285,6 +322,20 @@ cdef bint _is_timer(other):
 cdef Handle new_handle(object loop, object callback, tuple args, object context):
     """A Handle without the cost of ``__init__``; the engine sets its trace in debug mode."""
     cdef Handle handle = Handle.__new__(Handle)
+    handle._callback = callback
+    handle._args = args
+    handle._loop = loop
+    handle._context = PyContext_CopyCurrent() if context is None else context
+    return handle
+
+
+cdef Handle new_shared_handle(object loop, object callback, tuple args, object context):
+    """A handle that other threads may cancel, where Python promises that."""
+    cdef ThreadSafeHandle handle
+    if not HANDLES_ARE_SHARED:
+        return new_handle(loop, callback, args, context)
+    handle = ThreadSafeHandle.__new__(ThreadSafeHandle)
+    handle._lock = RLock()
     handle._callback = callback
     handle._args = args
     handle._loop = loop

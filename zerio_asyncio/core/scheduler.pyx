@@ -26,7 +26,7 @@ from libc.math cimport isnan
 from libc.stdint cimport uint32_t, uint64_t
 
 from zerio_asyncio.core.handles cimport (
-    Handle, TimerHandle, new_handle, new_timer, run_is_patched, seconds_of)
+    Handle, TimerHandle, new_handle, new_shared_handle, new_timer, run_is_patched, seconds_of)
 from zerio_asyncio.core.timers cimport Timers
 
 from zerio_asyncio.core.views import ReadyQueue, TimerList
@@ -217,7 +217,7 @@ cdef class Scheduler(Timers):
         if hooks & HOOK_PRIVATE_CALL_SOON:
             handle = self._overridden_soon(callback, args, context)
         else:
-            handle = new_handle(self, callback, args, context)
+            handle = new_shared_handle(self, callback, args, context)
             if self._debug:
                 handle._source_traceback = format_helpers.extract_stack(sys._getframe())
             self.push(handle)

@@ -151,13 +151,17 @@ class Children:
         self._loop._remove_reader(descriptor)
         self._descriptors.discard(descriptor)
         os.close(descriptor)
-        code = wait_for_exit(transport._proc)
-        self._loop._child_watcher_callback(transport.get_pid(), code, transport)
+        _tell(self._loop, transport, wait_for_exit(transport._proc))
 
 
 def _wait_in_thread(loop: Any, transport: Any, process: subprocess.Popen[bytes]) -> None:
     code = wait_for_exit(process)
-    if loop.is_closed():
+    try:
+        _tell(loop, transport, code)
+    except RuntimeError:
         logger.warning("Loop %r that handles pid %r is closed", loop, process.pid)
-    else:
-        loop._child_watcher_callback(process.pid, code, transport)
+
+
+def _tell(loop: Any, transport: Any, code: int) -> None:
+    # One turn later than what its pipes have ready: what it said comes before that it is gone.
+    loop.call_soon_threadsafe(loop.call_soon, transport._process_exited, code)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import errno
 import itertools
 import logging
@@ -29,6 +28,7 @@ from zerio_asyncio.loop.selector import has_lost
 from zerio_asyncio.rio.addresses import unpack
 
 if TYPE_CHECKING:
+    import contextvars
     from collections.abc import Callable
 
     from zerio_asyncio.loop.base import BaseLoop
