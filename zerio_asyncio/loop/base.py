@@ -4,15 +4,7 @@
 
     class RioEventLoop(BaseLoop, asyncio.SelectorEventLoop)     # engine first, then asyncio
 
-Private hooks of the standard library that are overridden here and in the engine, checked against
-CPython 3.10, 3.11, 3.12 and 3.13:
-
-    _run_once                          the tick (for run_forever, ticks until stop)
-    _ready, _scheduled                 live views of the engine's queues (core/views.py)
-    _add_callback, _add_callback_signalsafe, _write_to_self, _timer_handle_cancelled
-    _make_socket_transport, _make_ssl_transport, _make_datagram_transport
-    _start_serving, _stop_serving
-    _sock_sendfile_native, _sendfile_native, _do_shutdown
+What it overrides and calls of the standard library's private parts is listed in hooks.py.
 """
 
 from __future__ import annotations

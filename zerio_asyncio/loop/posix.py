@@ -1,8 +1,6 @@
 """The loop on Unix: our engine and transports on the standard library's selector loop.
 
-Private hooks of the standard library that are overridden here, checked against CPython 3.10, 3.11,
-3.12 and 3.13: _sock_sendfile_native, _sendfile_native, _make_subprocess_transport,
-_process_self_data; used: _make_self_pipe, _close_self_pipe, _ssock, _csock, _signal_handlers.
+What it takes of the standard library's private parts is listed in hooks.py.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from asyncio import SelectorEventLoop
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.core.sockets import SocketEngine
-from zerio_asyncio.loop import wakeup
+from zerio_asyncio.loop import hooks, wakeup
 from zerio_asyncio.loop.base import FORKED, BaseLoop
 from zerio_asyncio.loop.given import has_own
 from zerio_asyncio.loop.processes import Children, has_own_watcher
@@ -33,6 +31,9 @@ if TYPE_CHECKING:
 # Signals read from the self-pipe at once from which on it may have been full. Linux has room for
 # 166 to 278 of them, by the size of its socket buffers.
 SIGNALS_MANY = 64
+
+
+hooks.check(hooks.OVERRIDDEN + hooks.CALLED + hooks.ON_SELECTORS, SelectorEventLoop)
 
 
 class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[misc]

@@ -3,11 +3,9 @@
 It starts overlapped operations (pipes, processes, ``sock_*``, files) and keeps each by the address
 of its OVERLAPPED. Their packets come to our port, which hands on what is not its own.
 
-Private parts that this rests on, checked against CPython 3.10 to 3.13. Of ``IocpProactor``: _iocp,
-_cache, _results, _registered, _unregistered, _stopped_serving, _register_with_iocp, _unregister,
-_poll, _WaitCancelFuture. Of its loop: _proactor, _self_reading_future, _loop_self_reading,
-_make_subprocess_transport, _WindowsSubprocessTransport, _make_read_pipe_transport and its like; of
-its pipe transports: _sock.
+Of the standard library's private parts, functions are listed in hooks.py. Attributes that this
+rests on, of ``IocpProactor``: _iocp, _cache, _results, _registered, _unregistered,
+_stopped_serving; of its loop: _proactor, _self_reading_future; of its pipe transports: _sock.
 """
 
 from __future__ import annotations

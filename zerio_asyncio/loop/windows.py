@@ -4,9 +4,7 @@ Streams and datagrams go through the RIO table. What else that loop does by over
 (pipes, processes, ``sock_*``, files) goes on unchanged, on our port instead of its own
 (proactor.py). ``add_reader`` and ``add_writer``, which it lacks, are readiness of our port.
 
-Private hooks of the standard library that are used or overridden here, checked against CPython
-3.13: _accept_connection2 (missing there), _ensure_fd_no_transport (missing there),
-_sendfile_native, _proactor, _transports.
+What it takes of the standard library's private parts is listed in hooks.py.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 assert sys.platform == "win32"  # a type checker of another platform reads no further
 
-from zerio_asyncio.loop import wakeup
+from zerio_asyncio.loop import hooks, wakeup
 from zerio_asyncio.loop.base import BaseLoop
 from zerio_asyncio.loop.calls import CheckedCalls
 from zerio_asyncio.loop.proactor import PortProactor
@@ -40,6 +38,9 @@ if TYPE_CHECKING:
 NO_FILES = frozenset({10022, 10045})
 """WSAEINVAL, WSAEOPNOTSUPP: what a socket with a request queue may answer to TransmitFile; nobody
 documents that it takes files. They are then read and written."""
+
+
+hooks.check(hooks.OVERRIDDEN + hooks.CALLED + hooks.ON_PROACTORS, asyncio.ProactorEventLoop)
 
 
 class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[misc]
