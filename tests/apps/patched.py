@@ -209,7 +209,8 @@ def kernel(name: str, kind: str) -> list[Any]:
     """A kernel on the loop; its cells nest runs as notebooks do."""
     from jupyter_client.manager import KernelManager
 
-    manager = KernelManager()
+    # Not over TCP: its ports are chosen before they are bound, and may be taken by then.
+    manager = KernelManager(transport="ipc")
     command = [sys.executable, "-m", "tests.apps.patched", "serve_kernel", kind]
     manager.kernel_spec.argv[:] = [*command, "-f", "{connection_file}"]
     manager.start_kernel(cwd=os.getcwd())
