@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import decimal
 import fractions
+import sys
 import time
 from unittest import mock
 
@@ -313,7 +314,7 @@ def connect_pair(loop):
         end.close()
 
 
-def test_both_ways_to_call_soon_go_through_the_private_one(kind, make_subclass):
+def test_ways_to_call_soon_that_go_through_the_private_one(kind, make_subclass):
     seen, methods = overriding(kind, "_call_soon")
     loop = make_subclass(**methods)
     ran = []
@@ -322,7 +323,9 @@ def test_both_ways_to_call_soon_go_through_the_private_one(kind, make_subclass):
     loop.call_soon(loop.stop)
     loop.run_forever()
     assert ran == [1, 2]
-    assert [args[1] for _, args, _ in seen if args[0] == ran.append] == [(1,), (2,)]
+    # From 3.14 on a handle that threads share is made apart.
+    expected = [(1,), (2,)] if sys.version_info < (3, 14) else [(1,)]
+    assert [args[1] for _, args, _ in seen if args[0] == ran.append] == expected
 
 
 def test_a_wake_up_of_somebody_elses(loop):

@@ -75,8 +75,10 @@ async def test_write_refuses_what_is_not_bytes(loop, data):
     await shut(transport, recorder, peer)
 
 
-@pytest.mark.parametrize("data", ["text", [None], [b"fine", "text"], 5])
-async def test_writelines_refuses_what_is_not_bytes(loop, data):
+@pytest.mark.parametrize("data", ["text", [None], [1], [b"fine", "text"], 5])
+async def test_writelines_refuses_what_is_not_bytes(loop, kind, data):
+    if kind == "std" and data == [None]:
+        return  # from 3.14 on nothing to it
     transport, recorder, peer = await connect(Recorder)
     with pytest.raises(TypeError):
         transport.writelines(data)

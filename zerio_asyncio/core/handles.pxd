@@ -35,6 +35,9 @@ cdef class TimerOwner:
     cdef int timer_moved(self, TimerHandle timer) except -1
 
 
+cdef bint HANDLES_ARE_SHARED       # those of call_soon_threadsafe
+
+
 cdef object refuse_copies(object original)
 cdef Handle new_handle(object loop, object callback, tuple args, object context)
 cdef Handle new_shared_handle(object loop, object callback, tuple args, object context)

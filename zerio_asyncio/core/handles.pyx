@@ -50,7 +50,7 @@ cdef object _describe(Handle handle):
 
 cdef object SharedHandle = getattr(asyncio.events, "_ThreadSafeHandle", asyncio.Handle)
 # Without the interpreter's lock a handle of another thread's would be torn while it runs.
-cdef bint HANDLES_ARE_SHARED = (
+HANDLES_ARE_SHARED = (
     sys.version_info >= (3, 14) or not getattr(sys, "_is_gil_enabled", lambda: True)())
 
 # The classes that programs patch; a change of the first is one of the second, too, which inherits.

@@ -26,7 +26,8 @@ from libc.math cimport isnan
 from libc.stdint cimport uint32_t, uint64_t
 
 from zerio_asyncio.core.handles cimport (
-    Handle, TimerHandle, new_handle, new_shared_handle, new_timer, run_is_patched, seconds_of)
+    HANDLES_ARE_SHARED, Handle, TimerHandle, new_handle, new_shared_handle, new_timer, run_is_patched,
+    seconds_of)
 from zerio_asyncio.core.timers cimport Timers
 
 from zerio_asyncio.core.views import ReadyQueue, TimerList
@@ -214,7 +215,7 @@ cdef class Scheduler(Timers):
             self._check_callback(callback, "call_soon_threadsafe")
         cdef uint32_t hooks = hooks_of(self)
         cdef object handle
-        if hooks & HOOK_PRIVATE_CALL_SOON:
+        if hooks & HOOK_PRIVATE_CALL_SOON and not HANDLES_ARE_SHARED:
             handle = self._overridden_soon(callback, args, context)
         else:
             handle = new_shared_handle(self, callback, args, context)

@@ -25,8 +25,8 @@ async def send_file(
 ) -> int:
     """Send ``count`` bytes of ``file`` from ``offset``, or all that follow; returns how many.
 
-    As the standard library's ``_sock_sendfile_native`` (3.10 to 3.13), but a connection that is
-    lost says so, and the file's position is right after a cancellation, too.
+    As the standard library's ``_sock_sendfile_native``, but a connection that is lost says so. The
+    file's position is behind what was sent, also after an error, a cancellation, or nothing.
     ``SendfileNotAvailableError`` if nothing was sent because this file or socket cannot be used so.
     """
     number, size = _describe(file)
@@ -55,7 +55,7 @@ async def send_file(
             if sock.fileno() < 0:
                 raise ConnectionError("the connection was closed while a file was being sent")
     finally:
-        if total:
+        with contextlib.suppress(OSError):  # of what has no position nothing was sent
             os.lseek(number, offset + total, os.SEEK_SET)
         loop._unwatch(sock)
 
