@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import sys
 import warnings
 from typing import Any
 
@@ -49,10 +50,16 @@ def install(kind: str, provider: str | None) -> None:
     asyncio.SelectorEventLoop = Loop
     if hasattr(asyncio, "ProactorEventLoop"):
         asyncio.ProactorEventLoop = Loop
-    asyncio.DefaultEventLoopPolicy = Policy
     if hasattr(asyncio, "EventLoop"):
         asyncio.EventLoop = Loop
-    asyncio.set_event_loop_policy(None)
+    if sys.version_info >= (3, 14):  # names that only warn; what they stand for is private
+        for name in ("asyncio.unix_events", "asyncio.windows_events"):
+            if name in sys.modules:
+                sys.modules[name]._DefaultEventLoopPolicy = Policy
+        asyncio.events._set_event_loop_policy(None)
+    else:
+        asyncio.DefaultEventLoopPolicy = Policy
+        asyncio.set_event_loop_policy(None)
 
 
 def _ingredients(kind: str, provider: str | None) -> tuple[type, type, tuple[Any, ...]]:

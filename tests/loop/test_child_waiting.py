@@ -102,6 +102,59 @@ async def test_a_thread_waits_where_the_port_refuses(loop, monkeypatch):
         thread.join(SECONDS)
 
 
+def is_a_zombie(pid):
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)  # raises if it is nobody's
+    return True
+
+
+async def test_a_pid_is_the_childs_until_its_end_is_told(loop, monkeypatch):
+    """Once a thread had waited for it, another process might get the signals."""
+    monkeypatch.setattr("zerio_asyncio.loop.processes._open_process", None)
+    process = await program(SLEEPING)
+    process.kill()
+    for thread in waiting_threads():
+        thread.join(SECONDS)
+    assert process.returncode is None
+    assert is_a_zombie(process.pid)
+    process.kill()
+    assert await process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("descriptors_are_refused", [False, True])
+async def test_no_signal_is_sent_to_a_pid_that_was_waited_for(
+    loop, monkeypatch, descriptors_are_refused
+):
+    waited, late = set(), []
+    waitpid, kill = os.waitpid, os.kill
+
+    def waiting(pid, options):
+        answer = waitpid(pid, options)
+        waited.add(answer[0])
+        return answer
+
+    def killing(pid, number):
+        if pid in waited:
+            late.append(pid)
+        else:
+            kill(pid, number)
+
+    monkeypatch.setattr(os, "waitpid", waiting)
+    monkeypatch.setattr(os, "kill", killing)
+    if descriptors_are_refused:
+        monkeypatch.setattr("zerio_asyncio.loop.processes._open_process", None)
+    process = await program(SLEEPING)
+    if sys.version_info < (3, 14):  # there asyncio has Popen send it, which asks first
+        monkeypatch.setattr(process._transport._proc, "poll", lambda: None)
+    deadline = loop.time() + SECONDS
+    while process.returncode is None and loop.time() < deadline:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await asyncio.sleep(0)
+    assert await process.wait() == -signal.SIGKILL
+    assert process.pid in waited
+    assert late == []
+
+
 def test_a_thread_that_waits_longer_than_the_loop_lives(new_loop, monkeypatch, caplog):
     monkeypatch.setattr("zerio_asyncio.loop.processes._open_process", None)
     loop = new_loop()

@@ -10,6 +10,8 @@ Hazards, and what is done about them:
   must not be lost, so a thread waits for this one, which needs no descriptor.
 * ``Popen.poll``, which ``Process.kill`` and ``transport.close`` call, may wait for the child before
   the loop does. The status is then in the ``Popen``, and is taken from there.
+* A pid is free for another process once its child has been waited for. So the loop's own thread
+  waits, and tells the transport in the same moment: it sends no more signals then.
 * A program may have chosen a child watcher of its own that waits for every child of the process
   (``FastChildWatcher``). It would take our children's status, so it is given them.
 
@@ -18,6 +20,7 @@ Source: ``asyncio.unix_events``, ``PidfdChildWatcher`` and ``_make_subprocess_tr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -151,17 +154,18 @@ class Children:
         self._loop._remove_reader(descriptor)
         self._descriptors.discard(descriptor)
         os.close(descriptor)
-        _tell(self._loop, transport, wait_for_exit(transport._proc))
+        _reap(transport, transport._proc)
+
+
+def _reap(transport: Any, process: subprocess.Popen[bytes]) -> None:
+    transport._process_exited(wait_for_exit(process))
 
 
 def _wait_in_thread(loop: Any, transport: Any, process: subprocess.Popen[bytes]) -> None:
-    code = wait_for_exit(process)
+    with contextlib.suppress(ChildProcessError):  # somebody else has waited for it
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     try:
-        _tell(loop, transport, code)
+        loop.call_soon_threadsafe(_reap, transport, process)
     except RuntimeError:
+        wait_for_exit(process)
         logger.warning("Loop %r that handles pid %r is closed", loop, process.pid)
-
-
-def _tell(loop: Any, transport: Any, code: int) -> None:
-    # One turn later than what its pipes have ready: what it said comes before that it is gone.
-    loop.call_soon_threadsafe(loop.call_soon, transport._process_exited, code)
