@@ -315,7 +315,7 @@ def test_another_selector(loop):
     own = loop._selector
     loop._selector = around = Around(own)
     try:
-        assert serve_turn_by_turn(loop, loop._run_once) == EXPECTED
+        assert serve_turn_by_turn(loop, lambda: by_hand(loop, loop._run_once)) == EXPECTED
     finally:
         loop._selector = own
     assert around.asked > 0
