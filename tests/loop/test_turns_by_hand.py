@@ -452,7 +452,7 @@ def test_a_listener_of_its_own_step_by_step(loop):
         task = loop.create_task(loop.sock_accept(server))
         client = socket.create_connection(server.getsockname())
         while not task.done():
-            turn_as_the_standard_loop(loop)
+            by_hand(loop, turn_as_the_standard_loop, loop)
         connection, _ = task.result()
         connection.close()
         client.close()
