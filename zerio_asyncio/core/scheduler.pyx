@@ -26,8 +26,8 @@ from libc.math cimport isnan
 from libc.stdint cimport uint32_t, uint64_t
 
 from zerio_asyncio.core.handles cimport (
-    HANDLES_ARE_SHARED, Handle, TimerHandle, new_handle, new_shared_handle, new_timer, run_is_patched,
-    seconds_of)
+    HANDLES_ARE_SHARED, Handle, TimerHandle, new_handle, new_shared_handle, new_timer,
+    run_is_patched, seconds_of)
 from zerio_asyncio.core.timers cimport Timers
 
 from zerio_asyncio.core.views import ReadyQueue, TimerList
