@@ -31,7 +31,7 @@ EXCLUSIONS = (
     ),
     Exclusion(
         "test_ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket",
-        "puts a socket and a `write` of its own into asyncio's transport; ours, compiled, takes none",
+        "puts a socket and a `write` of its own into asyncio's transport; ours takes neither",
     ),
     Exclusion(
         "test_subprocess.SubprocessThreadedWatcherTests.test_pid_not_reaped_before_exit_published",
