@@ -81,11 +81,10 @@ class Listeners:
 
     # How often this process has forked: a listener is shared with every child since it was made.
     forks = 0
-    all: ClassVar[weakref.WeakSet[Listeners]] = weakref.WeakSet()
+    alone: ClassVar[weakref.WeakSet[Listeners]] = weakref.WeakSet()  # those that have such ones
 
     def __init__(self, loop: BaseLoop) -> None:
         self._made: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
-        Listeners.all.add(self)
         self._loop_of = weakref.ref(loop)  # whose part this is: a closed loop is free at once
         self._keys = itertools.count(1)
         self._by_key: dict[int, Listener] = {}
@@ -104,6 +103,8 @@ class Listeners:
         self._loop._accept(listener.descriptor, listener.key, listener.alone)
         self._by_key[listener.key] = listener
         self._by_socket[id(listener.sock)] = listener
+        if listener.alone:
+            Listeners.alone.add(self)
 
     def note_made(self, server: Any) -> None:
         """The loop has just made the listening sockets of ``server``: nobody has copies."""
@@ -286,7 +287,7 @@ def telling(
 
 def _forked() -> None:
     Listeners.forks += 1
-    for listeners in list(Listeners.all):
+    for listeners in list(Listeners.alone):
         loop = listeners._loop_of()
         if loop is not None and any(listener.alone for listener in listeners._by_key.values()):
             with contextlib.suppress(RuntimeError):  # closed meanwhile
