@@ -2,8 +2,8 @@
 
     python examples/with_policy.py
 
-The policy is for Python up to 3.13; asyncio deprecates policies in 3.14 and drops them in 3.16,
-and with_runner.py shows what stays. zerio_asyncio.install() is the same in one call.
+Policies go: asyncio warns of them from 3.14 on and drops them in 3.16. with_runner.py shows what
+stays. zerio_asyncio.install() is the same in one call.
 """
 
 import asyncio

@@ -15,7 +15,7 @@ the first of them.
 
 An error concerns one datagram, not the socket: ``error_received``, and the next.
 
-Behaviour and wording follow asyncio's ``_SelectorDatagramTransport`` (checked: 3.10 to 3.13).
+Behaviour and wording follow asyncio's ``_SelectorDatagramTransport`` (checked: 3.10 to 3.15).
 """
 
 cdef extern from "decref.h":

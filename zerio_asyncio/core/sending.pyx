@@ -15,7 +15,7 @@ its end; so do messages that are sent while a chunk of others is being delivered
 Only exact ``bytes`` are kept: letting go of one runs no Python code, so pointers to chunks may be
 held across it. Of what else runs Python code (exporters, protocols) none is called in between.
 
-Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.13).
+Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.15).
 """
 
 cdef extern from "decref.h":

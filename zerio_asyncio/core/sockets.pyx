@@ -30,7 +30,7 @@ Hazards, and what is done about them:
 * Two calls that send on one socket: both come to an end, their pieces mixed as far as the socket
   took them in pieces.
 
-Behaviour and wording follow asyncio's ``BaseSelectorEventLoop`` (checked: 3.10 to 3.13).
+Behaviour and wording follow asyncio's ``BaseSelectorEventLoop`` (checked: 3.10 to 3.15).
 """
 
 cdef extern from "decref.h":

@@ -19,7 +19,7 @@ and a connection that ends meanwhile keeps the slice until then.
 Sending is the base class's (sending.pyx), how a connection comes to its end that one's
 (transport.pyx).
 
-Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.13).
+Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.15).
 """
 
 cdef extern from "decref.h":

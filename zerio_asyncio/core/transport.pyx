@@ -5,7 +5,7 @@ everything was sent, ``abort`` (or an error) at once; either calls ``connection_
 ``call_soon``. Memory that the kernel may still use stays with the object until the last result is
 dequeued (``outstanding``); the engine holds the object until then, whoever else forgets it.
 
-Flow control, names and wording follow asyncio's ``_SelectorTransport`` (checked: 3.10 to 3.13).
+Flow control, names and wording follow asyncio's ``_SelectorTransport`` (checked: 3.10 to 3.15).
 """
 
 cdef extern from "decref.h":

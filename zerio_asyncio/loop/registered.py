@@ -5,7 +5,7 @@ makes its own in the middle of long coroutines, with ``socket.socket``. Here the
 with another global name ``socket``: one that makes the provider's sockets and is the real module in
 everything else. So each Python version's own code goes on doing the rest.
 
-Coroutines of ``BaseEventLoop`` that are used so, checked against CPython 3.10 to 3.13:
+Coroutines of ``BaseEventLoop`` that are used so, checked against CPython 3.10 to 3.15:
 create_server, create_datagram_endpoint, _connect_sock (which create_connection calls).
 """
 
