@@ -15,7 +15,7 @@ Hazards, and what is done about them:
 * A program may have chosen a child watcher of its own that waits for every child of the process
   (``FastChildWatcher``). It would take our children's status, so it is given them.
 
-Source: ``asyncio.unix_events``, its child watchers and ``_make_subprocess_transport`` (3.10 to 3.15).
+Source: ``asyncio.unix_events`` (3.10 to 3.15), child watchers and ``_make_subprocess_transport``.
 """
 
 from __future__ import annotations
