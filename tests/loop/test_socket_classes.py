@@ -130,3 +130,22 @@ async def test_a_class_that_changes_nothing_is_served_as_any(loop):
     assert type(one) is type(other)
     await shut(one, recorder)
     await shut(other, another)
+
+
+async def test_a_function_in_the_place_of_the_class(loop, monkeypatch):
+    """As a test does whose program opens a device by it; who is connected works on."""
+    plain = socket.socket
+    monkeypatch.setattr(socket, "socket", lambda *args, **options: plain(*args, **options))
+
+    async def answer(reader, writer):
+        writer.write(await reader.readline())
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    writer.write(b"line\n")
+    assert await reader.read() == b"line\n"
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+PLAIN = socket.socket  # as it is now: a program, or its test, may put a function in its place
 STREAM_CALLS = ("accept", "recv", "recv_into", "send", "sendmsg")
 DATAGRAM_CALLS = ("recvfrom", "send", "sendto")
 
@@ -26,8 +27,8 @@ DATAGRAM_CALLS = ("recvfrom", "send", "sendto")
 def has_own(sock: socket.socket, calls: Iterable[str]) -> bool:
     """Whether the class of ``sock`` has one of these methods for itself."""
     its = type(sock)
-    return its is not socket.socket and any(
-        getattr(its, name, None) is not getattr(socket.socket, name) for name in calls
+    return its is not PLAIN and any(
+        getattr(its, name, None) is not getattr(PLAIN, name) for name in calls
     )
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _system: Any = os  # Windows, which uses the rest alone, has no sendfile there
 
+ALWAYS_POSITIONS = sys.version_info >= (3, 14)
+
 BLOCK_MAX = sys.maxsize // 2 + 1
 """Bytes of one call: where sizes have 32 bits, more would not fit."""
 
@@ -26,7 +28,8 @@ async def send_file(
     """Send ``count`` bytes of ``file`` from ``offset``, or all that follow; returns how many.
 
     As the standard library's ``_sock_sendfile_native``, but a connection that is lost says so. The
-    file's position is behind what was sent, also after an error, a cancellation, or nothing.
+    file's position is behind what was sent, also after an error or a cancellation; if that is
+    nothing, at ``offset`` from Python 3.14 on.
     ``SendfileNotAvailableError`` if nothing was sent because this file or socket cannot be used so.
     """
     number, size = _describe(file)
@@ -55,8 +58,9 @@ async def send_file(
             if sock.fileno() < 0:
                 raise ConnectionError("the connection was closed while a file was being sent")
     finally:
-        with contextlib.suppress(OSError):  # of what has no position nothing was sent
-            os.lseek(number, offset + total, os.SEEK_SET)
+        if total or ALWAYS_POSITIONS:
+            with contextlib.suppress(OSError):  # of what has no position nothing was sent
+                os.lseek(number, offset + total, os.SEEK_SET)
         loop._unwatch(sock)
 
 
