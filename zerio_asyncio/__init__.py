@@ -8,6 +8,8 @@ from zerio_asyncio.loop import policy as _policy
 from zerio_asyncio.loop.base import RioStatistics
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.policy import install, new_event_loop, run
+from zerio_asyncio.loop.sharing import SharedListener
+from zerio_asyncio.loop.threads import run_threads
 
 # Behind the names above: it takes them from here.
 from zerio_asyncio.messaging import (
@@ -31,6 +33,7 @@ __all__ = [
     "RegisteredProtocol",
     "RioEventLoop",
     "RioStatistics",
+    "SharedListener",
     "ZerioClient",
     "ZerioClientConfiguration",
     "ZerioServer",
@@ -38,6 +41,7 @@ __all__ = [
     "install",
     "new_event_loop",
     "run",
+    "run_threads",
 ]
 
 
