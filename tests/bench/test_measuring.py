@@ -1,12 +1,16 @@
 """Every peer in every mode, shortly: real processes, real figures, verified bytes."""
 
+import sys
+
 import pytest
 
-from zerio_asyncio.bench import peers, processes, workloads
+from zerio_asyncio.bench import limits, peers, processes, workloads
+from zerio_asyncio.bench.report import notes
 from zerio_asyncio.bench.results import BenchError
 from zerio_asyncio.bench.runner import Plan, Settings, sample_of
 
 LOOPS = ("asyncio", "uvloop", "rloop", "zerio-uring", "zerio-epoll")
+GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 SHORT = Settings(
     rounds=1,
     warmup_s=0.02,
@@ -56,6 +60,36 @@ def test_datagrams(name: str, size: int) -> None:
     assert outcome.ran == ("native" if name == "c-epoll" else "datagram")
     assert outcome.samples[0]["cpu_us"] > 0
     assert outcome.samples[0]["requests_s"] > 0
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_in_threads(name: str) -> None:
+    """One row a number of loops; the tables tell what more of them make of a request."""
+    chosen = workloads.choose(("threads",), {"connections": 8})
+    assert [row.title for row in chosen] == [
+        "threads, 1 KiB × 8, 1 loop",
+        "threads, 1 KiB × 8, 2 loops",
+    ]
+    rows = [run(workload, name) for workload in chosen]
+    for row, loops in zip(rows, (1, 2), strict=True):
+        (outcome,) = row.outcomes
+        assert outcome.error is None
+        assert outcome.samples[0]["cpu_us"] > 0
+        assert row.settings["loops"] == loops
+        assert outcome.ran == f"GIL {'on' if GIL else 'off'}"
+        assert outcome.provider == (name.partition("-")[2] or None)
+    (note,) = [note for note in notes(rows, []) if "one loop alone" in note]
+    assert note.startswith("threads, 1 KiB × 8, 2 loops: ")
+
+
+def test_where_loops_in_threads_run() -> None:
+    """On CPUs of their own as long as there are any; the load's is the last."""
+    mine = limits.cores()
+    settings = Settings(server_core=mine[0], load_core=mine[-1])
+    others = [core for core in mine if core not in (mine[0], mine[-1])]
+    assert settings.cores_of(1) == mine[:1]
+    assert settings.cores_of(len(mine)) == [mine[0], *others, mine[-1]]
+    assert SHORT.cores_of(2) == []
 
 
 @pytest.mark.parametrize("name", LOOPS)

@@ -171,6 +171,28 @@ def test_the_chat_server():
             lines.close()
 
 
+REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, *([] if WINDOWS else [signal.SIGINT])])
+def test_a_server_on_all_cores(end):
+    with serving("all_cores.py", "--threads", "3", end=end) as address:
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(dial(address)) for _ in range(12)]
+            threads = set()
+            for sock in clients:
+                sock.sendall(REQUEST + REQUEST[:20])
+                answers = sock.makefile("rb")
+                for left in (REQUEST[20:], b""):
+                    assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
+                    assert answers.readline().startswith(b"Content-Length: ")
+                    assert answers.readline() == b"\r\n"
+                    threads.add(answers.readline())
+                    sock.sendall(left)
+                answers.close()
+        assert all(line.startswith(b"served by ") for line in threads)
+
+
 def message(body: bytes) -> bytes:
     return struct.pack("<i", len(body)) + body
 

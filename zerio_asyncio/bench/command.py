@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="MODE",
         help="protocol, buffered, registered, streams, sock, datagram, pingpong,"
-        " messaging, messaging-latency, scheduler, idle; may be repeated (default: all but idle)",
+        " messaging, messaging-latency, scheduler, idle, threads; may be repeated"
+        " (default: all but idle and threads)",
     )
     parser.add_argument(
         "--peer",

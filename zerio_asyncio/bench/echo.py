@@ -192,8 +192,11 @@ class Server:
         self._listener.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Bind and listen on a name or a numeric address; port 0 takes a free one."""
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Bind and listen on a name or a numeric address; port 0 takes a free one.
+
+    ``shared``: others that do the same may listen on it, too (SO_REUSEPORT).
+    """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -203,6 +206,8 @@ def listen(host: str, port: int) -> socket.socket:
         # else by this name, and needs it not.
         if hasattr(socket, "SO_REUSEPORT"):
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError:

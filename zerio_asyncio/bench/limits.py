@@ -9,10 +9,11 @@ SPARE_DESCRIPTORS = 128
 """Beside the connections: interpreter, listener, ring, epoll, pipes."""
 
 
-def pin(core: int | None) -> None:
-    """Bind this process to one CPU; None leaves it free."""
-    if core is not None:
-        os.sched_setaffinity(0, {core})
+def pin(*cores: int | None) -> None:
+    """Bind this process to these CPUs; None leaves it free."""
+    chosen = {core for core in cores if core is not None}
+    if chosen:
+        os.sched_setaffinity(0, chosen)
 
 
 def cores() -> list[int]:

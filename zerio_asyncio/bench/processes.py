@@ -161,6 +161,19 @@ def serving(
 
 
 @contextlib.contextmanager
+def server_of_threads(
+    peer: str, cores: list[int], connections: int, loops: int
+) -> Iterator[Address]:
+    """Run an echo server that has a loop in each of so many threads, on these CPUs together."""
+    arguments: list[object] = ["--peer", peer, "--mode", "threads", "--connections", connections]
+    arguments += ["--loops", loops]
+    for core in cores:
+        arguments += ["--core", core]
+    with Child("servers", *arguments, ours=peers.is_ours(peer)) as child:
+        yield Address(**child.answer(START_S))
+
+
+@contextlib.contextmanager
 def server(
     peer: str, mode: str, core: int | None, connections: int, size: int = 0
 ) -> Iterator[Address]:

@@ -66,6 +66,8 @@ def _name(row: Row, outcome: Outcome) -> str:
     name = outcome.peer.label
     if outcome.provider and outcome.provider not in outcome.peer.title:
         name += f" ({outcome.provider})"
+    if row.mode == workloads.THREADS and outcome.ran:
+        name += f" ({outcome.ran})"
     if row.mode == "registered" and outcome.ran == "protocol":
         name += " (Protocol)"
     return name
@@ -196,6 +198,7 @@ def notes(rows: list[Row], refused: list[peers.Peer]) -> Iterator[str]:
     """Tell what a reader has to know: who failed, who is missing, where the load was too weak."""
     for peer in refused:
         yield f"{peer.title} is not here: {peer.refusal}"
+    yield from _more_loops(rows)
     for row in rows:
         for outcome in row.outcomes:
             if outcome.error is not None:
@@ -214,6 +217,20 @@ def notes(rows: list[Row], refused: list[peers.Peer]) -> Iterator[str]:
         disturbed = ", ".join(o.peer.title for o in row.outcomes if _disturbed(o))
         if disturbed:
             yield f"{row.title}: other work held the cores, try again ({disturbed})"
+
+
+def _more_loops(rows: list[Row]) -> Iterator[str]:
+    """What a request costs where several loops serve, beside one loop alone."""
+    rows = [row for row in rows if row.mode == workloads.THREADS]
+    for row in rows[1:]:
+        if row.settings.get("beside_load"):
+            yield f"{row.title}: a loop shared the generator's CPU, there are too few"
+        for outcome in row.outcomes:
+            alone = rows[0].outcome(outcome.peer.name)
+            before = alone.median(row.figure) if alone is not None else None
+            now = outcome.median(row.figure)
+            if now is not None and before:
+                yield f"{row.title}: {_name(row, outcome)} {_times(now / before)} one loop alone"
 
 
 def _starved(outcome: Outcome) -> bool:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from zerio_asyncio.bench import memory, messaging, processes, workloads
 from zerio_asyncio.bench.courier import CourierConfig
 from zerio_asyncio.bench.distance import Cpus
+from zerio_asyncio.bench.limits import cores
 from zerio_asyncio.bench.load import LoadConfig
 from zerio_asyncio.bench.results import BenchError, Outcome, Row, Sample
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable
 
     from zerio_asyncio.bench.peers import Peer
@@ -47,6 +49,16 @@ class Settings:
     load_core: int | None = 1
     scheduler_count: int = SCHEDULER_COUNT
     scheduler_repeats: int = 5
+
+    def cores_of(self, loops: int) -> list[int]:
+        """CPUs of so many loops: the server's, others that are free, and only then the load's."""
+        if self.server_core is None:
+            return []
+        first = [self.server_core]
+        others = [core for core in cores() if core not in (self.server_core, self.load_core)]
+        if self.load_core is not None:
+            others.append(self.load_core)
+        return (first + others)[:loops]
 
     def check(self, workload: Workload) -> None:
         """Refuse now, by ValueError, what the generator would refuse later."""
@@ -123,7 +135,11 @@ class Plan:
                 progress(f"{workload.title}: {outcome.peer.title}")
                 if outcome.error is None:
                     self._measure(workload, outcome)
-        return Row(workload.title, workload.mode, workload.figure, outcomes, workload.settings)
+        told = workload.settings
+        if workload.mode == workloads.THREADS:
+            taken = self.settings.cores_of(workload.loops)
+            told |= {"beside_load": int(self.settings.load_core in taken)}
+        return Row(workload.title, workload.mode, workload.figure, outcomes, told)
 
     def _measure(self, workload: Workload, outcome: Outcome) -> None:
         try:
@@ -159,13 +175,13 @@ class Plan:
     def _load(self, workload: Workload, peer: str) -> tuple[processes.Address, Sample, list[str]]:
         """Ask and be answered; with the histogram of that."""
         settings = self.settings
-        core, connections, size = settings.server_core, workload.connections, workload.size
+        connections, size = workload.connections, workload.size
         own: dict[str, Any] = {"depth": workload.depth, "datagrams": workload.datagrams}
         run = processes.run_load
         if workload.mode == workloads.ROUND_TRIP:
             own = {"burst": workload.burst, "delay_us": workload.delay_us}
             run = processes.run_courier
-        with processes.server(peer, workload.server, core, connections, size) as at:
+        with self._server(workload, peer) as at:
             figures = run(
                 at,
                 settings.load_core,
@@ -177,6 +193,16 @@ class Plan:
                 **own,
             )
         return at, sample_of(figures), [figures["hdr"]]
+
+    def _server(
+        self, workload: Workload, peer: str
+    ) -> contextlib.AbstractContextManager[processes.Address]:
+        settings, connections = self.settings, workload.connections
+        if workload.mode == workloads.THREADS:
+            cores = settings.cores_of(workload.loops)
+            return processes.server_of_threads(peer, cores, connections, workload.loops)
+        core = settings.server_core
+        return processes.server(peer, workload.server, core, connections, workload.size)
 
     def _send(self, workload: Workload, peer: str) -> tuple[processes.Address, Sample, list[str]]:
         """Send without a pause; there are no answers, so no latencies."""

@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     import socket
 
 
+THREADS = "threads"
+"""Mode of the server that has a loop in each of several threads."""
+
+MODES_OF_SERVERS = (*MODES, DATAGRAM, *messaging.MODES, THREADS)
+
+
+def _bind(mode: str, host: str) -> socket.socket:
+    if mode == DATAGRAM:
+        return bind_datagrams(host, 0)
+    return listen(host, 0, shared=mode == THREADS)
+
+
 def _announce(name: Any, ran: str, provider: str | None) -> None:
     line = {
         "address": name[0],
@@ -86,27 +98,60 @@ def serve_loop(peer: str, mode: str, listener: socket.socket) -> int:
     return 0
 
 
+def serve_threads(peer: str, count: int, cores: list[int], listener: socket.socket) -> int:
+    """Run an echo server on a peer's loops, one in each of so many threads, until told to end.
+
+    Each has a listener of its own on the one port, and the system deals the connections by a hash:
+    that gives every loop its part, whatever it does about bursts.
+    """
+    host, port = listener.getsockname()[:2]
+    listeners = [listener, *(listen(host, port, shared=True) for _ in range(count - 1))]
+    ready = threading.Barrier(count)
+
+    def serve(number: int, own: socket.socket) -> None:
+        if cores:
+            pin(cores[number % len(cores)])  # this thread alone
+        loop = peers.new_loop(peer)
+        loop.run_until_complete(Server("protocol", own).start())
+        ready.wait()
+        if number == 0:
+            # Now: importing a module that cannot do without it brings the GIL back.
+            gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+            ran = f"GIL {'on' if gil else 'off'}"
+            _announce((host, port), ran, peers.own_provider(loop))
+        loop.run_forever()
+
+    for number in range(1, count):
+        threading.Thread(target=serve, args=(number, listeners[number]), daemon=True).start()
+    serve(0, listener)
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serve; the exit status is 0 unless the server could not start."""
     parser = argparse.ArgumentParser(prog="python -m zerio_asyncio.bench.servers")
     parser.add_argument("--peer", choices=peers.NAMES, default="asyncio")
-    parser.add_argument("--mode", choices=(*MODES, DATAGRAM, *messaging.MODES), default="protocol")
+    parser.add_argument("--mode", choices=MODES_OF_SERVERS, default="protocol")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--connections", type=int, default=1000, help="descriptors to allow for")
     parser.add_argument("--size", type=int, default=64, help="bytes of the longest message")
-    parser.add_argument("--core", type=int, help="pin the server to this CPU")
+    parser.add_argument("--loops", type=int, default=1, help="threads: so many, with a loop each")
+    parser.add_argument(
+        "--core", type=int, action="append", default=[], help="pin the server to this CPU, or these"
+    )
     options = parser.parse_args(arguments)
     # The default action: a measured loop must not pay for a handler, and none is needed.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     lib.process_die_with_parent()
-    pin(options.core)
+    pin(*options.core)
     try:
         raise_descriptor_limit(options.connections)
-        bind = bind_datagrams if options.mode == DATAGRAM else listen
-        with contextlib.closing(bind(options.host, 0)) as listener:
+        with contextlib.closing(_bind(options.mode, options.host)) as listener:
             if options.peer in (peers.LIMIT, peers.LIMIT_SPINNING):
                 spin = options.peer == peers.LIMIT_SPINNING
                 return serve_native(listener, options.mode, spin)
+            if options.mode == THREADS:
+                return serve_threads(options.peer, options.loops, options.core, listener)
             if options.mode in messaging.MODES:
                 return serve_messages(options.peer, options.mode, options.size, listener)
             return serve_loop(options.peer, options.mode, listener)

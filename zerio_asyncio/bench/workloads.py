@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 KIB = 1024
 
-PINGPONG, SCHEDULER, IDLE = "pingpong", "scheduler", "idle"
+PINGPONG, SCHEDULER, IDLE, THREADS = "pingpong", "scheduler", "idle", "threads"
 ONE_WAY, ROUND_TRIP = messaging.MODES
-MODES = (*ECHO_MODES, DATAGRAM, PINGPONG, ONE_WAY, ROUND_TRIP, SCHEDULER, IDLE)
+MODES = (*ECHO_MODES, DATAGRAM, PINGPONG, ONE_WAY, ROUND_TRIP, SCHEDULER, IDLE, THREADS)
 """What ``--mode`` takes."""
 
 LATENCY_MODES = (PINGPONG, ROUND_TRIP)
@@ -25,8 +25,9 @@ LATENCY_MODES = (PINGPONG, ROUND_TRIP)
 MESSAGE = 64
 """Bytes of a message: a price, an order."""
 
-DEFAULT_MODES = tuple(mode for mode in MODES if mode != IDLE)
-"""All but the memory of idle connections, which needs a high limit of descriptors."""
+DEFAULT_MODES = tuple(mode for mode in MODES if mode not in (IDLE, THREADS))
+"""All but the memory of idle connections, which needs a high limit of descriptors, and loops in
+threads, which need a CPU each."""
 
 DEFAULT_PEERS = ("asyncio", "uvloop", "rloop", "c-epoll", "zerio-uring", "zerio-epoll")
 SPINNING_PEERS = ("c-epoll-spin", "zerio-spin")
@@ -44,7 +45,7 @@ class Workload:
     ``server`` is the server's mode. ``figure`` names the sample's entry that peers are compared by.
     ``spin``: the generator polls, so that its own wake-up is not in the latency. Messages' round
     trips know no depth: ``burst`` messages go together, every ``delay_us`` on each connection, or
-    when all before have come back.
+    when all before have come back. ``loops``: as many threads of the server have a loop each.
     """
 
     mode: str
@@ -54,6 +55,7 @@ class Workload:
     burst: int = 1
     delay_us: int = 0
     load_spins: bool = True
+    loops: int = 1
 
     @property
     def server(self) -> str:
@@ -85,7 +87,9 @@ class Workload:
         depth = f", {self.depth} in flight" if self.depth > 1 else ""
         bursts = f", bursts of {self.burst}" if self.burst > 1 else ""
         delay = f", every {self.delay_us} µs" if self.delay_us else ""
-        return f"{self.mode}, {size_text(self.size)} × {self.connections}{depth}{bursts}{delay}"
+        loops = f", {self.loops} loop{'s'[: self.loops > 1]}" if self.mode == THREADS else ""
+        size = size_text(self.size)
+        return f"{self.mode}, {size} × {self.connections}{depth}{bursts}{delay}{loops}"
 
     @property
     def settings(self) -> dict[str, int]:
@@ -93,6 +97,8 @@ class Workload:
         told = {"size": self.size, "connections": self.connections, "depth": self.depth}
         if self.mode == ROUND_TRIP:
             told |= {"burst": self.burst, "delay_us": self.delay_us}
+        if self.mode == THREADS:
+            told |= {"loops": self.loops}
         return told
 
 
@@ -118,6 +124,7 @@ _STANDARD: dict[str, tuple[Workload, ...]] = {
     ),
     IDLE: (Workload(IDLE, connections=IDLE_CONNECTIONS),),
     SCHEDULER: (),
+    THREADS: (Workload(THREADS), Workload(THREADS, loops=2)),
 }
 
 
@@ -133,14 +140,18 @@ _OF_ECHO = ("size", "connections", "depth")
 
 
 def choose(modes: tuple[str, ...], given: dict[str, Any]) -> list[Workload]:
-    """List the rows of these modes; one row a mode where a field of it is given (is not None)."""
+    """List the rows of these modes; one row a mode where a field of it is given (is not None).
+
+    But rows of threads are nothing without each other.
+    """
     rows: list[Workload] = []
     for mode in modes:
         standard = _STANDARD.get(mode, (Workload(mode),))
         fields = _OWN.get(mode, _OF_ECHO)
         changes = {name: given[name] for name in fields if given.get(name) is not None}
         if changes and standard:
-            standard = (dataclasses.replace(standard[0], **changes),)
+            kept = standard if mode == THREADS else standard[:1]
+            standard = tuple(dataclasses.replace(row, **changes) for row in kept)
         rows += standard
     return rows
 
@@ -151,6 +162,6 @@ def peers_for(workload: Workload, chosen: list[peers.Peer]) -> list[peers.Peer]:
     def fits(peer: peers.Peer) -> bool:
         if peer.spins and workload.mode not in LATENCY_MODES:
             return False
-        return not (peer.native and workload.mode == SCHEDULER)
+        return not (peer.native and workload.mode in (SCHEDULER, THREADS))
 
     return [peer for peer in chosen if fits(peer)]
