@@ -22,7 +22,7 @@ import contextlib
 import select
 import socket
 import threading
-from asyncio import trsock
+from asyncio import proactor_events, trsock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,9 +36,6 @@ RETRY_S = 1.0
 
 INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
 """Whose connections send what is written at once, as those that a loop accepts."""
-
-PROACTOR: Any = getattr(asyncio, "ProactorEventLoop", ())
-"""Loops on a completion port."""
 
 
 class SharedListener:
@@ -128,8 +125,11 @@ class SharedListener:
 
 
 def takes_copies(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether several loops like this one can accept on copies of one socket."""
-    return not isinstance(loop, PROACTOR)
+    """Whether several loops like this one can accept on copies of one socket.
+
+    Those on completion ports cannot: asyncio's, and ours, which has the same base.
+    """
+    return not isinstance(loop, proactor_events.BaseProactorEventLoop)
 
 
 class _Round:
