@@ -53,12 +53,13 @@ def cffi_modules() -> list[str]:
 
 
 def core_extensions() -> list[Extension]:
-    headers = [*map(str, Path("zerio_asyncio/rio").glob("*.h")), "zerio_asyncio/core/decref.h"]
+    folders = ("zerio_asyncio/rio", "zerio_asyncio/core")
+    headers = [str(header) for folder in folders for header in Path(folder).glob("*.h")]
     return [
         Extension(
             ".".join(source.with_suffix("").parts),
             [str(source)],
-            include_dirs=["zerio_asyncio/rio", "zerio_asyncio/core"],
+            include_dirs=list(folders),
             depends=headers,
         )
         for source in sorted(Path("zerio_asyncio/core").glob("*.pyx"))
@@ -74,7 +75,12 @@ if __name__ == "__main__":  # else one of the processes in which cythonize works
             extensions,
             include_path=["."],
             nthreads=min(JOBS, len(extensions)) if len(extensions) > 1 else 0,
-            compiler_directives={"language_level": "3", "auto_pickle": False, "nonecheck": True},
+            compiler_directives={
+                "language_level": "3",
+                "auto_pickle": False,
+                "nonecheck": True,
+                "freethreading_compatible": True,
+            },
             annotate=False,
         ),
         options={"build_ext": {"parallel": JOBS}},

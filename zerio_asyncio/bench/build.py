@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import sysconfig
 from pathlib import Path
+from typing import Any
 
 import cffi
 
@@ -16,6 +18,11 @@ SOURCES = (
     *("load", "courier", "dial", "histogram", "pattern"),
     *("limit", "frames", "process", "distance"),
 )
+
+# Without the GIL there is no stable ABI, and cffi before 2.0 has to be told twice.
+ABI: dict[str, Any] = {}
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    ABI = {"py_limited_api": False, "define_macros": [("_CFFI_NO_LIMITED_API", None)]}
 
 
 def declarations() -> str:
@@ -32,4 +39,5 @@ ffibuilder.set_source(
     sources=[f"{HERE}/{name}.c" for name in SOURCES],
     include_dirs=[HERE],
     depends=[f"{HERE}/native.h", f"{HERE}/parts.h"],
+    **ABI,
 )

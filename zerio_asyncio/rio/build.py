@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import sys
+import sysconfig
 from pathlib import Path
+from typing import Any
 
 from cffi import FFI
 
@@ -48,6 +50,11 @@ SOURCES = {
         "registry.c",
     ],
 }
+
+# Without the GIL there is no stable ABI, and cffi before 2.0 has to be told twice.
+ABI: dict[str, Any] = {}
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    ABI = {"py_limited_api": False, "define_macros": [("_CFFI_NO_LIMITED_API", None)]}
 
 LIBRARIES = {"win32": ["ws2_32", "ntdll"]}
 
@@ -102,6 +109,7 @@ def _builder() -> FFI:
         depends=sorted(str(name) for name in Path(HERE).glob("*.h")),
         include_dirs=[HERE],
         libraries=LIBRARIES.get(sys.platform, []),
+        **ABI,
     )
     return builder
 
