@@ -72,7 +72,6 @@ cdef class DatagramTransport(Transport):
     cdef int _send_by_socket(self, object data, object address) except -1
     cdef int _put(self, object data, const RIO_SOCKADDR_INET *remote) except -1
     cdef int _grow_waiting(self) except -1
-    cdef int _push_on(self) except -1
     cdef int _send_together(self) except -1
     cdef int _issue_all(self) except -1
     cdef int _issue(self, Unsent *unsent, uint32_t flags) except -1

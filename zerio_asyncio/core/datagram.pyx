@@ -37,7 +37,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
-from zerio_asyncio.core.engine cimport Engine
+from zerio_asyncio.core.engine cimport Engine, check_thread, runs_elsewhere
 from zerio_asyncio.core.memory cimport ADDRESS_ROOM, DATAGRAM_MAX
 from zerio_asyncio.core.rio cimport (
     RIO_BUF, RIO_CAP_NOW, RIO_CAP_SEND_MEMORY, RIO_ENETDOWN, RIO_EWOULDBLOCK,
@@ -117,18 +117,9 @@ cdef class DatagramTransport(Transport):
     cdef bint _receives(self) noexcept:
         return self.posted != 0
 
-    def close(self):
-        """Send what was written, then close; ``connection_lost(None)`` follows."""
-        self._push_on()
-        self._close(None)
-
-    def abort(self):
-        """Close at once and forget what the system has not taken."""
-        self._push_on()
-        self._lose(None, None)
-
     def set_protocol(self, protocol):
         """Hand what arrives from now on to ``protocol``."""
+        check_thread(self.engine)
         self._protocol = protocol
         self.protocol_connected = True
 
@@ -157,12 +148,14 @@ cdef class DatagramTransport(Transport):
 
     def pause_reading(self):
         """Hand nothing to the protocol until ``resume_reading``, take nothing from the system."""
+        check_thread(self.engine)
         if not self._closing:
             self._paused = True
             self._recall()
 
     def resume_reading(self):
         """Go on after ``pause_reading``."""
+        check_thread(self.engine)
         if self._closing or not self._paused:
             return
         self._paused = False
@@ -175,7 +168,7 @@ cdef class DatagramTransport(Transport):
 
     cdef int _recall(self) except -1:
         """Take the posted receives back; each has its result, some may have a datagram."""
-        if self.posted and not self.engine.waiting:
+        if self.posted and not runs_elsewhere(self.engine):
             self.provider.recall_receives(self.queue)
         return 0
 
@@ -330,6 +323,7 @@ cdef class DatagramTransport(Transport):
         changed as soon as it does.
         """
         cdef RIO_SOCKADDR_INET remote
+        check_thread(self.engine)
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError("data argument must be a bytes-like object, "
                             f"not {type(data).__name__!r}")
@@ -578,11 +572,13 @@ cdef class DatagramTransport(Transport):
 
     def get_write_buffer_size(self):
         """Bytes sent and not yet taken by the system."""
+        check_thread(self.engine)
         self._push_on()
         return self.unsent
 
     def set_write_buffer_limits(self, high=None, low=None):
         """Pause the protocol above ``high`` unsent bytes, resume it at ``low``."""
+        check_thread(self.engine)
         self._push_on()
         Transport.set_write_buffer_limits(self, high, low)
 

@@ -8,6 +8,10 @@ from zerio_asyncio.core.memory cimport SlicePool, SpareBytes
 from zerio_asyncio.core.rio cimport (
     RIO_CQ, RIORESULT, rio_port, rio_port_event, rio_port_table, rio_provider)
 from zerio_asyncio.core.scheduler cimport Scheduler
+from zerio_asyncio.core.threads cimport FREE_THREADED, thread_load_int, thread_load_word
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident() noexcept
 
 cdef enum:
     # Results taken in one dequeue: 6 KiB of stack-like memory, a batch that stays in the first
@@ -45,7 +49,7 @@ cdef class Engine(Scheduler):
     cdef double polled             # when the port was asked last, seconds
     cdef uint32_t glances          # turns that shall ask the port, whenever that was
     cdef bint rests_later          # run_forever is under way, and parks the port at its end
-    cdef bint waiting              # the loop's thread sleeps, or is about to: others must post
+    cdef int waiting               # the loop's thread sleeps, or is about to: others must post
     cdef SlicePool pool
     cdef SlicePool datagrams       # slices that hold a datagram; None until there is a socket
     cdef SpareBytes spare_bytes
@@ -106,3 +110,22 @@ cdef class Engine(Scheduler):
     cdef int _push_gathered(self) except -1
     cdef object refusal(self)
     cdef SlicePool datagram_pool(self)
+
+
+# Whether another thread has the loop: with the GIL, sleeps in its port, for else we had it not.
+cdef inline bint runs_elsewhere(Engine engine) noexcept:
+    cdef uint64_t runner
+    if engine is None:
+        return False
+    if not FREE_THREADED or thread_load_int(&engine.waiting):
+        return engine.waiting
+    runner = thread_load_word(&engine.runner)
+    return runner != 0 and runner != PyThread_get_thread_ident()
+
+
+# Refuse another thread where it would do harm: without the GIL, while the loop runs.
+cdef inline int check_thread(Engine engine) except -1:
+    if FREE_THREADED and engine is not None and runs_elsewhere(engine):
+        raise RuntimeError("Non-thread-safe operation invoked on an event loop other than the "
+                           "current one")
+    return 0

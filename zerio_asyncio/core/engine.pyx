@@ -17,8 +17,9 @@ Hazards, and what is done about them:
   where this one was left.
 * A result may arrive for a transport that nobody refers to any more. ``endpoints`` keeps each one
   alive until its requests are dequeued, for its memory is the kernel's until then.
-* Other threads only append to the ready queue (they hold the GIL) and post, and post only while
-  the loop sleeps: ``waiting`` is set and cleared under the GIL on both sides of the wait.
+* Other threads only append to the ready queue and post, and post only while the loop sleeps. A
+  handle may come between the loop's last look and its sleep, from a thread that finds it awake: so
+  ``waiting`` is set, and the queue looked at once more, in one step (the GIL, or the queue's lock).
 * RIONotify is one-shot and fires at once when the queue is not empty, so it is armed right before
   the wait and the queue is looked at after each wait, armed or not.
 
@@ -47,6 +48,8 @@ from zerio_asyncio.core.rio cimport (
     RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_PACKET, RIO_PORT_READY,
     rio_peer)
 from zerio_asyncio.core.scheduler cimport HOOK_RUN_ONCE, HOOK_SELECT, hooks_of
+from zerio_asyncio.core.threads cimport (
+    thread_load_int, thread_lock_give, thread_lock_take, thread_store_int)
 
 from zerio_asyncio.core.protocols import InvariantError
 
@@ -172,7 +175,7 @@ cdef class Engine(Scheduler):
         cdef double limit = clock_seconds() + DRAIN_LIMIT
         cdef int64_t pause = 0
         self._check_here()
-        self.future_keywords = None
+        self._keep_keywords(None)
         if self.port is NULL:
             return
         for endpoint in list(self.endpoints):
@@ -216,14 +219,14 @@ cdef class Engine(Scheduler):
 
     cdef int _wake(self) except -1:
         # Nothing to do while the loop runs: it will find the handle before it sleeps.
-        if self.waiting and self.port is not NULL:
+        if thread_load_int(&self.waiting) and self.port is not NULL:
             self.provider.port.post(self.port, 0)
         return 0
 
     def _watch(self, int descriptor, uint32_t mask):
         """Report readiness of a descriptor (1 reading, 2 writing, 0 stop) to ``_port_ready``."""
         cdef int32_t refused
-        if self.waiting:  # another thread, while the loop's own is inside the port
+        if runs_elsewhere(self):
             self.call_soon_threadsafe(self._watch, descriptor, mask)
         elif self.port is not NULL:
             refused = self.provider.port.watch(self.port, <size_t>descriptor, mask, descriptor)
@@ -256,7 +259,7 @@ cdef class Engine(Scheduler):
 
     cdef int _check_here(self) except -1:
         """Refuse another thread while the loop's own is inside the port."""
-        if self.waiting:
+        if runs_elsewhere(self):
             raise RuntimeError("Non-thread-safe operation invoked on an event loop other than the "
                                "current one")
         return 0
@@ -343,7 +346,7 @@ cdef class Engine(Scheduler):
             return 0.0
         if not self.timer_count:
             return -1.0
-        left = self.timers[0].when - self._now()
+        left = self._timer_next() - self._now()
         return min(max(left, 0.0), LONGEST_WAIT)
 
     cdef int _wait(self, int64_t timeout) except -1:
@@ -358,10 +361,14 @@ cdef class Engine(Scheduler):
             # A glance of less than a microsecond: not worth handing over the GIL.
             count = provider.port.wait(port, self.events, EVENTS_A_WAIT, 0)
         else:
-            self.waiting = True
+            thread_lock_take(&self.lock)
+            thread_store_int(&self.waiting, True)
+            if self.ready_count:
+                timeout = 0
+            thread_lock_give(&self.lock)
             with nogil:
                 count = provider.port.wait(port, self.events, EVENTS_A_WAIT, timeout)
-            self.waiting = False
+            thread_store_int(&self.waiting, False)
         self.event_next = 0
         self.event_count = 0
         self.polled = clock_seconds()

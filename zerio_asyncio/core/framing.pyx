@@ -45,6 +45,8 @@ from zerio_asyncio.core.protocols import FramingError
 
 cdef extern from *:
     """
+    #include "threads.h"
+
     /* A view that only we refer to, moved to other memory of the same exporter. */
     static void zerio_move_view(PyObject *view, const char *memory, Py_ssize_t length)
     {
@@ -59,7 +61,7 @@ cdef extern from *:
     static int zerio_view_is_ours(PyObject *view)
     {
         PyMemoryViewObject *object = (PyMemoryViewObject *)view;
-        return Py_REFCNT(view) == 1 && object->exports == 0 && object->weakreflist == NULL
+        return thread_has_alone(view) && object->exports == 0 && object->weakreflist == NULL
                && !(object->flags & _Py_MEMORYVIEW_RELEASED);
     }
 
@@ -373,7 +375,10 @@ cdef class MessageWriter:
         return 0
 
     cdef bint _has_room(self, size_t length) except -1:
-        return self._unsent() + self.waiting + HEADER + length <= self.unsent_max
+        return self._has_room_behind(self._unsent(), length)
+
+    cdef bint _has_room_behind(self, size_t unsent, size_t length) noexcept:
+        return unsent + self.waiting + HEADER + length <= self.unsent_max
 
     cdef int _write_waited(self, const char *memory, size_t length) except -1:
         """Send what waited in the ring, where it counted already."""

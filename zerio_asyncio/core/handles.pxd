@@ -15,6 +15,7 @@ cdef class Handle:
     cdef int _run_loosely(self) except -1
     cdef int _failed(self) except -1
     cdef int report(self, BaseException exc) except -1
+    cdef object described(self)
 
 
 cdef class ThreadSafeHandle(Handle):

@@ -17,13 +17,16 @@ cdef extern from "decref.h":
 import asyncio
 import inspect
 import sys
-from asyncio import format_helpers
+from asyncio import base_events, format_helpers
 from threading import RLock
 
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.math cimport INFINITY
+from libc.stdint cimport uint64_t
+
+from zerio_asyncio.core.threads cimport thread_load_word, thread_store_word
 
 cdef extern from "Python.h":
     object PyContext_CopyCurrent()
@@ -56,17 +59,20 @@ HANDLES_ARE_SHARED = (
 # The classes that programs patch; a change of the first is one of the second, too, which inherits.
 cdef object StandardHandle = asyncio.events.Handle
 cdef object StandardTimer = asyncio.events.TimerHandle
-cdef unsigned int run_seen = 0     # the version in which `_run` was looked at; 0 is none
-cdef bint run_patched = False
+# The version in which `_run` was looked at and, as the lowest bit, whether it was patched:
+# one word for the loops of all threads.
+cdef uint64_t run_seen = 0
 
 
 cdef bint run_is_patched() except -1:
-    global run_seen, run_patched
-    cdef Type *watched = <Type *><PyObject *>StandardTimer
-    if run_seen == 0 or run_seen != watched.tp_version_tag:
-        run_patched = not (_is_standard(StandardHandle._run) and _is_standard(StandardTimer._run))
-        run_seen = watched.tp_version_tag
-    return run_patched
+    cdef uint64_t version = (<Type *><PyObject *>StandardTimer).tp_version_tag
+    cdef uint64_t seen = thread_load_word(&run_seen)
+    if version == 0 or seen >> 1 != version:
+        seen = version << 1
+        if not (_is_standard(StandardHandle._run) and _is_standard(StandardTimer._run)):
+            seen |= 1
+        thread_store_word(&run_seen, seen)
+    return seen & 1
 
 
 cdef bint _is_standard(function) except -1:
@@ -199,6 +205,10 @@ cdef class Handle:
         self._loop.call_exception_handler(context)
         return 0
 
+    cdef object described(self):
+        """As asyncio tells of it in its warnings."""
+        return base_events._format_handle(self)
+
     def _repr_info(self):
         info = [type(self).__name__]
         if self._cancelled:
@@ -245,6 +255,14 @@ cdef class ThreadSafeHandle(Handle):
         with self._lock:
             # The loop has looked, too, but without the lock.
             return 0 if self._cancelled else Handle.run(self)
+
+    cdef object described(self):
+        with self._lock:
+            return Handle.described(self)
+
+    def __repr__(self):
+        with self._lock:
+            return Handle.__repr__(self)
 
 
 cdef class TimerHandle(Handle):

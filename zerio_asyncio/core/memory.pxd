@@ -4,6 +4,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from zerio_asyncio.core.rio cimport RIO_BUFFERID, rio_provider
+from zerio_asyncio.core.threads cimport thread_lock
 
 cdef struct Slab:
     char *memory
@@ -34,11 +35,13 @@ cdef class SlicePool:
     cdef readonly Py_ssize_t slices_high_water
     cdef readonly Py_ssize_t slabs
     cdef bint closed
+    cdef thread_lock lock  # of all that changes above
 
     cdef void attach(self, const rio_provider *provider)
     cdef int take(self, Slice *slice) except -1
     cdef void give(self, Slice *slice) noexcept
-    cdef int _grow(self) except -1
+    cdef Slab *_make_slab(self) except NULL
+    cdef void _take_off(self, Slab *slab) noexcept
     cdef void _release(self, Slab *slab) noexcept
     cdef void _list(self, Slab *slab) noexcept
     cdef void _unlist(self, Slab *slab) noexcept
@@ -68,6 +71,7 @@ cdef class SpareBytes:
     cdef int count
     cdef PyObject *larges[LARGE_SPARES_MAX]    # of exactly LARGE_SIZE
     cdef int large_count
+    cdef thread_lock lock
 
     cdef object make(self, const char *memory, Py_ssize_t length)
     cdef object make_large(self)
@@ -78,7 +82,7 @@ cdef class SpareBytes:
 cdef class ReceivedMemory:
     cdef char *memory
     cdef Py_ssize_t length
-    cdef bint shown            # it is being delivered
+    cdef int shown             # it is being delivered
     cdef int exports           # views that look at it now
     cdef Py_ssize_t shape[1]
 

@@ -13,6 +13,9 @@ belongs to the kernel (rule 3 in rio.h).
 Taking and giving slices and bytes runs no Python code, whatever they have to allocate, so a caller
 may hold pointers across them: pages come from the system itself, bookkeeping from malloc, and bytes
 objects are none that the collector knows. Only a refusal makes an object, the exception.
+
+A view may be let go of by any thread, and so may a transport that nobody closed: without the GIL a
+lock guards the free slices, another one the spare bytes.
 """
 
 cdef extern from "decref.h":
@@ -28,6 +31,9 @@ from cpython.object cimport PyObject
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.rio cimport RIO_INVALID_BUFFERID
+from zerio_asyncio.core.threads cimport (
+    thread_add_int, thread_has_alone, thread_load_int, thread_lock_give, thread_lock_take,
+    thread_store_int)
 
 cdef extern from *:
     """
@@ -85,10 +91,15 @@ cdef class SlicePool:
         self.close()
 
     cdef int take(self, Slice *slice) except -1:
-        cdef Slab *slab = self.available
-        if slab is NULL:
-            self._grow()
-            slab = self.available
+        cdef Slab *slab
+        thread_lock_take(&self.lock)
+        if self.available is NULL:
+            thread_lock_give(&self.lock)
+            slab = self._make_slab()
+            thread_lock_take(&self.lock)
+            self._list(slab)
+            self.slabs += 1
+        slab = self.available
         slab.free_count -= 1
         cdef uint32_t number = slab.free[slab.free_count]
         slice.slab = slab
@@ -101,10 +112,13 @@ cdef class SlicePool:
         self.slices_in_use += 1
         if self.slices_in_use > self.slices_high_water:
             self.slices_high_water = self.slices_in_use
+        thread_lock_give(&self.lock)
         return 0
 
     cdef void give(self, Slice *slice) noexcept:
         cdef Slab *slab = slice.slab
+        cdef bint whole = False
+        thread_lock_take(&self.lock)
         slab.free[slab.free_count] = slice.offset // self.stride
         slab.free_count += 1
         slice.slab = NULL
@@ -112,12 +126,16 @@ cdef class SlicePool:
         if not slab.listed:
             self._list(slab)
         if slab.free_count == self.slices_a_slab:
-            if self.closed or self.spare is not NULL:
-                self._release(slab)
+            whole = self.closed or self.spare is not NULL
+            if whole:
+                self._take_off(slab)
             else:
                 self.spare = slab
+        thread_lock_give(&self.lock)
+        if whole:
+            self._release(slab)
 
-    cdef int _grow(self) except -1:
+    cdef Slab *_make_slab(self) except NULL:
         cdef uint32_t i
         cdef Slab *slab = <Slab *>PyMem_RawMalloc(
             sizeof(Slab) + self.slices_a_slab * sizeof(uint32_t))
@@ -139,16 +157,16 @@ cdef class SlicePool:
         # Hand out from the lowest address upwards.
         for i in range(self.slices_a_slab):
             slab.free[i] = self.slices_a_slab - 1 - i
-        self._list(slab)
-        self.slabs += 1
-        return 0
+        return slab
+
+    cdef void _take_off(self, Slab *slab) noexcept:
+        self._unlist(slab)
+        self.slabs -= 1
 
     cdef void _release(self, Slab *slab) noexcept:
-        self._unlist(slab)
         self.provider.rio.RIODeregisterBuffer(slab.id)
         pages_unmap(slab.memory, self.slab_size)
         PyMem_RawFree(slab)
-        self.slabs -= 1
 
     cdef void _list(self, Slab *slab) noexcept:
         slab.previous = NULL
@@ -170,10 +188,16 @@ cdef class SlicePool:
     cdef void close(self) noexcept:
         # Slices that are still out (a kept view of a RegisteredProtocol) keep their slab; it goes
         # when they are given back.
+        cdef Slab *spare
+        thread_lock_take(&self.lock)
         self.closed = True
-        if self.spare is not NULL:
-            self._release(self.spare)
-            self.spare = NULL
+        spare = self.spare
+        self.spare = NULL
+        if spare is not NULL:
+            self._take_off(spare)
+        thread_lock_give(&self.lock)
+        if spare is not NULL:
+            self._release(spare)
 
 
 cdef class SpareBytes:
@@ -193,23 +217,32 @@ cdef class SpareBytes:
 
     cdef object make_large(self):
         """LARGE_SIZE bytes of any content, for a receive to fill before anybody sees them."""
+        cdef PyObject *data = NULL
         cdef object result
-        if self.large_count == 0:
+        thread_lock_take(&self.lock)
+        if self.large_count:
+            self.large_count -= 1
+            data = self.larges[self.large_count]
+        thread_lock_give(&self.lock)
+        if data is NULL:
             return PyBytes_FromStringAndSize(NULL, LARGE_SIZE)
-        self.large_count -= 1
-        result = <object>zerio_recut(self.larges[self.large_count], LARGE_SIZE)
-        Py_DECREF_(self.larges[self.large_count])
+        result = <object>zerio_recut(data, LARGE_SIZE)
+        Py_DECREF_(data)
         return result
 
     cdef object make(self, const char *memory, Py_ssize_t length):
         """The bytes at ``memory``, in a spare object if the last one released fits."""
-        cdef PyObject *data
+        cdef PyObject *data = NULL
         cdef Py_ssize_t room
         cdef object result
-        if self.count == 0 or length <= SPARE_MIN:
+        if length > SPARE_MIN:
+            thread_lock_take(&self.lock)
+            if self.count:
+                self.count -= 1
+                data = self.spares[self.count]
+            thread_lock_give(&self.lock)
+        if data is NULL:
             return PyBytes_FromStringAndSize(memory, length)
-        self.count -= 1
-        data = self.spares[self.count]
         room = PyBytes_GET_SIZE(<object>data)
         if length > room or 2 * length < room:
             # Messages are of another size now: let the old ones go.
@@ -222,30 +255,38 @@ cdef class SpareBytes:
 
     cdef void release(self, PyObject *data) noexcept:
         """Give up a reference."""
+        cdef bint kept = False
         cdef Py_ssize_t size
-        if Py_REFCNT(data) == 1 and PyBytes_CheckExact(<object>data):
+        if thread_has_alone(data) and PyBytes_CheckExact(<object>data):
             size = PyBytes_GET_SIZE(<object>data)
-            if SPARE_MIN < size <= SPARE_MAX and self.count < SPARES_MAX:
-                self.spares[self.count] = data
-                self.count += 1
-                return
-            if size == LARGE_SIZE and self.large_count < LARGE_SPARES_MAX:
-                self.larges[self.large_count] = data
-                self.large_count += 1
-                return
-        Py_DECREF_(data)
+            thread_lock_take(&self.lock)
+            if SPARE_MIN < size <= SPARE_MAX:
+                kept = self.count < SPARES_MAX
+                if kept:
+                    self.spares[self.count] = data
+                    self.count += 1
+            elif size == LARGE_SIZE:
+                kept = self.large_count < LARGE_SPARES_MAX
+                if kept:
+                    self.larges[self.large_count] = data
+                    self.large_count += 1
+            thread_lock_give(&self.lock)
+        if not kept:
+            Py_DECREF_(data)
 
 
 cdef class ReceivedMemory:
     """Exports ``length`` bytes of ``memory``, read-only; whose they are, its subclasses know.
 
     A view is made between ``show`` and ``hide``, by us or by who asks a view for its ``obj``.
-    After that there is none to be had: the memory is used again, for other bytes.
+    After that there is none to be had: the memory is used again, for other bytes. A view is counted
+    before it looks whether it may be made, and ``hide`` refuses new ones before it counts: however
+    threads meet there, a view is refused or counted.
     """
 
     cdef object show(self):
         """A memoryview of what is there now; whoever lets go of it calls ``hide``."""
-        self.shown = True
+        thread_store_int(&self.shown, True)
         return PyMemoryView_FromObject(self)
 
     cdef bint hide(self) noexcept:
@@ -253,14 +294,16 @@ cdef class ReceivedMemory:
 
         Called with one reference of the caller's and one of the object that keeps the exporter.
         """
-        self.shown = False
-        return self.exports != 0 or Py_REFCNT(<PyObject *>self) > 2
+        thread_store_int(&self.shown, False)
+        return thread_load_int(&self.exports) != 0 or Py_REFCNT(<PyObject *>self) > 2
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
-        if not self.shown:
-            raise BufferError("received memory is shown only while it is delivered")
         if flags & PyBUF_WRITABLE:
             raise BufferError("received memory is read-only")
+        thread_add_int(&self.exports, 1)
+        if not thread_load_int(&self.shown):
+            thread_add_int(&self.exports, -1)
+            raise BufferError("received memory is shown only while it is delivered")
         self.shape[0] = self.length
         buffer.buf = self.memory
         buffer.obj = self
@@ -273,7 +316,6 @@ cdef class ReceivedMemory:
         buffer.strides = &buffer.itemsize
         buffer.suboffsets = NULL
         buffer.internal = NULL
-        self.exports += 1
 
     def __releasebuffer__(self, Py_buffer *buffer):
-        self.exports -= 1
+        thread_add_int(&self.exports, -1)

@@ -1,9 +1,11 @@
 # Messages of other threads, on their way to the loop's.
 
+from cpython.buffer cimport Py_buffer
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from zerio_asyncio.core.framing cimport MessageWriter
+from zerio_asyncio.core.threads cimport thread_lock
 
 # What stands in front of a message in the ring.
 cdef struct Record:
@@ -22,9 +24,14 @@ cdef class SendingRing:
     cdef readonly uint64_t messages
     cdef bint sending      # a call of send is under way
     cdef uint32_t held     # slots of the first record, while it is being sent
+    cdef thread_lock lock  # of the slots, and of what waits of each writer
 
+    cdef int _put(self, MessageWriter writer, size_t unsent, Py_buffer *view,
+                  size_t slots) noexcept
     cdef bint _send(self, size_t messages_max) except -1
-    cdef int _send_first(self, Record *record) except -1
+    cdef bint _skip(self) noexcept
+    cdef MessageWriter _take(self, uint32_t slot)
+    cdef int _send_first(self, MessageWriter writer, Record *record) except -1
     cdef Record *_at(self, uint32_t slot) noexcept
     cdef int _claim(self, uint32_t slots) noexcept
     cdef void _free(self, uint32_t slots) noexcept

@@ -4,9 +4,9 @@ Its memory is allocated once: ``count`` slots of ``slot_length`` bytes. A messag
 slots in a row as it and its record need; where those before the end of the memory do not do, they
 are left out. Nothing is allocated for a message.
 
-Every method runs to its end while holding the GIL and calls no Python code between looking at the
-ring and changing it, so threads need no lock. Waiting for room and waking the loop are the
-caller's (messaging/threads.py).
+No Python code is called between looking at the ring and changing it, so the GIL keeps threads
+apart, or the ring's lock where there is none. Waiting for room and waking the loop are the caller's
+(messaging/threads.py). Any thread may ``put``; all else is the loop's.
 
 A writer may call Python code (a transport that is not ours, a handler of its errors), which may
 come back here. The message that is being sent keeps its slots until the writer has returned:
@@ -26,9 +26,15 @@ from libc.string cimport memcpy
 
 from zerio_asyncio.core.engine cimport Engine
 from zerio_asyncio.core.framing cimport MessageWriter
+from zerio_asyncio.core.threads cimport thread_lock_give, thread_lock_take
+
+cdef enum:
+    IS_TAKEN = 0
+    IS_FULL = 1
+    IS_OVER = 2
 
 # What ``put`` answers.
-TAKEN, FULL, OVER = range(3)
+TAKEN, FULL, OVER = IS_TAKEN, IS_FULL, IS_OVER
 
 
 cdef class SendingRing:
@@ -68,20 +74,28 @@ cdef class SendingRing:
         wait for the peer than may. ``ValueError`` if the message is too long.
         """
         cdef Py_buffer view
-        cdef Record *record
-        cdef size_t slots
-        cdef int slot
+        cdef size_t slots, unsent
         if isinstance(message, memoryview) and not message.c_contiguous:
             message = message.tobytes()
         PyObject_GetBuffer(message, &view, PyBUF_SIMPLE)
         try:
             writer._check_length(view.len)
-            if not writer._has_room(view.len):
-                return OVER
+            unsent = writer._unsent()
             slots = (sizeof(Record) + view.len + self.slot_length - 1) // self.slot_length
+            return self._put(writer, unsent, &view, slots)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef int _put(self, MessageWriter writer, size_t unsent, Py_buffer *view,
+                  size_t slots) noexcept:
+        cdef Record *record
+        cdef int slot
+        cdef int taken = IS_OVER
+        thread_lock_take(&self.lock)
+        if writer._has_room_behind(unsent, view.len):
             slot = self._claim(<uint32_t>slots) if slots <= self.count else -1
-            if slot < 0:
-                return FULL
+            taken = IS_FULL if slot < 0 else IS_TAKEN
+        if taken == IS_TAKEN:
             record = self._at(slot)
             record.writer = <PyObject *>writer
             Py_INCREF(writer)
@@ -90,9 +104,8 @@ cdef class SendingRing:
             memcpy(record + 1, view.buf, view.len)
             writer.waiting += view.len
             self.messages += 1
-            return TAKEN
-        finally:
-            PyBuffer_Release(&view)
+        thread_lock_give(&self.lock)
+        return taken
 
     cdef int _claim(self, uint32_t slots) noexcept:
         """So many free slots in a row: the first of them, or -1."""
@@ -136,54 +149,75 @@ cdef class SendingRing:
             self.sending = False
 
     cdef bint _send(self, size_t messages_max) except -1:
-        cdef Record *record
+        cdef MessageWriter writer
         cdef Engine engine = None
         try:
-            while self.used:
-                record = self._at(self.head)
-                if record.writer is NULL:
-                    self._free(record.slots)
-                    continue
+            while self._skip():
                 if messages_max == 0:
                     return True
                 messages_max -= 1
-                if engine is None and (<MessageWriter>record.writer).direct is not None:
+                self.held = self._at(self.head).slots
+                writer = self._take(self.head)
+                if engine is None and writer.direct is not None:
                     # Those that leave together may share a slice, as those of one chunk do.
-                    engine = (<MessageWriter>record.writer).direct.engine
+                    engine = writer.direct.engine
                     engine.deliveries += 1
-                self._send_first(record)
+                self._send_first(writer, self._at(self.head))
         finally:
             if engine is not None:
                 engine.end_delivery()
         return False
 
-    cdef int _send_first(self, Record *record) except -1:
-        cdef MessageWriter writer = <MessageWriter>record.writer
-        self.held = record.slots
+    cdef bint _skip(self) noexcept:
+        """Whether a message waits; what was left out or forgotten before it is freed."""
+        cdef bint found = False
+        thread_lock_take(&self.lock)
+        while self.used and not found:
+            found = self._at(self.head).writer is not NULL
+            if not found:
+                self._free(self._at(self.head).slots)
+        thread_lock_give(&self.lock)
+        return found
+
+    cdef MessageWriter _take(self, uint32_t slot):
+        """The writer of a record, which waits no more; None if it has none."""
+        cdef Record *record = self._at(slot)
+        cdef PyObject *taken
+        cdef MessageWriter writer
+        thread_lock_take(&self.lock)
+        taken = record.writer
         record.writer = NULL
+        if taken is not NULL:
+            (<MessageWriter>taken).waiting -= record.length
+        thread_lock_give(&self.lock)
+        if taken is NULL:
+            return None
+        writer = <MessageWriter>taken
         Py_DECREF(writer)
-        writer.waiting -= record.length
+        return writer
+
+    cdef int _send_first(self, MessageWriter writer, Record *record) except -1:
         try:
             return writer._write_waited(<const char *>(record + 1), record.length)
         finally:
+            thread_lock_take(&self.lock)
             self._free(self.held)
             self.held = 0
+            thread_lock_give(&self.lock)
 
     def clear(self):
         """Forget the messages; one that is being sent keeps its place until it is."""
         cdef uint32_t behind = self.held
-        cdef Record *record
+        cdef uint32_t slots
         cdef MessageWriter writer
         while behind < self.used:
-            record = self._at((self.head + behind) % self.count)
-            writer = <MessageWriter>record.writer if record.writer is not NULL else None
+            slots = self._at((self.head + behind) % self.count).slots
+            writer = self._take((self.head + behind) % self.count)
             if self.held:
-                behind += record.slots  # freed when those before it are
-                record.writer = NULL
+                behind += slots  # freed when those before it are
             else:
                 behind = 0
-                self._free(record.slots)
-            if writer is not None:
-                writer.waiting -= record.length
-                Py_DECREF(writer)
-                writer = None  # the last that is done: it may call back
+                thread_lock_take(&self.lock)
+                self._free(slots)
+                thread_lock_give(&self.lock)
+            writer = None  # the last that is done: it may call back

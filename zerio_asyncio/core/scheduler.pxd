@@ -1,10 +1,11 @@
 # Callbacks that are ready, timers, and what programs put in the place of ours.
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from cpython.object cimport PyObject
 
 from zerio_asyncio.core.handles cimport Handle, TimerHandle
+from zerio_asyncio.core.threads cimport thread_load_word
 from zerio_asyncio.core.timers cimport Timers
 
 cdef extern from "Python.h":
@@ -28,16 +29,15 @@ cdef class Scheduler(Timers):
     cdef public bint _stopping
     cdef public bint _closed
     cdef public bint _debug
-    cdef public object _thread_id
     cdef public double slow_callback_duration
     cdef public double _clock_resolution
     cdef public object _current_handle
+    cdef uint64_t runner           # the thread that runs the loop, `_thread_id`; 0 is none
     cdef dict future_keywords      # loop=self, made once
 
     # --- what programs have put in the place of our own, looked up anew when the class's version
-    # tag is not `hooks_version`, and after any such attribute of the instance was set
-    cdef uint32_t hooks
-    cdef unsigned int hooks_version
+    # tag is not the one noted here, and after any such attribute of the instance was set
+    cdef uint64_t hooks_seen       # the tag, above the 32 bits of what was found
     cdef bint whole_run            # the next _run_once is run_forever's: ticks until stop
     cdef object timer_view         # a weak reference to the list that `_scheduled` has shown
 
@@ -51,7 +51,8 @@ cdef class Scheduler(Timers):
     # ready queue
     cdef int push(self, object handle) except -1
     cdef object _pop(self)
-    cdef int _grow_ready(self) except -1
+    cdef bint _grow_ready(self) noexcept
+    cdef object _ready_at(self, size_t index)
     cpdef int _forget_callbacks(self) except -1
     cdef int _run_ready(self) except -1
     cdef int _run_timed(self, object handle) except -1
@@ -63,18 +64,20 @@ cdef class Scheduler(Timers):
     cdef int _settle_timers(self) except -1
 
     # what programs override
-    cdef int _look_for_hooks(self) except -1
+    cdef uint32_t _look_for_hooks(self) except? 0xFFFFFFFF
     cdef object _overridden_soon(self, object callback, tuple args, object context)
 
     # for endpoints
     cdef object soon(self, object callback, tuple args, object context)
 
+    cdef int _keep_keywords(self, dict keywords) except -1
     cdef int _wake(self) except -1
     cdef TimerHandle _call_at(
         self, double due, object asked, callback, tuple args, context, str method)
 
 
 cdef inline uint32_t hooks_of(Scheduler scheduler) except? 0xFFFFFFFF:
-    if scheduler.hooks_version == 0 or scheduler.hooks_version != type_of(scheduler).tp_version_tag:
-        scheduler._look_for_hooks()
-    return scheduler.hooks
+    cdef uint64_t seen = thread_load_word(&scheduler.hooks_seen)
+    if seen >> 32 == 0 or seen >> 32 != type_of(scheduler).tp_version_tag:
+        return scheduler._look_for_hooks()
+    return <uint32_t>seen

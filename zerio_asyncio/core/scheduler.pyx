@@ -10,6 +10,8 @@ in that of ``_run_once``, a selector's ``select``. Which of them are not ours an
 when the class changes (its version tag tells) or when such an attribute is set; a loop that nobody
 has touched pays for one comparison where it matters.
 
+Without the GIL a lock guards the queues; what else several threads ask for is one word each.
+
 asyncio's own names for the queues, ``_ready`` and ``_scheduled``, show them as views (views.py).
 """
 
@@ -28,6 +30,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from zerio_asyncio.core.handles cimport (
     HANDLES_ARE_SHARED, Handle, TimerHandle, new_handle, new_shared_handle, new_timer,
     run_is_patched, seconds_of)
+from zerio_asyncio.core.threads cimport (
+    thread_load_word, thread_lock_give, thread_lock_take, thread_store_word)
 from zerio_asyncio.core.timers cimport Timers
 
 from zerio_asyncio.core.views import ReadyQueue, TimerList
@@ -57,21 +61,23 @@ cdef dict time_module = vars(time)
 cdef object monotonic = time.monotonic
 if getattr(monotonic, "__module__", None) != "time":  # replaced before this was loaded
     monotonic = None
-cdef uint64_t clock_seen = 0   # the version of the module in which the clock was looked at
-cdef bint clock_replaced = False
+# The version of the module in which the clock was looked at and, as the lowest bit, whether it was
+# replaced: one word, for all loops of all threads.
+cdef uint64_t clock_seen = 0
 
 
-cdef int _look_at_clock() except -1:
-    global clock_seen, clock_replaced
-    clock_replaced = time_module.get("monotonic") is not monotonic
-    clock_seen = dict_version(time_module)
-    return 0
+cdef bint _look_at_clock(uint64_t version) except -1:
+    cdef bint replaced = time_module.get("monotonic") is not monotonic
+    thread_store_word(&clock_seen, version << 1 | replaced)
+    return replaced
 
 
 cdef inline bint _clock_is_replaced() except -1:
-    if clock_seen == 0 or clock_seen != dict_version(time_module):
-        _look_at_clock()
-    return clock_replaced
+    cdef uint64_t version = dict_version(time_module)
+    cdef uint64_t seen = thread_load_word(&clock_seen)
+    if version == 0 or seen >> 1 != version:
+        return _look_at_clock(version)
+    return seen & 1
 
 
 cdef enum:
@@ -134,18 +140,19 @@ cdef class Scheduler(Timers):
     def __setattr__(self, name, value):
         PyObject_GenericSetAttr(self, name, value)
         if name in HOOKED_NAMES:
-            self.hooks_version = 0
+            thread_store_word(&self.hooks_seen, 0)
 
     def __delattr__(self, name):
         PyObject_GenericDelAttr(self, name, NULL)
         if name in HOOKED_NAMES:
-            self.hooks_version = 0
+            thread_store_word(&self.hooks_seen, 0)
 
     def _look_again(self):
         """Something was put in the place of a method of the loop's selector."""
-        self.hooks_version = 0
+        thread_store_word(&self.hooks_seen, 0)
 
-    cdef int _look_for_hooks(self) except -1:
+    cdef uint32_t _look_for_hooks(self) except? 0xFFFFFFFF:
+        cdef uint64_t version = type_of(self).tp_version_tag  # it may change while we look
         cdef uint32_t found = 0
         cls = type(self)
         own = getattr(self, "__dict__", {})
@@ -154,9 +161,8 @@ cdef class Scheduler(Timers):
                 found |= hook
         if not self._waits_by_itself(own.get("_selector")):
             found |= HOOK_SELECT
-        self.hooks = found
-        self.hooks_version = type_of(self).tp_version_tag
-        return 0
+        thread_store_word(&self.hooks_seen, version << 32 | found)
+        return found
 
     def _waits_by_itself(self, selector):
         """Whether the selector is the loop's own and has its own ``select``."""
@@ -179,9 +185,30 @@ cdef class Scheduler(Timers):
 
     def create_future(self):
         """A future of this loop."""
-        if self.future_keywords is None:
-            self.future_keywords = {"loop": self}
-        return PyObject_Call(Future, (), self.future_keywords)
+        cdef dict keywords
+        thread_lock_take(&self.lock)
+        keywords = self.future_keywords
+        thread_lock_give(&self.lock)
+        if keywords is None:
+            keywords = {"loop": self}
+            self._keep_keywords(keywords)
+        return PyObject_Call(Future, (), keywords)
+
+    cdef int _keep_keywords(self, dict keywords) except -1:
+        cdef dict before = None
+        thread_lock_take(&self.lock)
+        before, self.future_keywords = self.future_keywords, keywords
+        thread_lock_give(&self.lock)
+        return 0  # what was there is let go of here
+
+    @property
+    def _thread_id(self):
+        cdef uint64_t runner = thread_load_word(&self.runner)
+        return runner if runner else None
+
+    @_thread_id.setter
+    def _thread_id(self, ident):
+        thread_store_word(&self.runner, 0 if ident is None else ident)
 
     def time(self):
         """Seconds on the loop's monotonic clock."""
@@ -297,33 +324,51 @@ cdef class Scheduler(Timers):
     # ---------------------------------------------------------- ready queue
 
     cdef int push(self, object handle) except -1:
-        if self.ready_count > self.ready_mask:
-            self._grow_ready()
-        self.ready[(self.ready_head + self.ready_count) & self.ready_mask] = <PyObject *>handle
-        Py_INCREF(handle)
-        self.ready_count += 1
+        cdef bint room
+        thread_lock_take(&self.lock)
+        room = self.ready_count <= self.ready_mask or self._grow_ready()
+        if room:
+            self.ready[(self.ready_head + self.ready_count) & self.ready_mask] = <PyObject *>handle
+            Py_INCREF(handle)
+            self.ready_count += 1
+        thread_lock_give(&self.lock)
+        if not room:
+            raise MemoryError("no memory for another callback")
         return 0
 
-    cdef int _grow_ready(self) except -1:
+    cdef bint _grow_ready(self) noexcept:
         cdef size_t room = (self.ready_mask + 1) * 2
         cdef PyObject **ready = <PyObject **>PyMem_RawMalloc(room * sizeof(PyObject *))
         cdef size_t i
         if ready is NULL:
-            raise MemoryError("no memory for another callback")
+            return False
         for i in range(self.ready_count):
             ready[i] = self.ready[(self.ready_head + i) & self.ready_mask]
         PyMem_RawFree(self.ready)
         self.ready = ready
         self.ready_mask = room - 1
         self.ready_head = 0
-        return 0
+        return True
 
     cdef object _pop(self):
-        cdef PyObject *item = self.ready[self.ready_head]
-        cdef object handle = <object>item
-        Py_DECREF(handle)
+        """The first one, taken out; there is one."""
+        cdef PyObject *item
+        cdef object handle
+        thread_lock_take(&self.lock)
+        item = self.ready[self.ready_head]
         self.ready_head = (self.ready_head + 1) & self.ready_mask
         self.ready_count -= 1
+        thread_lock_give(&self.lock)
+        handle = <object>item
+        Py_DECREF(handle)
+        return handle
+
+    cdef object _ready_at(self, size_t index):
+        cdef object handle = None
+        thread_lock_take(&self.lock)
+        if index < self.ready_count:
+            handle = <object>self.ready[(self.ready_head + index) & self.ready_mask]
+        thread_lock_give(&self.lock)
         return handle
 
     cdef int _run_ready(self) except -1:
@@ -362,7 +407,9 @@ cdef class Scheduler(Timers):
     cdef int _tell_if_slow(self, double start, object what) except -1:
         cdef double took = self._now() - start
         if took >= self.slow_callback_duration:
-            if isinstance(what, (Handle, asyncio.Handle)):
+            if isinstance(what, Handle):
+                what = (<Handle>what).described()
+            elif isinstance(what, asyncio.Handle):
                 what = base_events._format_handle(what)
             base_events.logger.warning("Executing %s took %.3f seconds", what, took)
         return 0
@@ -373,11 +420,11 @@ cdef class Scheduler(Timers):
         # As asyncio: what falls due within the clock's resolution is due.
         cdef double end = self._now() + self._clock_resolution
         cdef object handle
-        while self.timer_count and self.timers[0].when < end:
-            handle = <object>self.timers[0].handle
-            self._timer_remove(0)
+        while True:
+            handle = self._timer_due(end)
+            if handle is None:
+                return 0
             self.push(handle)
-        return 0
 
     # ------------------------------------------- asyncio's names for the queues
 
@@ -395,7 +442,7 @@ cdef class Scheduler(Timers):
         cdef list handles = []
         cdef size_t i
         for i in range(self.ready_count):  # nothing here collects: the list is made
-            handles.append(<object>self.ready[(self.ready_head + i) & self.ready_mask])
+            handles.append(self._ready_at(i))
         return handles
 
     def _ready_total(self):
@@ -415,9 +462,9 @@ cdef class Scheduler(Timers):
 
     def _ready_replace(self, size_t count, list handles):
         """Put ``handles`` in the place of the first ``count``."""
-        cdef list before = self._ready_list()  # keeps them alive meanwhile
+        cdef list before = []
         while self.ready_count:
-            self._pop()
+            before.append(self._pop())
         for handle in handles:
             self._ready_add(handle)
         for handle in before[count:]:
@@ -457,7 +504,7 @@ cdef class Scheduler(Timers):
 
     def _timers_first(self):
         """The handle of the earliest timer, or None."""
-        return <object>self.timers[0].handle if self.timer_count else None
+        return self._timer_first()
 
     def _timers_add(self, TimerHandle handle not None):
         """Schedule it, if it is not scheduled or cancelled."""

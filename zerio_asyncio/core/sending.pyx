@@ -35,6 +35,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
+from zerio_asyncio.core.engine cimport check_thread
 from zerio_asyncio.core.rio cimport (
     RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_CAP_SEND_NOW, RIO_ENETDOWN, RIO_EWOULDBLOCK,
     RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER)
@@ -79,6 +80,7 @@ cdef class SendingTransport(Transport):
         ``TypeError`` for anything else, ``RuntimeError`` after ``write_eof``. Ignored once the
         transport closes or the connection is lost.
         """
+        check_thread(self.engine)
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError("data argument must be a bytes-like object, "
                             f"not {type(data).__name__!r}")
@@ -93,6 +95,7 @@ cdef class SendingTransport(Transport):
 
     def writelines(self, list_of_data):
         """Send each of ``list_of_data`` in order, as one ``write`` would."""
+        check_thread(self.engine)
         cdef list pieces = list(list_of_data)
         cdef bint first = self.count == 0
         for data in pieces:
@@ -506,6 +509,7 @@ cdef class SendingTransport(Transport):
 
     def write_eof(self):
         """Close the sending half after what was written."""
+        check_thread(self.engine)
         if self._closing or self._eof:
             return
         self._eof = True

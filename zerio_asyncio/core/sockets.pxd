@@ -27,6 +27,7 @@ cdef class SocketEngine(Engine):
 
     # waiting
     cdef Waiters _waiters(self, int descriptor)
+    cdef Waiters _first_waiters(self, int descriptor)
     cdef int32_t _arm(self, int descriptor, Waiters waiters) noexcept
     cdef object _until(self, object sock, uint32_t mask)
     cdef object _until_at(self, int descriptor, uint32_t mask)

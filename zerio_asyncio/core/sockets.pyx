@@ -42,6 +42,7 @@ import socket
 from asyncio import base_events
 from errno import EBADF
 
+cimport cython
 from cpython.buffer cimport (
     PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -50,6 +51,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t
 
+from zerio_asyncio.core.engine cimport runs_elsewhere
 from zerio_asyncio.core.rio cimport (
     RIO_NOT_NOW, RIO_WATCH_ONCE, RIO_WATCH_READ, RIO_WATCH_WRITE)
 from zerio_asyncio.core.sending cimport REQUEST_MAX
@@ -97,8 +99,16 @@ cdef class SocketEngine(Engine):
             os.fstat(descriptor)  # an absurd number is refused before there is room for it
             self.table.extend([None] * (descriptor + 1 - len(self.table)))
         waiters = self.table[descriptor]
-        if waiters is None:
-            waiters = self.table[descriptor] = Waiters.__new__(Waiters)
+        return self._first_waiters(descriptor) if waiters is None else waiters
+
+    cdef Waiters _first_waiters(self, int descriptor):
+        # Another thread may ask for the same: all get those that were here first.
+        cdef Waiters made = Waiters.__new__(Waiters)
+        cdef Waiters waiters
+        with cython.critical_section(self):
+            waiters = self.table[descriptor]
+            if waiters is None:
+                waiters = self.table[descriptor] = made
         return waiters
 
     cdef int32_t _arm(self, int descriptor, Waiters waiters) noexcept:
@@ -117,7 +127,7 @@ cdef class SocketEngine(Engine):
             return
         waiters = self._waiters(descriptor)
         before = waiters.users
-        if self.waiting:
+        if runs_elsewhere(self):
             if mask:
                 os.fstat(descriptor)
             waiters.users = mask

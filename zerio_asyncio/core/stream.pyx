@@ -38,9 +38,10 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
-from zerio_asyncio.core.engine cimport Engine
+from zerio_asyncio.core.engine cimport Engine, check_thread, runs_elsewhere
 from zerio_asyncio.core.rio cimport (
     RIO_BUF, RIO_CAP_NOW, RIO_EWOULDBLOCK, RIO_OPERATION_ABORTED)
+from zerio_asyncio.core.threads cimport thread_load_int, thread_made
 
 from zerio_asyncio.core.protocols import InvariantError, RegisteredProtocol
 
@@ -144,6 +145,7 @@ cdef class StreamTransport(SendingTransport):
 
     def set_protocol(self, protocol):
         """Hand what arrives from now on to ``protocol``."""
+        check_thread(self.engine)
         self._protocol = protocol
         self.protocol_connected = True
         if isinstance(protocol, RegisteredProtocol):
@@ -169,12 +171,14 @@ cdef class StreamTransport(SendingTransport):
 
         What arrives from now on is for whoever reads the socket next: a child, a copy of it.
         """
+        check_thread(self.engine)
         if not self._closing:
             self._paused = True
             self._recall()
 
     def resume_reading(self):
         """Go on after ``pause_reading``."""
+        check_thread(self.engine)
         if self._closing or not self._paused:
             return
         self._paused = False
@@ -205,7 +209,7 @@ cdef class StreamTransport(SendingTransport):
         if (self.owner != NOBODY or self._paused or self._closing or self.lost
                 or self.ended or not self.started):
             return 0
-        if self.engine.waiting:  # another thread: the loop's own is inside the port
+        if runs_elsewhere(self.engine):
             self._loop.call_soon_threadsafe(self._start_receiving)
             return 0
         if self._is_gone():
@@ -254,7 +258,7 @@ cdef class StreamTransport(SendingTransport):
 
     cdef int _recall(self) except -1:
         """Take the posted receive back; its result comes with what had arrived, or with nothing."""
-        if self.owner == KERNEL and not self.engine.waiting:
+        if self.owner == KERNEL and not runs_elsewhere(self.engine):
             self.provider.recall_receives(self.queue)
         return 0
 
@@ -370,7 +374,8 @@ cdef class StreamTransport(SendingTransport):
     cdef int _deliver_plain(self, uint32_t count) except -1:
         cdef object data
         cdef PyObject *raw
-        if self.large is not None and self.held_from == 0 and 2 * count >= LARGE_SIZE:
+        if (self.large is not None and self.held_from == 0 and 2 * count >= LARGE_SIZE
+                and thread_made(<PyObject *>self.large)):
             # Ours alone until now, so it may still be cut to what arrived.
             data = self.large
             self.large = None
@@ -446,7 +451,7 @@ cdef class StreamTransport(SendingTransport):
             view = None
             if exporter.hide():
                 self.view = None
-                if exporter.exports:
+                if thread_load_int(&exporter.exports):
                     # Somebody kept a part: the slice goes with it, this connection takes another.
                     exporter.owner = True
                     self.slice.slab = NULL

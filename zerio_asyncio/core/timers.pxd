@@ -3,6 +3,7 @@
 from cpython.object cimport PyObject
 
 from zerio_asyncio.core.handles cimport TimerHandle, TimerOwner
+from zerio_asyncio.core.threads cimport thread_lock
 
 cdef struct Timer:
     double when
@@ -16,13 +17,17 @@ cdef class Timers(TimerOwner):
     cdef Py_ssize_t timer_count
     cdef Py_ssize_t timer_room
     cdef unsigned long long timer_order
+    cdef thread_lock lock  # of the heap, and of the ready queue of the class that derives from it
 
     cdef int _timer_add(self, TimerHandle timer) except -1
-    cdef int _grow_timers(self) except -1
-    cdef TimerHandle _timer_remove(self, Py_ssize_t index)
+    cdef bint _grow_timers(self) noexcept
+    cdef PyObject *_timer_take(self, Py_ssize_t index) noexcept
+    cdef bint _timer_remove(self, TimerHandle timer) noexcept
+    cdef TimerHandle _timer_due(self, double end)
+    cdef TimerHandle _timer_first(self)
+    cdef double _timer_next(self) noexcept
     cdef void _timer_put(self, Py_ssize_t index, Timer timer) noexcept
     cdef void _timer_up(self, Py_ssize_t index, Timer timer) noexcept
     cdef void _timer_down(self, Py_ssize_t index, Timer timer) noexcept
-    cdef bint _timer_is_here(self, TimerHandle timer) noexcept
     cdef list _timer_list(self)
     cdef int _forget_timers(self) except -1

@@ -3,7 +3,8 @@
 The handles' references are raw pointers in malloc's memory, and so is all that the heap allocates:
 nothing here can collect, and a finalizer can call back only where a reference is dropped, which is
 always the last thing done. That the collector sees them all the same is the engine's doing, whose
-base class this is (see ``traverse`` there).
+base class this is (see ``traverse`` there). Without the GIL a lock guards the heap: asyncio lets no
+other thread make or cancel a timer, but one that does must not break it.
 """
 
 cdef extern from "decref.h":
@@ -13,10 +14,11 @@ cdef extern from "decref.h":
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
-from libc.math cimport isnan
+from libc.math cimport INFINITY, isnan
 from libc.stdlib cimport qsort
 
 from zerio_asyncio.core.handles cimport seconds_of
+from zerio_asyncio.core.threads cimport thread_lock_give, thread_lock_take
 
 cdef extern from "Python.h":
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
@@ -35,27 +37,32 @@ cdef class Timers(TimerOwner):
 
     cdef int _timer_add(self, TimerHandle handle) except -1:
         cdef Timer timer
-        if self.timer_count == self.timer_room:
-            self._grow_timers()
+        cdef bint room
         timer.when = handle.due
-        self.timer_order += 1
-        timer.order = self.timer_order
         timer.handle = <PyObject *>handle
-        Py_INCREF(handle)
-        handle.owner = self
-        handle._scheduled = True
-        self.timer_count += 1
-        self._timer_up(self.timer_count - 1, timer)
+        thread_lock_take(&self.lock)
+        room = self.timer_count < self.timer_room or self._grow_timers()
+        if room:
+            self.timer_order += 1
+            timer.order = self.timer_order
+            Py_INCREF(handle)
+            handle.owner = self
+            handle._scheduled = True
+            self.timer_count += 1
+            self._timer_up(self.timer_count - 1, timer)
+        thread_lock_give(&self.lock)
+        if not room:
+            raise MemoryError("no memory for another timer")
         return 0
 
-    cdef int _grow_timers(self) except -1:
+    cdef bint _grow_timers(self) noexcept:
         cdef Py_ssize_t room = 2 * self.timer_room if self.timer_room else TIMERS_ROOM
         cdef Timer *timers = <Timer *>PyMem_RawRealloc(self.timers, room * sizeof(Timer))
         if timers is NULL:
-            raise MemoryError("no memory for another timer")
+            return False
         self.timers = timers
         self.timer_room = room
-        return 0
+        return True
 
     cdef void _timer_put(self, Py_ssize_t index, Timer timer) noexcept:
         self.timers[index] = timer
@@ -90,8 +97,8 @@ cdef class Timers(TimerOwner):
             index = best
         self._timer_put(index, timer)
 
-    cdef TimerHandle _timer_remove(self, Py_ssize_t index):
-        """Take it out; the reference becomes the caller's, to drop when the heap is whole."""
+    cdef PyObject *_timer_take(self, Py_ssize_t index) noexcept:
+        """Take it out; the reference becomes the caller's, to drop when the lock is given back."""
         cdef Timer removed = self.timers[index]
         cdef Timer moved
         cdef TimerHandle handle = <TimerHandle>removed.handle
@@ -105,25 +112,62 @@ cdef class Timers(TimerOwner):
         handle.index = -1
         handle._scheduled = False
         handle.owner = None
-        Py_DECREF_(removed.handle)
+        return removed.handle
+
+    cdef bint _timer_remove(self, TimerHandle timer) noexcept:
+        """Whether it was here."""
+        # Only one that is really here: an object made to look like a timer has any index.
+        cdef bint here
+        thread_lock_take(&self.lock)
+        here = (0 <= timer.index < self.timer_count
+                and self.timers[timer.index].handle is <PyObject *>timer)
+        if here:
+            self._timer_take(timer.index)
+        thread_lock_give(&self.lock)
+        if here:
+            Py_DECREF_(<PyObject *>timer)
+        return here
+
+    cdef TimerHandle _timer_due(self, double end):
+        """The earliest, taken out, if its time comes before ``end``; else None."""
+        cdef PyObject *due = NULL
+        cdef TimerHandle handle
+        thread_lock_take(&self.lock)
+        if self.timer_count and self.timers[0].when < end:
+            due = self._timer_take(0)
+        thread_lock_give(&self.lock)
+        if due is NULL:
+            return None
+        handle = <TimerHandle>due
+        Py_DECREF_(due)
         return handle
 
-    cdef bint _timer_is_here(self, TimerHandle timer) noexcept:
-        return (0 <= timer.index < self.timer_count
-                and self.timers[timer.index].handle is <PyObject *>timer)
+    cdef TimerHandle _timer_first(self):
+        """The earliest, or None."""
+        cdef TimerHandle handle = None
+        thread_lock_take(&self.lock)
+        if self.timer_count:
+            handle = <TimerHandle>self.timers[0].handle
+        thread_lock_give(&self.lock)
+        return handle
+
+    cdef double _timer_next(self) noexcept:
+        """When the earliest is due; infinity if there is none."""
+        cdef double when
+        thread_lock_take(&self.lock)
+        when = self.timers[0].when if self.timer_count else INFINITY
+        thread_lock_give(&self.lock)
+        return when
 
     cdef int timer_cancelled(self, TimerHandle timer) except -1:
-        # Only one that is really here: an object made to look like a timer has any index.
-        if self._timer_is_here(timer):
-            self._timer_remove(timer.index)
+        self._timer_remove(timer)
         return 0
 
     cdef int timer_moved(self, TimerHandle timer) except -1:
         cdef double due = seconds_of(timer._when)
         if isnan(due):
             raise ValueError("a timer needs a time, not NaN")
-        if self._timer_is_here(timer):
-            self._timer_remove(timer.index)
+        if self._timer_remove(timer):
             timer.due = due
             self._timer_add(timer)
         return 0
@@ -131,15 +175,20 @@ cdef class Timers(TimerOwner):
     cdef list _timer_list(self):
         """All handles, the earliest first."""
         cdef Py_ssize_t i
-        cdef Py_ssize_t count = self.timer_count
-        # A copy with references of its own: to make a list may collect, and so change the heap.
-        cdef Timer *copied = <Timer *>PyMem_RawMalloc((count + 1) * sizeof(Timer))
+        cdef Py_ssize_t count = 0
+        cdef Timer *copied
         cdef list handles
+        thread_lock_take(&self.lock)
+        # A copy with references of its own: to make a list may collect, and so change the heap.
+        copied = <Timer *>PyMem_RawMalloc((self.timer_count + 1) * sizeof(Timer))
+        if copied is not NULL:
+            count = self.timer_count
+            for i in range(count):
+                copied[i] = self.timers[i]
+                Py_INCREF(<object>copied[i].handle)
+        thread_lock_give(&self.lock)
         if copied is NULL:
             raise MemoryError("no memory for a list of timers")
-        for i in range(count):
-            copied[i] = self.timers[i]
-            Py_INCREF(<object>copied[i].handle)
         qsort(copied, count, sizeof(Timer), _order_of)
         try:
             handles = []
@@ -152,8 +201,15 @@ cdef class Timers(TimerOwner):
         return handles
 
     cdef int _forget_timers(self) except -1:
+        cdef PyObject *last
         while self.timer_count:
-            self._timer_remove(self.timer_count - 1)
+            last = NULL
+            thread_lock_take(&self.lock)
+            if self.timer_count:
+                last = self._timer_take(self.timer_count - 1)
+            thread_lock_give(&self.lock)
+            if last is not NULL:
+                Py_DECREF_(last)
         return 0
 
 

@@ -55,6 +55,9 @@ cdef class Transport(Endpoint):
     cdef int _recall(self) except -1
     cdef void _drop_receive_memory(self) noexcept
     cdef int _forget(self) except -1
+    # datagrams that wait for the end of a burst
+    cdef int _push_on(self) except -1
+    cdef bint _passed_on(self, str method) except -1
     # ending
     cdef int _close(self, object context) except -1
     cdef int _lose(self, object exc, object context) except -1

@@ -21,8 +21,10 @@ from errno import EBADF
 
 from cpython.object cimport PyObject
 
+from zerio_asyncio.core.engine cimport check_thread, runs_elsewhere
 from zerio_asyncio.core.handles cimport refuse_copies
 from zerio_asyncio.core.rio cimport RIO_CAP_CLOSE_ENDS, RIO_INVALID_RQ
+from zerio_asyncio.core.threads cimport FREE_THREADED
 
 logger = logging.getLogger("asyncio")
 
@@ -237,14 +239,30 @@ cdef class Transport(Endpoint):
     cdef int _forget(self) except -1:
         return 0
 
+    cdef int _push_on(self) except -1:
+        return 0
+
+    cdef bint _passed_on(self, str method) except -1:
+        """Whether the call is the loop's to make: a finalizer has made it, in another thread."""
+        if not FREE_THREADED or not runs_elsewhere(self.engine):
+            return False
+        self._loop.call_soon_threadsafe(getattr(self, method))
+        return True
+
     def close(self):
         """Send what was written, then close; ``connection_lost(None)`` follows."""
+        if self._passed_on("close"):
+            return
+        self._push_on()
         # TLS closes while it still has to write what it kept back for a full buffer.
         self.shut = not isinstance(self._protocol, SSLProtocol)
         self._close(None)
 
     def abort(self):
-        """Close at once and forget what was written."""
+        """Close at once and forget what the system has not taken."""
+        if self._passed_on("abort"):
+            return
+        self._push_on()
         self._lose(None, None)
 
     def _force_close(self, exc):
@@ -370,6 +388,7 @@ cdef class Transport(Endpoint):
 
     def set_write_buffer_limits(self, high=None, low=None):
         """Pause the protocol above ``high`` unsent bytes, resume it at ``low``."""
+        check_thread(self.engine)
         if high is None:
             high = 64 * 1024 if low is None else 4 * low
         if low is None:
