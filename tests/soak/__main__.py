@@ -7,6 +7,7 @@ and that nothing was left behind.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 
 from tests.loop.support import make_loop
@@ -26,6 +27,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--provider", default="uring", choices=("uring", "epoll", "std"), help="std: asyncio's loop"
     )
+    parser.add_argument("--threads", type=int, default=1, help="with a loop each (1)")
     names = [load.__name__ for load in LOADS]
     parser.add_argument("--load", action="append", choices=names, help="only these; repeatable")
     return parser.parse_args(arguments)
@@ -49,7 +51,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run it; 1 if anything was wrong or left."""
     options = parse(arguments)
     loads = [load for load in LOADS if not options.load or load.__name__ in options.load]
-    soak = Soak(make_loop(options.provider), loads, options.seconds, options.lap, options.seed)
+    beside = [functools.partial(make_loop, options.provider)] * (options.threads - 1)
+    soak = Soak(
+        make_loop(options.provider),
+        loads,
+        options.seconds,
+        options.lap,
+        options.seed,
+        beside=beside,
+    )
     report = soak.run(lambda text: print(text, flush=True))
     show(report)
     return int(bool(report.faults))

@@ -12,6 +12,7 @@ import collections
 import dataclasses
 import faulthandler
 import tempfile
+import threading
 import time
 import traceback
 import warnings
@@ -19,6 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import system
 from .ground import PATIENCE, Ground, Tls
 from .state import State, open_descriptors, read
 
@@ -53,7 +55,8 @@ class Report:
 class Soak:
     """Runs laps on one loop: for so many seconds, and at least so many laps.
 
-    ``seed`` makes the loads' choices, ``lap_s`` is a lap's length.
+    ``seed`` makes the loads' choices, ``lap_s`` is a lap's length. ``beside`` makes the loops of as
+    many threads more: each runs a lap of its own beside each lap, of the loads that can.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Soak:
         lap_s: float,
         seed: int,
         least_laps: int = 1,
+        beside: Sequence[Callable[[], Any]] = (),
     ) -> None:
         self._loop = loop
         self._loads = loads
@@ -71,6 +75,7 @@ class Soak:
         self._lap_s = lap_s
         self._seed = seed
         self._least_laps = least_laps
+        self._beside = beside
         self.report = Report(getattr(loop, "provider", "asyncio"))
 
     def run(self, tell: Callable[[str], None] = lambda _: None) -> Report:
@@ -99,13 +104,40 @@ class Soak:
             lap = len(self.report.laps)
             if lap >= self._least_laps and time.monotonic() >= end:
                 break
-            ground = Ground(self._seed + lap, self._lap_s, folder, tls)
-            self._loop.run_until_complete(self._lap(ground))
-            self.report.counts += ground.counts
+            self._lap_of_all(self._seed + lap, folder, tls)
             self.report.laps.append(self._settled(self.report.before))
             tell(f"lap {lap + 1}: {self.report.laps[-1]}")
 
-    async def _lap(self, ground: Ground) -> None:
+    def _lap_of_all(self, seed: int, folder: Path, tls: Tls) -> None:
+        grounds, threads = [Ground(seed, self._lap_s, folder, tls)], []
+        for number, make in enumerate(self._beside, 1):
+            own = folder / str(number)
+            own.mkdir(exist_ok=True)
+            grounds.append(Ground(seed + 1000 * number, self._lap_s, own, tls))
+            threads.append(threading.Thread(target=self._lap_beside, args=(make, grounds[-1])))
+        for thread in threads:
+            thread.start()
+        self._loop.run_until_complete(self._lap(grounds[0], self._loads))
+        for thread in threads:
+            thread.join()
+        for ground in grounds:
+            self.report.counts += ground.counts
+
+    def _lap_beside(self, make: Callable[[], Any], ground: Ground) -> None:
+        """In a thread of its own."""
+        try:
+            loop = make()
+            loop.set_exception_handler(self._unhandled)
+            loads = [load for load in self._loads if load not in system.OF_THE_MAIN_THREAD]
+            try:
+                loop.run_until_complete(self._lap(ground, loads))
+                loop.run_until_complete(loop.shutdown_default_executor())
+            finally:
+                loop.close()
+        except Exception:
+            self._fault(f"beside: {traceback.format_exc()}")
+
+    async def _lap(self, ground: Ground, loads: Sequence[Load]) -> None:
         async def guarded(load: Load) -> None:
             try:
                 await load(ground)
@@ -113,7 +145,7 @@ class Soak:
                 ground.end = 0
                 self._fault(f"{load.__name__}: {traceback.format_exc()}")
 
-        tasks = [asyncio.ensure_future(guarded(load)) for load in self._loads]
+        tasks = [asyncio.ensure_future(guarded(load)) for load in loads]
         _, late = await asyncio.wait(tasks, timeout=self._lap_s + 2 * PATIENCE)
         for task in late:
             self._fault(f"still running: {task!r}")

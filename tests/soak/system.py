@@ -106,3 +106,5 @@ async def lookups(_: Ground) -> None:
 
 
 LOADS = (processes, pipes, signals, threads, lookups)
+
+OF_THE_MAIN_THREAD = (processes, signals)

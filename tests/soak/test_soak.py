@@ -54,12 +54,13 @@ def test_each_load_finds_nothing_wrong(loop: Any, load: Any) -> None:
     assert report.laps
 
 
-def test_all_at_once_as_a_user_runs_it() -> None:
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_all_at_once_as_a_user_runs_it(threads: str) -> None:
     run = subprocess.run(
         [
             sys.executable,
-            *["-X", "dev", "-m", "tests.soak", "--seconds", "2", "--lap", "1", "--provider"],
-            KINDS[0],
+            *["-X", "dev", "-m", "tests.soak", "--seconds", "2", "--lap", "1"],
+            *["--threads", threads, "--provider", KINDS[0]],
         ],
         capture_output=True,
         text=True,
