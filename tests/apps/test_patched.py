@@ -41,6 +41,8 @@ def printed(program: str, kind: str) -> list:
 
 @pytest.mark.parametrize("program", EXPECTED)
 def test_a_library_that_changes_asyncio(kind, program):
+    if sys.version_info >= (3, 14) and program in {"nest_asyncio", "nest_asyncio, running"}:
+        pytest.skip("nest_asyncio ended with 3.13, on every loop; nest_asyncio2 goes on")
     assert printed(program, kind) == EXPECTED[program]
 
 
