@@ -241,8 +241,9 @@ class BufferedRecorder(Remembering, asyncio.BufferedProtocol):
         self.note("data_received")
 
 
-def registered_recorder() -> Any:
-    """A RegisteredProtocol that remembers; made late, because the package may be absent."""
+@functools.cache
+def _registered_recorder_class() -> Any:
+    """Made late, because the package may be absent, and once: 3.13 without the GIL keeps classes."""
     import zerio_asyncio
 
     class RegisteredRecorder(Remembering, zerio_asyncio.RegisteredProtocol):
@@ -252,7 +253,12 @@ def registered_recorder() -> Any:
             self.received += view
             self.note("data_received")
 
-    return RegisteredRecorder()
+    return RegisteredRecorder
+
+
+def registered_recorder() -> Any:
+    """A RegisteredProtocol that remembers."""
+    return _registered_recorder_class()()
 
 
 def recorder_of(protocol: str) -> Any:

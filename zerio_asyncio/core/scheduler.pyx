@@ -28,8 +28,7 @@ from libc.math cimport isnan
 from libc.stdint cimport uint32_t, uint64_t
 
 from zerio_asyncio.core.handles cimport (
-    HANDLES_ARE_SHARED, Handle, TimerHandle, new_handle, new_shared_handle, new_timer,
-    run_is_patched, seconds_of)
+    Handle, TimerHandle, new_handle, new_shared_handle, new_timer, run_is_patched, seconds_of)
 from zerio_asyncio.core.threads cimport (
     thread_load_word, thread_lock_give, thread_lock_take, thread_store_word)
 from zerio_asyncio.core.timers cimport Timers
@@ -61,6 +60,9 @@ cdef dict time_module = vars(time)
 cdef object monotonic = time.monotonic
 if getattr(monotonic, "__module__", None) != "time":  # replaced before this was loaded
     monotonic = None
+# From 3.14 on asyncio makes the handles of call_soon_threadsafe apart, not by _call_soon.
+cdef bint MADE_APART = sys.version_info >= (3, 14)
+
 # The version of the module in which the clock was looked at and, as the lowest bit, whether it was
 # replaced: one word, for all loops of all threads.
 cdef uint64_t clock_seen = 0
@@ -242,7 +244,7 @@ cdef class Scheduler(Timers):
             self._check_callback(callback, "call_soon_threadsafe")
         cdef uint32_t hooks = hooks_of(self)
         cdef object handle
-        if hooks & HOOK_PRIVATE_CALL_SOON and not HANDLES_ARE_SHARED:
+        if hooks & HOOK_PRIVATE_CALL_SOON and not MADE_APART:
             handle = self._overridden_soon(callback, args, context)
         else:
             handle = new_shared_handle(self, callback, args, context)
