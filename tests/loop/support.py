@@ -243,7 +243,7 @@ class BufferedRecorder(Remembering, asyncio.BufferedProtocol):
 
 @functools.cache
 def _registered_recorder_class() -> Any:
-    """Made late, because the package may be absent, and once: 3.13 without the GIL keeps classes."""
+    """Made late, for the package may be absent, and once: 3.13 without the GIL keeps classes."""
     import zerio_asyncio
 
     class RegisteredRecorder(Remembering, zerio_asyncio.RegisteredProtocol):
