@@ -190,7 +190,10 @@ class Soak:
         half = len(warm) // 2
         if not half:
             return
-        for name, most in (("blocks", BLOCKS_A_LAP), ("resident", RESIDENT_A_LAP)):
+        limits = {"blocks": BLOCKS_A_LAP}
+        if not self._beside:  # the memory of threads that have ended is used again at some time
+            limits["resident"] = RESIDENT_A_LAP
+        for name, most in limits.items():
             # The least of each half: caches that happen to be full only add.
             first, last = (
                 min(getattr(s, name) for s in part) for part in (warm[:half], warm[half:])
