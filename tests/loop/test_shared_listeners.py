@@ -172,7 +172,7 @@ async def test_unix_clients_have_the_names_that_accept_says(loop, tmp_path):
 @with_fork
 @pytest.mark.ours
 async def test_a_child_shares_the_listeners_that_a_server_has_made(loop):
-    """Alone it takes bursts; from the fork on it leaves the child its part."""
+    """Alone it takes bursts; from the fork on it holds none back from the child."""
 
     class Recording(Recorder):
         def connection_made(self, transport):
@@ -209,8 +209,10 @@ async def test_a_child_shares_the_listeners_that_a_server_has_made(loop):
                 client.close()
             return answers
 
-        answers = await asyncio.to_thread(ask)
-        assert answers[b"child"] > CLIENTS // 10, answers
+        await asyncio.sleep(0.01)
+        # While our loop is kept busy the child serves all: nothing waits in the kernel for us.
+        assert ask() == {b"child": CLIENTS}
+        answers = await asyncio.to_thread(ask)  # whose these are the system's schedule tells
         assert sum(answers.values()) == CLIENTS
     finally:
         os.kill(child, signal.SIGKILL)
