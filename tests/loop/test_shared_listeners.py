@@ -168,6 +168,11 @@ async def test_unix_clients_have_the_names_that_accept_says(loop, tmp_path):
     await server.wait_closed()
 
 
+def bursts(loop):
+    """Whether each of the loop's listeners takes several connections in a turn."""
+    return [listener.alone for listener in loop._listeners._by_key.values()]
+
+
 @forks
 @with_fork
 @pytest.mark.ours
@@ -183,6 +188,7 @@ async def test_a_child_shares_the_listeners_that_a_server_has_made(loop):
     server = await loop.create_server(Recording, "127.0.0.1", 0, backlog=CLIENTS)
     listener = server.sockets[0]
     address = listener.getsockname()
+    assert bursts(loop) == [True]
     is_ready, ready = os.pipe()
     child = os.fork()
     if child == 0:
@@ -210,6 +216,7 @@ async def test_a_child_shares_the_listeners_that_a_server_has_made(loop):
             return answers
 
         await asyncio.sleep(0.01)
+        assert bursts(loop) == [False]
         # While our loop is kept busy the child serves all: nothing waits in the kernel for us.
         assert ask() == {b"child": CLIENTS}
         answers = await asyncio.to_thread(ask)  # whose these are the system's schedule tells
