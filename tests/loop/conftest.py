@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from .support import (
     PROTOCOLS,
@@ -92,6 +94,12 @@ def limit_of(item: pytest.Item) -> float:
     return max(LIMIT, float(mark.args[0]) - MARGIN if mark is not None and mark.args else 0.0)
 
 
+@given(st.none())
+def draw_nothing(_: None) -> None:
+    """Hypothesis, where it draws the same each time, as in CI, asks the collector at first use who
+    holds its generator: to be asked before what holds it is frozen."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def warm() -> None:
     """Whatever a first loop opens for the whole process is open before descriptors are counted."""
@@ -102,6 +110,7 @@ def warm() -> None:
             continue
         loop.run_until_complete(loop.run_in_executor(None, os.getpid))
         loop.close()
+    draw_nothing()
     # Each test collects garbage; what is here already, pytest and the libraries, is left out of
     # that from now on, or it would be most of the time of the whole suite.
     gc.collect()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.rio.bare import NULL, SECONDS, descriptors_in_use
+from tests.rio.bare import NULL, SECONDS, descriptors_in_use, read_all
 from tests.rio.isolated import isolated
 from tests.rio.marks import with_posix_signals
 from zerio_asyncio.rio import CompletionPort, Kind
@@ -242,9 +242,7 @@ class TestThreads:
         assert bare.table.watch(bare.port, watched.fileno(), 0, 0) == 0
         peer.sendall(b"y")
         assert bare.collect(queue, 1) == [(0, 1, 0, 1)]
-        reader = threading.Thread(
-            target=lambda: [peer.recv(1 << 16, socket.MSG_WAITALL) for _ in range(64)]
-        )
+        reader = threading.Thread(target=read_all, args=(peer, 4 << 20))
         reader.start()
         assert bare.collect(queue, 1) == [(0, 4 << 20, 0, 2)]
         reader.join()

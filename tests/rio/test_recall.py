@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.rio.bare import SECONDS, Bare, connected, pattern, reset
+from tests.rio.bare import SECONDS, Bare, connected, pattern, read_all, reset
 from tests.rio.isolated import isolated
 from tests.rio.marks import with_fork
 from zerio_asyncio.rio import (
@@ -202,9 +202,7 @@ def test_sends_are_left_alone(bare):
     bare.wait(0)
     assert recall(bare, requests) == 0
     assert bare.collect(queue, 1) == [(ABORTED, 0, 0, 2)]
-    reader = threading.Thread(
-        target=lambda: [peer.recv(1 << 20, socket.MSG_WAITALL) for _ in range(8)]
-    )
+    reader = threading.Thread(target=read_all, args=(peer, 8 << 20))
     reader.start()
     assert bare.collect(queue, 1) == [(0, 8 << 20, 0, 1)]
     reader.join()

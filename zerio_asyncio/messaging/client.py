@@ -93,7 +93,18 @@ class ZerioClient(Node):
         self.peer_id = peer_id
         connecting = self._connecting = self._loop.create_task(self._connect())
         try:
-            await connecting
+            await asyncio.wait([connecting])
+        except BaseException:  # cancelled itself, whether or not stop() is called as well
+            try:
+                await _give_up(connecting)
+            finally:
+                if self._connecting is connecting:
+                    if self._session is not None:
+                        self._session.abort(DisconnectCause.LOCAL, "gave up connecting")
+                    self._tear_down()
+            raise
+        try:
+            connecting.result()
         except BaseException as error:
             if self._connecting is not connecting:  # stop() has ended it, and torn down
                 raise NotConnectedError("stopped while it was connecting") from error
@@ -107,8 +118,7 @@ class ZerioClient(Node):
         try:
             if self._connecting is not None:
                 connecting, self._connecting = self._connecting, None
-                connecting.cancel()
-                await asyncio.wait([connecting])
+                await _give_up(connecting)
             if self._session is not None:
                 await self._close_sessions((self._session,), patience)
         finally:
@@ -247,3 +257,10 @@ class ZerioClient(Node):
             self._connecting = self._loop.create_task(self._connect_again())
         # else one is under way, and has been told above that this attempt has failed
         self.disconnected(reason)
+
+
+async def _give_up(connecting: asyncio.Task[None]) -> None:
+    connecting.cancel()
+    await asyncio.wait([connecting])
+    if not connecting.cancelled():
+        connecting.exception()  # nobody has to hear of it any more
