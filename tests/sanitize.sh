@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds everything with the address and undefined-behaviour sanitizers, in a copy of the tree, and
 # runs tests there: tests/rio and two minutes of tests/fuzz, or what the arguments tell pytest, or
-# with `fuzz` as the first one, the fuzzer with the others. PYTHON chooses the interpreter; it needs
-# what `pip install .[test,dev]` brings.
+# with `fuzz` as the first one, the fuzzer with the others. PYTHON chooses the interpreter, which is
+# otherwise that of .venv, if there is one; it needs what `pip install .[test,dev]` brings.
 #
 #     tests/sanitize.sh
 #     ZERIO_PROVIDER=epoll tests/sanitize.sh tests/rio/test_endings.py -x
@@ -18,7 +18,9 @@
 set -eu
 
 cd "$(dirname "$0")/.."
-python=${PYTHON:-python3}
+python=python3
+if [ -x .venv/bin/python ]; then python=$PWD/.venv/bin/python; fi
+python=${PYTHON:-$python}
 copy=build/sanitize
 mkdir -p "$copy"
 git ls-files -z --cached --others --exclude-standard |

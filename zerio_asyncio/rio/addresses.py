@@ -12,7 +12,7 @@ import struct
 from typing import Any
 
 ADDRESS_SIZE = 28
-"""Bytes of a SOCKADDR_INET: what an address slice of `RequestQueue.receive_from` must hold
+"""Bytes of a SOCKADDR_INET: what an address slice of ``RequestQueue.receive_from`` must hold
 (https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_rioreceiveex)."""
 
 _FAMILY = struct.Struct("=H")

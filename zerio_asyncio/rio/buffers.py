@@ -52,7 +52,7 @@ else:
 class Region(Unique):
     """Anonymous memory of whole pages, registered with a provider.
 
-    ``size``: bytes, 1 to `REGION_SIZE_MAX`, rounded up to pages. OSError (ENOBUFS) if the system
+    ``size``: bytes, 1 to ``REGION_SIZE_MAX``, rounded up to pages. OSError (ENOBUFS) if the system
     will not register so much. Close it, or use it as a context manager; requests that still use the
     memory end undisturbed.
     """

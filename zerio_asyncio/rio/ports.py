@@ -193,7 +193,7 @@ def _ns(seconds: float) -> int:
 class CompletionPort(Unique):
     """A port of one provider.
 
-    ``provider``: a `Provider`, a name, or None for `zerio_asyncio.rio.providers.pick`'s choice.
+    ``provider``: a `Provider`, a name, or None for `zerio_asyncio.rio.pick`'s choice.
     ``depth``: entries of the submission queue where the provider has one; 0 is its own choice.
     ``spin``: seconds that a wait polls, from the last event on, before it sleeps; ``math.inf``: it
     never sleeps. OSError if the system refuses.
@@ -252,9 +252,9 @@ class CompletionPort(Unique):
     def wait(self, timeout: float | None = None, most: int = 64) -> list[Event]:
         """Hand over everything queued and sleep until an event, at most ``timeout`` seconds.
 
-        None sleeps for ever, 0 not at all. Returns 1 to ``most`` events (at most `EVENTS_MAX`), or
-        none when the time was up or a signal came. A port with ``spin`` looks for signals every
-        millisecond, calls their handlers, and waits on.
+        None sleeps for ever, 0 not at all. Returns 1 to ``most`` events (at most ``EVENTS_MAX``),
+        or none when the time is up or a signal came. A port with ``spin`` checks for signals every
+        millisecond, calls their handlers, and goes on waiting.
         """
         if not 1 <= most <= EVENTS_MAX:
             raise ValueError(f"most must be 1 to {EVENTS_MAX} events, not {most}")
@@ -401,7 +401,7 @@ class CompletionPort(Unique):
 def open_port(
     name: str | None = None, *, depth: int = 0, spin: float = 0.0
 ) -> tuple[Choice, CompletionPort]:
-    """Choose a provider as `zerio_asyncio.rio.providers.pick` does and make a port of it.
+    """Choose a provider as `zerio_asyncio.rio.pick` does and make a port of it.
 
     A provider that nobody named and that has no memory left for another port, as io_uring under a
     low limit of locked memory, gives way to the next. OSError if a named one refuses, or all do.

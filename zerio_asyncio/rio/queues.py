@@ -187,7 +187,7 @@ class CompletionQueue(Unique):
         return True
 
     def dequeue(self, most: int = 64) -> list[Result]:
-        """Fetch at most ``most`` results (up to `RESULTS_MAX`); never waits.
+        """Fetch at most ``most`` results (up to ``RESULTS_MAX``); never waits.
 
         This gives back the requests' slots and slices. A queue without a port makes progress here.
         """
@@ -362,7 +362,8 @@ class RequestQueue(Unique):
     ) -> None:
         """Receive a datagram, and its sender into an address slice.
 
-        The address slice has `ADDRESS_SIZE` bytes; `zerio_asyncio.rio.addresses.unpack` reads them.
+        The address slice has ``ADDRESS_SIZE`` bytes, which `zerio_asyncio.rio.addresses.unpack`
+        reads.
         """
         self._start_ex(self._rio.RIOReceiveEx, self.receive_queue, part, address, context, flags)
 
