@@ -25,6 +25,10 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 exclude_patterns = ["README.md"]
 html_theme = "furo"
 html_title = f"zerio_asyncio {release}"
+html_theme_options = {  # pictures in text are up to 100 columns wide
+    name: {"code-font-size": "0.75rem"} for name in ("light_css_variables", "dark_css_variables")
+}
+highlight_language = "none"
 html_show_sourcelink = False
 html_copy_source = False
 
@@ -35,7 +39,6 @@ nitpicky = True
 default_role = "py:obj"  # docstrings name things in single backquotes
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_class_signature = "separated"
 python_use_unqualified_type_names = True
 add_module_names = False
 
