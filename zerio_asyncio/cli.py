@@ -1,4 +1,4 @@
-"""The command line: what runs here and why (info), an echo server (echo), the benchmark (bench)."""
+"""The command line: which provider runs here (info), an echo server (echo), the benchmark."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SYSCTL_MEANING = {"0": "allowed", "1": "only for the group io_uring_group", "2":
 
 
 def gather() -> dict[str, Any]:
-    """Collect everything that ``info`` tells."""
+    """Collect everything that ``info`` shows."""
     return {
         "provider": _provider(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -40,7 +40,7 @@ def gather() -> dict[str, Any]:
 
 
 def _provider() -> dict[str, Any]:
-    """Tell the provider that a loop would take, why, and which better ones refused."""
+    """Return the provider that a loop would take, why, and which others are refused."""
     from zerio_asyncio.rio import providers  # noqa: PLC0415 - compiled; echo and bench may do without
 
     known = [provider.name for provider in providers.known()]
@@ -59,7 +59,7 @@ def _provider() -> dict[str, Any]:
 
 
 def _limit(name: str) -> dict[str, int | None] | None:
-    """Soft and hard limit, None for no limit; None altogether where there is no such thing."""
+    """Return the soft and hard limit, None for no limit; None if the system has none such."""
     try:
         resource: Any = importlib.import_module("resource")
     except ImportError:  # Windows
@@ -86,7 +86,7 @@ def _version(distribution: str) -> str | None:
 
 
 def describe(facts: dict[str, Any]) -> list[str]:
-    """Lay the facts out in lines for people."""
+    """Format the facts as lines for people."""
     provider = facts["provider"]
     lines = [f"provider: {provider['name'] or 'none'} ({provider['reason']})"]
     for name in provider["known"]:
@@ -99,7 +99,7 @@ def describe(facts: dict[str, Any]) -> list[str]:
             soft, hard = ("unlimited" if v is None else str(v) for v in limit.values())
             lines.append(f"{name}: {soft} (hard limit {hard})")
     sysctl = facts["kernel.io_uring_disabled"]
-    meaning = SYSCTL_MEANING.get(sysctl or "", "this system has no such switch")
+    meaning = SYSCTL_MEANING.get(sysctl or "", "this system has no such setting")
     lines.append(f"kernel.io_uring_disabled: {sysctl or '-'} ({meaning})")
     for name, version in facts["packages"].items():
         lines.append(f"{name}: {version or 'not installed'}")
@@ -118,7 +118,7 @@ def info(options: argparse.Namespace) -> int:
 
 
 def echo(options: argparse.Namespace) -> int:
-    """Serve echo until SIGINT or SIGTERM; 1 if the loop or the address cannot be had."""
+    """Serve echo until SIGINT or SIGTERM; 1 if the loop or the address is not available."""
     try:
         loop = _loop(options.loop, options.wait)
         try:
@@ -137,7 +137,7 @@ def echo(options: argparse.Namespace) -> int:
 def _loop(name: str, wait: str | None) -> asyncio.AbstractEventLoop:
     """Make a loop by name; ``asyncio`` is the platform's own."""
     if wait is not None and not name.startswith("zerio"):
-        raise ValueError(f"--wait is for zerio's loops, {name} waits in its own way")
+        raise ValueError(f"--wait is for zerio's loops; {name} has no such choice")
     if name == "asyncio":
         return asyncio.new_event_loop()
     from zerio_asyncio.bench import peers  # noqa: PLC0415 - only here
@@ -166,7 +166,7 @@ async def _serve(loop: asyncio.AbstractEventLoop, options: argparse.Namespace) -
 
 
 def _say(text: str) -> None:
-    """Print at once: somebody may wait for the address on a pipe."""
+    """Print and flush: somebody may wait for the address on a pipe."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -181,13 +181,13 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
-    part = commands.add_parser("info", help="the provider that a loop takes here, and why")
-    part.add_argument("--json", action="store_true", help="as JSON")
+    part = commands.add_parser("info", help="show which provider a loop gets here, and why")
+    part.add_argument("--json", action="store_true", help="print JSON")
     part.set_defaults(run=info)
 
-    part = commands.add_parser("echo", help="an echo server; ends on SIGINT or SIGTERM")
+    part = commands.add_parser("echo", help="run an echo server until SIGINT or SIGTERM")
     part.add_argument("--host", default="127.0.0.1", help="name or address (127.0.0.1)")
-    part.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
+    part.add_argument("--port", type=int, default=0, help="0, the default, takes a free port")
     part.add_argument("--loop", choices=LOOPS, default="zerio")
     part.add_argument("--mode", choices=MODES, default="protocol")
     part.add_argument("--wait", help="zerio's loops: block, spin or 'hybrid(µs)' (block)")
@@ -200,7 +200,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; its exit status."""
+    """Run a command and return its exit status."""
     options = parser().parse_args(arguments)
     status: int = options.run(options)
     return status

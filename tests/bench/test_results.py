@@ -103,7 +103,7 @@ def test_a_weak_generator_is_noted(row: Row) -> None:
 def test_a_busy_machine_is_noted(row: Row) -> None:
     row.outcomes[2].samples = [{"cpu_us": 5.0, "server_busy": 0.4, "load_busy": 0.3}]
     (note,) = report.notes([row], [])
-    assert note.endswith("other work held the cores, try again (zerio)")
+    assert note.endswith("other work held the cores; try again (zerio)")
 
 
 def test_rows_follow_what_is_asked() -> None:

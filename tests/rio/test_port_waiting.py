@@ -315,7 +315,7 @@ class TestClass:
             None,
             None,
         )
-        with pytest.raises(ValueError, match="brings no socket"):
+        with pytest.raises(ValueError, match="has no socket"):
             event.take_socket()
 
     @pytest.mark.parametrize("timeout", [-1, float("nan"), -0.001])

@@ -75,7 +75,7 @@ def used(provider):
 def test_a_port_is_not_closed_under_its_sleeper(used):
     port = used[0]
     sleeper = Sleeper(port)
-    with pytest.raises(RuntimeError, match="another thread is inside"):
+    with pytest.raises(RuntimeError, match="another thread is in a call"):
         port.close()
     assert not port.closed
     assert sleeper.wake() == [(Kind.POST, 5)]

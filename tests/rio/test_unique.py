@@ -110,7 +110,7 @@ def all_made(provider):
 
 def test_nothing_is_made_twice(all_made):
     for made, arguments in all_made:
-        with pytest.raises(TypeError, match="made already"):
+        with pytest.raises(TypeError, match="already been made"):
             made.__init__(*arguments)
     port, queue = all_made[0][0], all_made[1][0]
     port.post(3)
@@ -121,7 +121,7 @@ def test_nothing_is_made_twice(all_made):
 def test_nothing_is_made_twice_after_its_end(provider):
     port = CompletionPort(provider)
     port.close()
-    with pytest.raises(TypeError, match="made already"):
+    with pytest.raises(TypeError, match="already been made"):
         port.__init__(provider)
     assert port.closed
 

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from zerio_asyncio.bench.results import Row
     from zerio_asyncio.bench.runner import Plan
 
-EXTRA = "install what the benchmark needs with: pip install 'zerio-asyncio[bench]'"
+EXTRA = "install what the benchmark needs: pip install 'zerio-asyncio[bench]'"
 
 DESCRIPTION = """\
-Echo servers on every event loop, loaded by one native generator, on cores of their own: CPU time of
-the server per request (the figure that counts), requests per second, latencies. Beside them a C
-server with epoll: what the kernel alone costs."""
+Runs echo servers on every event loop and loads each with the same native generator; server and
+generator have a core each. Shows the server's CPU time per request (the figure that counts),
+requests per second, and latencies. A C server on epoll shows what the kernel alone costs."""
 
 FILE_WIDTH = 110
 """Columns when the output is no terminal: the tables unbroken."""
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; nothing heavy is imported for it."""
     parser.description = DESCRIPTION
     parser.add_argument(
-        "--quick", action="store_true", help="two rows in under 30 s, for a first impression"
+        "--quick", action="store_true", help="run two rows in under 30 s, for a first impression"
     )
     parser.add_argument(
         "--mode",
@@ -48,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="asyncio, uvloop, rloop, zerio, zerio-uring, zerio-epoll, zerio-spin,"
         " zerio-epoll-spin, zerio-hybrid, c-epoll, c-epoll-spin; may be repeated",
     )
-    parser.add_argument("--rounds", type=int, help="rounds of all peers in turn (5)")
-    parser.add_argument("--seconds", type=float, help="length of a measured window (1.5)")
-    parser.add_argument("--warmup", type=float, help="seconds before it (0.5)")
+    parser.add_argument("--rounds", type=int, help="rounds in which all peers take turns (5)")
+    parser.add_argument("--seconds", type=float, help="length of the measured window (1.5)")
+    parser.add_argument("--warmup", type=float, help="uncounted seconds before the window (0.5)")
     parser.add_argument("--connections", type=int, help="instead of the rows' own numbers")
     parser.add_argument("--size", type=int, help="bytes of a message, instead of the rows' own")
     parser.add_argument("--depth", type=int, help="requests in flight on each connection (1)")
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         dest="delay_us",
         metavar="MICROSECONDS",
-        help="messaging-latency: from one burst of a connection to the next; 0: when all are back",
+        help="messaging-latency: from one burst to the next; 0 waits until all are back",
     )
     parser.add_argument(
         "--load-wait",
@@ -69,22 +69,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--server-core", type=int, help="CPU of the servers (the first one)")
     parser.add_argument("--load-core", type=int, help="CPU of the generator (the second one)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw there (.png, .svg, .pdf)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw (.png, .svg, .pdf)")
     parser.add_argument(
-        "--hgrm", type=Path, metavar="FOLDER", help="write latency percentiles there, a file each"
+        "--hgrm",
+        type=Path,
+        metavar="FOLDER",
+        help="write latency percentiles, a file each",
     )
-    parser.add_argument("--list", action="store_true", help="list the peers and leave")
+    parser.add_argument("--list", action="store_true", help="list the peers and exit")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options say; the exit status."""
+    """Do what the options say; return the exit status."""
     try:
         return _run(options)
     except ImportError as error:
         missing = error.name or ""
         if missing in {"zerio_asyncio.bench._native", "resource"}:
-            message = "the benchmark needs Linux and its compiled part (a wheel has it)"
+            message = "the benchmark needs Linux and its compiled part, which wheels contain"
         elif missing.partition(".")[0] in ("rich", "hdrh", "matplotlib"):
             message = f"{missing.partition('.')[0]} is missing: {EXTRA}"
         else:

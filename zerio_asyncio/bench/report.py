@@ -195,9 +195,9 @@ def scheduler_table(rows: list[Row]) -> Table:
 
 
 def notes(rows: list[Row], refused: list[peers.Peer]) -> Iterator[str]:
-    """Tell what a reader has to know: who failed, who is missing, where the load was too weak."""
+    """Say what a reader must know: who failed, who is missing, where the load was too weak."""
     for peer in refused:
-        yield f"{peer.title} is not here: {peer.refusal}"
+        yield f"{peer.title} cannot run here: {peer.refusal}"
     yield from _more_loops(rows)
     for row in rows:
         for outcome in row.outcomes:
@@ -205,10 +205,10 @@ def notes(rows: list[Row], refused: list[peers.Peer]) -> Iterator[str]:
                 yield f"{row.title}: {outcome.peer.title} failed: {outcome.error}"
         repeated = sum(outcome.repeated for outcome in row.outcomes)
         if repeated:
-            yield f"{row.title}: {repeated} measurements repeated, the CPUs were moved apart"
+            yield f"{row.title}: {repeated} measurements repeated, as the CPUs were moved apart"
         apart = ", ".join(o.peer.title for o in row.outcomes if o.apart)
         if apart:
-            yield f"{row.title}: the CPUs stayed apart, times are up to doubled ({apart})"
+            yield f"{row.title}: the CPUs stayed apart, so times are up to doubled ({apart})"
         if row.mode in workloads.LATENCY_MODES:
             continue  # both sides wait for each other, and the generator polls
         starved = ", ".join(o.peer.title for o in row.outcomes if _starved(o))
@@ -216,15 +216,15 @@ def notes(rows: list[Row], refused: list[peers.Peer]) -> Iterator[str]:
             yield f"{row.title}: the generator was the bottleneck of {starved}"
         disturbed = ", ".join(o.peer.title for o in row.outcomes if _disturbed(o))
         if disturbed:
-            yield f"{row.title}: other work held the cores, try again ({disturbed})"
+            yield f"{row.title}: other work held the cores; try again ({disturbed})"
 
 
 def _more_loops(rows: list[Row]) -> Iterator[str]:
-    """What a request costs where several loops serve, beside one loop alone."""
+    """Compare what a request costs on several loops with its cost on one loop alone."""
     rows = [row for row in rows if row.mode == workloads.THREADS]
     for row in rows[1:]:
         if row.settings.get("beside_load"):
-            yield f"{row.title}: a loop shared the generator's CPU, there are too few"
+            yield f"{row.title}: a loop shared the generator's CPU; this machine has too few"
         for outcome in row.outcomes:
             alone = rows[0].outcome(outcome.peer.name)
             before = alone.median(row.figure) if alone is not None else None
@@ -265,7 +265,7 @@ def show(console: Console, rows: list[Row], refused: list[peers.Peer]) -> None:
 
 
 def summary(rows: list[Row]) -> str:
-    """Say it in a sentence, with the figures measured; many rows get a line each."""
+    """Sum up in a sentence, with the measured figures; many rows get a line each."""
     parts = [part for row in rows if (part := _sentence(row)) is not None]
     if not parts:
         return "Nothing to compare: no loop of ours was measured."

@@ -9,24 +9,24 @@ class RegisteredProtocol(asyncio.BaseProtocol):
     """A stream protocol that sees received bytes where the kernel put them: no copy, no ``bytes``.
 
     Everything else is as in ``asyncio.Protocol``: ``connection_made``, ``connection_lost``,
-    ``eof_received``, ``pause_writing``, ``resume_writing``. Where bytes do not come through
-    registered memory, on another loop or over TLS, ``view_received`` sees ordinary memory.
+    ``eof_received``, ``pause_writing``, ``resume_writing``. On another loop and over TLS, bytes do
+    not pass through registered memory; there ``view_received`` sees ordinary memory.
     """
 
     __slots__ = ()
 
     def view_received(self, view: memoryview) -> None:
-        """Some bytes have arrived.
+        """Bytes have arrived.
 
-        ``view`` is read-only and lies straight on the registered slice that received them, so it
-        is valid during this call alone: it is released when the call returns, and using it later
-        raises ``ValueError``. Copy what must last (``bytes(view)``). ``transport.write(view)``
-        copies. A slice of the view that is kept (``view[4:]``) stays readable and keeps its memory
-        from being used again until it is released.
+        ``view`` is read-only and lies straight on the registered slice that received them. It is
+        valid only during this call: it is released when the call returns, and using it later raises
+        ``ValueError``. Copy what must last (``bytes(view)``). ``transport.write(view)`` copies. If
+        you keep a slice of the view (``view[4:]``), it stays readable, and its memory is not reused
+        until it is released.
         """
 
     def data_received(self, data: bytes) -> None:
-        """What loops call that know no registered memory, and TLS: hands on a view of ``data``."""
+        """Pass on a view of ``data``: TLS and loops without registered memory call this."""
         with memoryview(data).toreadonly() as view:
             self.view_received(view)
 

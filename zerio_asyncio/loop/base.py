@@ -38,7 +38,7 @@ from zerio_asyncio.rio.ports import open_port
 
 @dataclasses.dataclass(frozen=True)
 class RioStatistics:
-    """What a loop has done since it was made; counts, but for the last four, which are now."""
+    """What a loop has done since it was made: counts, and in the last four fields its memory."""
 
     provider: str
     submissions: int
@@ -48,16 +48,16 @@ class RioStatistics:
     system_calls: int
     """Made by the port and its queues."""
     waits: int
-    """Times that the loop asked its port."""
+    """How often the loop asked its port."""
     bytes_received: int
     bytes_sent: int
     gathered: int
-    """Writes that went out with another's operation."""
+    """Writes that left with the operation of another one."""
     slices_high_water: int
-    """The most slices that were ever in use at once."""
+    """The largest number of slices ever in use at once."""
     slices_in_use: int
     slabs: int
-    """Slabs of slices that are registered now."""
+    """Slabs of slices that are registered."""
     connections: int
     """Transports that have a request queue or requests outstanding."""
 

@@ -1,4 +1,4 @@
-"""How a program comes to run on our loop: factory, run, install, policy."""
+"""How a program runs on our loop: a factory, run, install, a policy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def new_event_loop(options: LoopOptions | None = None) -> RioEventLoop:
-    """Make an event loop; for ``asyncio.Runner(loop_factory=...)`` and whoever takes a factory."""
+    """Make an event loop: the factory for ``asyncio.Runner(loop_factory=...)`` and its like."""
     return RioEventLoop(options)
 
 
@@ -32,16 +32,16 @@ def run(
 ) -> T:
     """Run a coroutine as ``asyncio.run`` does, on our loop.
 
-    ``options`` go to the loop; ``loop_factory`` makes another one instead, and then takes no
-    options (``ValueError``). ``RuntimeError`` from inside a running loop, ``ValueError`` if
-    ``main`` is no coroutine.
+    ``options`` go to the loop. ``loop_factory`` makes another loop instead; ``ValueError`` if both
+    are given. ``RuntimeError`` if a loop is running in this thread, ``ValueError`` if ``main`` is
+    not a coroutine.
     """
     if events._get_running_loop() is not None:
         raise RuntimeError("run() cannot be called from a running event loop")
     if loop_factory is None:
         loop_factory = lambda: new_event_loop(options)  # noqa: E731
     elif options is not None:
-        raise ValueError("options are for the loop that run() makes itself, not a loop_factory's")
+        raise ValueError("options are for the loop that run() makes, not for a loop_factory's")
     if sys.version_info >= (3, 11):
         with asyncio.Runner(loop_factory=loop_factory, debug=debug) as runner:
             return runner.run(main)
@@ -53,7 +53,7 @@ def _run_3_10(
     loop_factory: Callable[[], asyncio.AbstractEventLoop],
     debug: bool | None,
 ) -> T:
-    """asyncio.run of 3.10, which takes no factory, on a loop of the factory."""
+    """Do what asyncio.run of 3.10 does, which takes no factory, on a loop of the factory."""
     if not coroutines.iscoroutine(main):
         raise ValueError(f"a coroutine was expected, got {main!r}")
     loop = loop_factory()
@@ -88,7 +88,7 @@ def _make_policy() -> type:
         base: Any = asyncio.DefaultEventLoopPolicy
 
     class EventLoopPolicy(base):  # type: ignore[misc]
-        """Makes our loop wherever asyncio makes one; ``options`` go to each."""
+        """Makes our loop wherever asyncio makes one; ``options`` go to each loop."""
 
         def __init__(self, options: LoopOptions | None = None) -> None:
             super().__init__()
@@ -105,7 +105,7 @@ def _make_policy() -> type:
 def install() -> None:
     """Make our policy asyncio's. From Python 3.12 on prefer ``run`` or a loop factory.
 
-    ``DeprecationWarning`` on 3.12 and later, as asyncio's own policies go.
+    Warns with ``DeprecationWarning`` on 3.12 and later, because asyncio is dropping policies.
     """
     if sys.version_info >= (3, 12):
         warnings.warn(

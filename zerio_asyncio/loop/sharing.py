@@ -39,12 +39,12 @@ INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
 
 
 class SharedListener:
-    """One listening socket on which loops in several threads serve, each for a part of the clients.
+    """One listening socket that loops in several threads serve, each a part of the clients.
 
-    ``sock``: a bound stream socket, as ``socket.create_server`` makes; the listener owns it from
-    now on. ``backlog``: connections that may wait to be accepted, all loops' together.
-    ``ValueError`` if it is no stream socket. To be closed when all have ended, by ``close`` or as a
-    context manager: what waits to be accepted then is reset.
+    ``sock``: a bound stream socket, as ``socket.create_server`` makes it; the listener owns it from
+    now on. ``backlog``: how many connections may wait to be accepted, for all loops together.
+    ``ValueError`` if ``sock`` is not a stream socket. Close the listener when all loops have ended,
+    by ``close`` or as a context manager: connections that still wait are reset then.
     """
 
     def __init__(self, sock: socket.socket, *, backlog: int = BACKLOG) -> None:
@@ -58,16 +58,16 @@ class SharedListener:
 
     @property
     def socket(self) -> socket.socket:
-        """The socket, for its name and its options."""
+        """The socket; ask it for its name and its options."""
         return self._sock
 
     async def create_server(
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], **options: Any
     ) -> asyncio.Server:
-        """Serve on the running loop, beside others; ``options`` of ``loop.create_server``.
+        """Serve on the running loop, beside others.
 
-        Not those that tell where to listen. Closing the server ends this loop's part alone.
-        ``RuntimeError`` if the listener is closed.
+        ``options`` are those of ``loop.create_server``, except where to listen. Closing the server
+        ends only this loop's part. ``RuntimeError`` if the listener is closed.
         """
         loop = asyncio.get_running_loop()
         options.setdefault("backlog", self._backlog)
@@ -95,7 +95,7 @@ class SharedListener:
     ) -> asyncio.Server:
         """Serve streams as ``asyncio.start_server`` does; ``limit``: bytes that a reader buffers.
 
-        ``options`` and errors of ``create_server``.
+        ``options`` and errors are those of ``create_server``.
         """
         loop = asyncio.get_running_loop()
 
@@ -106,7 +106,7 @@ class SharedListener:
         return await self.create_server(make, **options)
 
     def close(self) -> None:
-        """Listen no more; harmless if it is closed already. Connections live on."""
+        """Stop listening; connections live on. Closing again is harmless."""
         with self._lock:
             handing, self._round = self._round, None
         if handing is not None:

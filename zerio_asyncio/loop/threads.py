@@ -1,9 +1,9 @@
 """A loop in each of several threads: ``run_threads``, as ``run`` is for one.
 
-Who calls runs the first main itself: in the main thread signals are that loop's, as they are
-``run``'s, and it goes on turning until the others have ended, so that signals are heard that long.
-Nobody's main begins before every thread has its loop, and none is left behind: whatever ends one
-main by an exception cancels all others, and every thread is joined before it is raised.
+The calling thread runs the first main. If that is the main thread, its loop handles signals, as
+with ``run``, and keeps running until the others have ended, so that signals are handled that long.
+No main begins before every thread has its loop, and no thread is left behind: an exception that
+ends one main cancels all others, and every thread is joined before it is raised.
 """
 
 from __future__ import annotations
@@ -43,20 +43,21 @@ def run_threads(
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     debug: bool | None = None,
 ) -> list[T]:
-    """Run ``main(number)`` on a loop of its own in each of so many threads; the results, in order.
+    """Run ``main(number)`` in several threads, each with its own loop; return the results in order.
 
-    ``number`` counts from 0, which is the calling thread. ``threads`` None: one for each CPU that
-    this process may use. Each main has a copy of the caller's context variables. ``options``,
-    ``loop_factory`` and ``debug`` are as with ``run``, for every loop.
+    ``number`` counts from 0, which is the calling thread. ``threads``: how many; None means one for
+    each CPU that this process may use. Each main has a copy of the caller's context variables.
+    ``options``, ``loop_factory`` and ``debug`` are those of ``run``, and apply to every loop.
 
     If a main raises, the others are cancelled, all threads are joined, and that exception is
-    raised; if several have raised, an ``ExceptionGroup`` of them (in Python 3.10 the first, the
-    others chained to it). ``KeyboardInterrupt`` and ``SystemExit`` do the same, and are raised
-    alone.
+    raised. If several raise, an ``ExceptionGroup`` of them is raised (on Python 3.10 the first one,
+    with the others chained to it). ``KeyboardInterrupt`` and ``SystemExit`` do the same, and are
+    raised alone.
 
-    ``RuntimeError`` from inside a running loop, or if no thread can be started; ``TypeError`` if
-    ``main`` is no coroutine function; ``ValueError`` if ``threads`` is less than one, or for
-    options beside a factory. If a loop cannot be made, that is raised before any main has begun.
+    ``RuntimeError`` if a loop is running in this thread, or if no thread can be started;
+    ``TypeError`` if ``main`` is not a coroutine function; ``ValueError`` if ``threads`` is less
+    than one, or if both options and a factory are given. If a loop cannot be made, the exception is
+    raised before any main begins.
     """
     if events._get_running_loop() is not None:
         raise RuntimeError("run_threads() cannot be called from a running event loop")
@@ -68,12 +69,12 @@ def run_threads(
     if loop_factory is None:
         loop_factory = lambda: new_event_loop(options)  # noqa: E731
     elif options is not None:
-        raise ValueError("options are for loops that run_threads() makes, not a loop_factory's")
+        raise ValueError("options are for the loops that run_threads() makes, not a loop_factory's")
     return _Crew(main, count, loop_factory, debug).run()
 
 
 def cpus() -> int:
-    """How many CPUs this process may use; by its affinity where the system tells."""
+    """Count the CPUs that this process may use, by its affinity where the system has one."""
     if hasattr(os, "process_cpu_count"):
         return os.process_cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 class ZerioClient(Node):
     """Exchanges messages with the ``ZerioServer`` at ``server_address``, a pair of host and port.
 
-    Events are methods to override, or callables to give here under the same names:
+    Events are methods to override, or callables to pass here under the same names:
     ``connected()``, ``disconnected(reason)``, ``message_received(message)``. Without
-    ``message_received``, ``messages()`` has them.
+    ``message_received``, iterate over ``messages()``.
 
-    ``ssl`` is the client's context, for TLS; ``server_hostname`` is the name that the server's
-    certificate must be for, if it is not the host.
+    ``ssl`` is the client's context, for TLS; ``server_hostname`` is the name in the server's
+    certificate, if it is not the host.
     """
 
     def __init__(
@@ -70,23 +70,23 @@ class ZerioClient(Node):
         """The server has answered, and messages can be sent to it."""
 
     def disconnected(self, reason: DisconnectReason) -> None:
-        """The connection has ended; with ``config.reconnect`` there may be another."""
+        """The connection has ended; with ``config.reconnect`` another may follow."""
 
     def message_received(self, message: memoryview) -> None:
-        """The server sent ``message``: read-only, and valid during this call alone.
+        """The server sent ``message``, which is read-only and valid only during this call.
 
-        It lies on the registered memory that received it; using it later raises ``ValueError``.
-        What this raises goes to the loop's exception handler and ends the connection.
+        It lies in the registered memory that received it; using it later raises ``ValueError``. If
+        this method raises, the loop's exception handler is called and the connection ends.
         """
 
     # ------------------------------------------------------------------- start and stop
 
     async def start(self, peer_id: str) -> None:
-        """Connect, give ``peer_id``, and wait for the answer.
+        """Connect, say ``peer_id``, and wait for the answer.
 
-        ``OSError`` if there is no connection to be had, ``HandshakeError`` if the server does not
-        answer, or ends the connection: the peer id may be taken. ``NotConnectedError`` if ``stop``
-        is called meanwhile. ``RuntimeError`` on any other loop than zerio_asyncio's.
+        ``OSError`` if the connection fails; ``HandshakeError`` if the server does not answer, or
+        ends the connection (the peer id may be taken); ``NotConnectedError`` if ``stop`` is called
+        meanwhile; ``RuntimeError`` on any loop but zerio_asyncio's.
         """
         check_peer_id(peer_id)
         self._set_up(self.config, ZerioClient.message_received)
@@ -112,7 +112,7 @@ class ZerioClient(Node):
             raise
 
     async def stop(self, patience: float = STOP_SECONDS) -> None:
-        """Close the connection when what was sent has left, after ``patience`` seconds at last."""
+        """Close once everything sent has left, or when ``patience`` seconds have passed."""
         if self._loop is None:
             return
         try:
@@ -131,7 +131,7 @@ class ZerioClient(Node):
         super()._tear_down()
 
     async def __aenter__(self) -> Self:
-        """Give the client, which ``start`` has connected, or will."""
+        """Return the client; ``start`` connects it, before or after."""
         return self
 
     @property
@@ -172,23 +172,23 @@ class ZerioClient(Node):
     # -------------------------------------------------------------------------- sending
 
     def send(self, message: ReadableBuffer) -> None:
-        """Send ``message``, bytes-like, to the server; it may be changed once this returns.
+        """Send ``message``, bytes-like, to the server; you may change it once this returns.
 
-        ``NotConnectedError`` if there is no connection now; ``ValueError`` if the message is
-        longer than ``config.framing_buffer_length``; ``SendingBuffersFullError``, or the end of
-        the connection, by ``config.slow_peer``, if the server does not read.
+        ``NotConnectedError`` if there is no connection; ``ValueError`` if the message is longer
+        than ``config.framing_buffer_length``. If the server does not read, ``config.slow_peer``
+        decides: ``SendingBuffersFullError``, or the end of the connection.
         """
         self._connected_session().writer.send(message)
 
     def send_threadsafe(self, message: ReadableBuffer, timeout: float | None = None) -> None:
-        """``send`` from any thread, in the order of that thread's calls; see ``ZerioServer``."""
+        """Send from any thread, as `ZerioServer.send_threadsafe` does."""
         session, outbox = self._connected_session(), self._outbox
         if outbox is None:
             raise NotConnectedError("stopped")
         outbox.put(session, message, timeout)
 
     async def drain(self) -> None:
-        """Wait until the server has read enough to be sent more, or raise as ``send``."""
+        """Wait until the server has read enough to be sent more; raises what ``send`` raises."""
         await self._connected_session().drain()
 
     def _connected_session(self) -> Session:
@@ -200,17 +200,17 @@ class ZerioClient(Node):
     # ------------------------------------------------------------------------- receiving
 
     def messages(self) -> AsyncIterator[bytes]:
-        """``async for message in client.messages()``: every message, as ``bytes``.
+        """Iterate over all messages: ``async for message in client.messages()``.
 
-        They wait here: once they take ``receiving_buffer_count`` buffers nothing is read until
-        half of them are free. Ends when the connection has and there is
-        to be no other. ``RuntimeError`` if there is a ``message_received``.
+        The messages are ``bytes``. When they fill ``receiving_buffer_count`` buffers, nothing is
+        read until half of them are free. The iteration ends when the connection has ended and no
+        other will follow. ``RuntimeError`` if there is a ``message_received``.
         """
         self._check_keeps()
         return self._messages()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """``async for message in client``: the same as ``messages()``."""
+        """Iterate: ``async for message in client`` is the same as with ``messages()``."""
         return self.messages()
 
     async def _messages(self) -> AsyncIterator[bytes]:
@@ -218,11 +218,11 @@ class ZerioClient(Node):
             yield item[1]
 
     def pause_reading(self) -> None:
-        """Let the server wait; messages that have been received already still come."""
+        """Stop reading from the server; messages already received are still delivered."""
         self._connected_session().pause_reading("program")
 
     def resume_reading(self) -> None:
-        """Go on after ``pause_reading``."""
+        """Read again after ``pause_reading``."""
         self._connected_session().resume_reading("program")
 
     # ---------------------------------------------------------------- what sessions call

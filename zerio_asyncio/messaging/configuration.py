@@ -1,4 +1,4 @@
-"""What a user may choose about messaging, under Zerio's names."""
+"""What a user can choose for messaging, under Zerio's names."""
 
 from __future__ import annotations
 
@@ -31,35 +31,36 @@ LOOPS_SHARE = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZerioConfiguration:
-    """What server and client have in common. Lengths are bytes, times seconds.
+    """Choices that server and client share. Lengths are bytes, times are seconds.
 
-    ``ValueError`` tells which value is out of its range, ``TypeError`` which is of the wrong kind.
+    ``ValueError`` names the value that is out of range, ``TypeError`` the one of the wrong type.
 
     ``framing_buffer_length``: the longest message, sent or received. 1 to 2147483647.
 
-    ``sending_buffer_count`` buffers of ``sending_buffer_length`` bytes are what may wait to be sent
-    to one peer, the limit behind which ``slow_peer`` says what happens; and the ring in which
-    messages of other threads wait has as many slots of that length. Together they hold the longest
-    message and 64 bytes. 1 to 1048576 buffers, of 256 bytes to 1 MiB in steps of 8.
+    ``sending_buffer_count`` buffers of ``sending_buffer_length`` bytes may wait to be sent to one
+    peer; beyond that, ``slow_peer`` decides. The ring for messages of other threads has as many
+    slots of that length. Together the buffers must hold the longest message and 64 bytes. 1 to
+    1048576 buffers, of 256 bytes to 1 MiB in steps of 8.
 
-    ``sending_high_water``, ``sending_low_water``: ``drain`` waits while more than the first wait
-    for a peer, until no more than the second do.
+    ``sending_high_water``, ``sending_low_water``: while more bytes than the first wait for a peer,
+    ``drain`` waits until no more than the second do.
 
-    ``slow_peer``: what happens to a message for which a peer has no sending buffer left:
+    ``slow_peer``: what happens to a message when its peer has no sending buffer left:
     ``"disconnect"`` ends that connection, ``"raise"`` raises ``SendingBuffersFullError``.
 
-    ``max_conflated_send_request_count``: messages that leave in one request, 1 for none together,
-    0 (the default) for as many as its buffer holds. Only those gather that handlers send while a
-    received chunk is delivered, or all on a loop with ``LoopOptions(gather=True)``. TLS knows no
-    limit.
+    ``max_conflated_send_request_count``: how many messages leave in one request; 1 joins none, 0
+    (the default) joins as many as the buffer holds. Only messages that handlers send while a
+    received chunk is delivered are joined; on a loop with ``LoopOptions(gather=True)``, all are.
+    TLS has no limit.
 
     ``receiving_buffer_count`` buffers of ``receiving_buffer_length`` bytes are what ``messages()``
-    keeps of one peer before reading from it pauses; a message counts 64 bytes more than it has.
+    keeps of one peer before it stops reading from it; a message counts 64 bytes more than it has.
 
     ``handshake_timeout``: how long the first message may take.
 
-    Three are the loop's for all its connections; None takes them as they are. Otherwise the loop
-    must be made with ``loop_options()``, or ``start`` raises ``RuntimeError``:
+    The last three belong to the loop and hold for all its connections. None accepts what the loop
+    has; for other values make the loop with ``loop_options()``, or ``start`` raises
+    ``RuntimeError``:
 
     ``receiving_buffer_length``: one receive. Whole pages of 4 KiB, to 1 MiB.
 
@@ -89,7 +90,7 @@ class ZerioConfiguration:
         if self.unsent_max < needed:
             raise ValueError(
                 f"sending_buffer_count x sending_buffer_length is {self.unsent_max} bytes; a "
-                f"message of framing_buffer_length and what stands before it needs {needed}"
+                f"message of framing_buffer_length and its header need {needed}"
             )
         self._whole("sending_high_water", 0, self.unsent_max)
         self._whole("sending_low_water", 0, self.sending_high_water)
@@ -105,13 +106,13 @@ class ZerioConfiguration:
         return self.sending_buffer_count * self.sending_buffer_length
 
     def loop_options(self, **others: Any) -> LoopOptions:
-        """The ``LoopOptions`` that are asked for, with ``others`` beside them or instead."""
+        """Return the ``LoopOptions`` that this asks for; ``others`` are added, or replace them."""
         asked = {option: getattr(self, name) for name, option in LOOPS_SHARE.items()}
         chosen = {option: value for option, value in asked.items() if value is not None}
         return LoopOptions(**{**chosen, **others})
 
     def check_loop(self, loop: RioEventLoop) -> None:
-        """``RuntimeError`` if ``loop`` was made otherwise than asked for here."""
+        """Raise ``RuntimeError`` if ``loop`` has other options than this asks for."""
         has = {
             "slice_size": loop.options.slice_size,
             "send_depth": loop.options.send_depth,
@@ -121,8 +122,8 @@ class ZerioConfiguration:
             value = getattr(self, name)
             if value not in {None, has[option]}:
                 raise RuntimeError(
-                    f"{name} is to be {value!r}, and the loop was made with {has[option]!r}: run "
-                    f"the program by zerio_asyncio.run(main(), options=config.loop_options())"
+                    f"{name} should be {value!r}, but the loop was made with {has[option]!r}: run "
+                    f"the program with zerio_asyncio.run(main(), options=config.loop_options())"
                 )
 
     def _check_loops_share(self) -> None:
@@ -162,15 +163,15 @@ class ZerioConfiguration:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZerioServerConfiguration(ZerioConfiguration):
-    """Choices of a ``ZerioServer``; what a client chooses, too, is ``ZerioConfiguration``'s.
+    """Choices of a ``ZerioServer``, beside those it shares with clients.
 
-    ``session_count``: connections at once, those that have not said their peer id among them; more
-    are closed at once. 1 to 1048576.
+    ``session_count``: how many connections may be open at once, including those that have not said
+    their peer id; further ones are closed immediately. 1 to 1048576.
 
-    ``unknown_peer``: what ``send`` to a peer that is not connected does: ``"raise"``
+    ``unknown_peer``: what ``send`` does if the peer is not connected: ``"raise"``
     (``UnknownPeerError``) or ``"drop"``, as C# does.
 
-    ``duplicate_peer``: what happens when a connection gives a peer id that another has:
+    ``duplicate_peer``: what happens if a connection says a peer id that another one has:
     ``"refuse"`` closes the new one, ``"replace"`` the old one.
     """
 
@@ -187,12 +188,12 @@ class ZerioServerConfiguration(ZerioConfiguration):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZerioClientConfiguration(ZerioConfiguration):
-    """Choices of a ``ZerioClient``; what a server chooses, too, is ``ZerioConfiguration``'s.
+    """Choices of a ``ZerioClient``, beside those it shares with servers.
 
-    ``reconnect``: connect again by itself when the connection is lost: after
-    ``reconnect_delay_min`` seconds, and twice as long after each failure, up to
-    ``reconnect_delay_max``. Each delay is shortened by up to a half at random, so that the clients
-    of a server that comes back do not all come at once.
+    ``reconnect``: connect again when the connection is lost, first after ``reconnect_delay_min``
+    seconds, then after twice as long for each failure, up to ``reconnect_delay_max``. Each delay is
+    shortened by up to a half at random, so that the clients do not all return to a restarted server
+    at once.
     """
 
     reconnect: bool = False

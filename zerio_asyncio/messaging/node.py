@@ -46,18 +46,18 @@ class Node(ABC):
         """At the beginning of ``start``."""
         name = type(self).__name__
         if self._loop is not None:
-            raise RuntimeError(f"this {name} is started already")
+            raise RuntimeError(f"this {name} has already been started")
         loop = asyncio.get_running_loop()
         if not isinstance(loop, RioEventLoop):
             raise RuntimeError(  # noqa: TRY004  # nothing is of a wrong type but the surroundings
-                f"{name} needs the loop of zerio_asyncio, and this is {type(loop).__name__}: run "
-                f"the program by zerio_asyncio.run(main())"
+                f"{name} needs the loop of zerio_asyncio, but this is {type(loop).__name__}: run "
+                f"the program with zerio_asyncio.run(main())"
             )
         for event in self._events:
             if inspect.iscoroutinefunction(getattr(self, event)):
                 raise TypeError(
-                    f"{event} is called, not awaited, so it cannot be a coroutine function; who "
-                    f"wants to await takes messages by `async for`"
+                    f"{event} is called, not awaited, so it cannot be a coroutine function; to "
+                    f"await, take messages by `async for`"
                 )
         handler = self.message_received  # type: ignore[attr-defined]  # of the subclasses
         self._keeps = getattr(handler, "__func__", None) is default_handler
@@ -81,7 +81,7 @@ class Node(ABC):
 
     def _check_keeps(self) -> None:
         if self._loop is not None and not self._keeps:
-            raise RuntimeError("messages go to message_received, so none would come here")
+            raise RuntimeError("messages go to message_received, so none would arrive here")
 
     async def _close_sessions(self, sessions: Iterable[Session], patience: float) -> None:
         """End them when what they were given is sent, but after ``patience`` seconds at last."""

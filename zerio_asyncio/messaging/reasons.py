@@ -1,4 +1,4 @@
-"""Why a connection ended, and what goes wrong on the way."""
+"""Why a connection ended, and what can go wrong."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class DisconnectCause(str, enum.Enum):
     PEER = "peer"
     """The peer closed the connection."""
     LOCAL = "local"
-    """This side did: ``stop``, ``disconnect``."""
+    """This side closed it: ``stop``, ``disconnect``."""
     NETWORK = "network"
     """The connection broke: reset, unreachable, TLS failed."""
     PROTOCOL = "protocol"
-    """What the peer sent is no message: its length is negative or over the limit."""
+    """The peer sent something that is not a message: its length is negative or over the limit."""
     HANDSHAKE = "handshake"
-    """The first message did not come in time, or was no peer id, or no answer to one."""
+    """The first message did not come in time, or was not a peer id, or not the answer to one."""
     DUPLICATE = "duplicate"
     """The peer id is taken, or was taken over by another connection."""
     SESSIONS = "sessions"
@@ -26,7 +26,7 @@ class DisconnectCause(str, enum.Enum):
     SLOW = "slow"
     """The peer does not read what is sent to it, and its sending buffers are full."""
     HANDLER = "handler"
-    """A handler of this side raised; the loop's exception handler was told."""
+    """A handler of this side raised; the loop's exception handler was called."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DisconnectReason:
 
 
 class ZerioError(Exception):
-    """What is particular to messaging; the classes below are also of a built-in kind."""
+    """The base of messaging's exceptions; each also derives from a built-in class."""
 
 
 class UnknownPeerError(ZerioError, LookupError):
@@ -54,15 +54,15 @@ class UnknownPeerError(ZerioError, LookupError):
 
 
 class NotConnectedError(ZerioError, ConnectionError):
-    """There is no connection now: not yet, no more, or not again."""
+    """There is no connection: not yet, no longer, or not again."""
 
 
 class HandshakeError(ZerioError, ConnectionError):
-    """The server did not answer with the peer id that it was told."""
+    """The server did not answer with the peer id that it was sent."""
 
 
 class SendingBuffersFullError(ZerioError, BufferError):
-    """The peers ``peer_ids`` do not read, and what may wait for them waits; nothing was sent."""
+    """The peers ``peer_ids`` do not read, and their sending buffers are full; nothing was sent."""
 
     def __init__(self, peer_ids: tuple[str, ...], text: str) -> None:
         super().__init__(text)
@@ -70,4 +70,4 @@ class SendingBuffersFullError(ZerioError, BufferError):
 
 
 class SendingRingFullError(ZerioError, BufferError):
-    """The messages of other threads wait in every slot of the ring; this one was not taken."""
+    """Every slot of the ring holds a message of another thread; this one was not taken."""

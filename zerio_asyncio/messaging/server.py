@@ -1,4 +1,4 @@
-"""ZerioServer: sends messages to peers by their ids, and gets theirs."""
+"""ZerioServer: sends messages to peers by their ids, and receives theirs."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ BACKLOG = 1024
 
 
 class ZerioServer(Node):
-    """Listens on ``(host, port)``, port 0 for any free one, for clients of Zerio's wire format.
+    """Listens on ``(host, port)`` for clients that speak Zerio's wire format.
 
-    Events are methods to override, or callables to give here under the same names:
-    ``client_connected(peer_id)``, ``client_disconnected(peer_id, reason)``,
-    ``message_received(peer_id, message)``. Without ``message_received``, ``messages()`` has them.
+    Port 0 takes a free port. Events are methods to override, or callables to pass here under the
+    same names: ``client_connected(peer_id)``, ``client_disconnected(peer_id, reason)``,
+    ``message_received(peer_id, message)``. Without ``message_received``, iterate over
+    ``messages()``.
 
     ``ssl`` is the server's context, for TLS. ``config`` has all other choices.
     """
@@ -70,16 +71,16 @@ class ZerioServer(Node):
     # -------------------------------------------------------------------------- events
 
     def client_connected(self, peer_id: str) -> None:
-        """A client has given its peer id, and messages can be sent to it."""
+        """A client has said its peer id, and messages can be sent to it."""
 
     def client_disconnected(self, peer_id: str | None, reason: DisconnectReason) -> None:
         """A connection has ended; ``peer_id`` is None if it was never reported as connected."""
 
     def message_received(self, peer_id: str, message: memoryview) -> None:
-        """``peer_id`` sent ``message``: read-only, and valid during this call alone.
+        """``peer_id`` sent ``message``, which is read-only and valid only during this call.
 
-        It lies on the registered memory that received it; using it later raises ``ValueError``.
-        What this raises goes to the loop's exception handler and ends this peer's connection.
+        It lies in the registered memory that received it; using it later raises ``ValueError``. If
+        this method raises, the loop's exception handler is called and the connection ends.
         """
 
     # ------------------------------------------------------------------- start and stop
@@ -87,8 +88,8 @@ class ZerioServer(Node):
     async def start(self, peer_id: str) -> None:
         """Listen; ``peer_id`` is this server's own name, which the wire format does not carry.
 
-        ``RuntimeError`` on any other loop than zerio_asyncio's, ``OSError`` if the address is
-        not to be had.
+        ``RuntimeError`` on any loop but zerio_asyncio's, ``OSError`` if the address is not
+        available.
         """
         check_peer_id(peer_id)
         self._set_up(self.config, ZerioServer.message_received)
@@ -108,10 +109,10 @@ class ZerioServer(Node):
         self.peer_id = peer_id
 
     async def stop(self, patience: float = STOP_SECONDS) -> None:
-        """Close the connections when what was sent has left, after ``patience`` seconds at last.
+        """Close the connections once everything sent has left, or ``patience`` seconds have passed.
 
-        Every client gets its ``client_disconnected`` before this returns, and ``messages()`` ends
-        behind those that have come.
+        ``client_disconnected`` is called for every client before this returns, and ``messages()``
+        ends after the messages that have arrived.
         """
         server, self._server = self._server, None
         if server is None:
@@ -133,12 +134,12 @@ class ZerioServer(Node):
 
     @property
     def is_running(self) -> bool:
-        """Whether it listens."""
+        """Whether the server listens."""
         return self._server is not None
 
     @property
     def listening_port(self) -> int:
-        """The port, also when 0 was asked for; ``RuntimeError`` unless it listens."""
+        """The port, even if 0 was asked for; ``RuntimeError`` unless the server listens."""
         if self._server is None:
             raise RuntimeError("the server does not listen")
         port: int = self._server.sockets[0].getsockname()[1]
@@ -148,15 +149,16 @@ class ZerioServer(Node):
 
     @property
     def peers(self) -> tuple[str, ...]:
-        """The ids of the clients that are connected, the longest connected first."""
+        """The ids of the connected clients, in the order in which they connected."""
         return tuple(self._sessions.copy())  # in one step: other threads may ask
 
     def send(self, peer_id: str, message: ReadableBuffer) -> None:
-        """Send ``message``, bytes-like, to ``peer_id``; it may be changed once this returns.
+        """Send ``message``, bytes-like, to ``peer_id``; you may change it once this returns.
 
-        ``UnknownPeerError`` or nothing, by ``config.unknown_peer``; ``ValueError`` if the message
-        is longer than ``config.framing_buffer_length``; ``SendingBuffersFullError``, or the end
-        of the connection, by ``config.slow_peer``, for a peer that does not read.
+        If the peer is not connected, ``config.unknown_peer`` decides: ``UnknownPeerError``, or
+        nothing. If the peer does not read, ``config.slow_peer`` decides:
+        ``SendingBuffersFullError``, or the end of the connection. ``ValueError`` if the message is
+        longer than ``config.framing_buffer_length``.
         """
         session = self._sessions.get(peer_id) or self._missing(peer_id)
         if session is not None:
@@ -165,12 +167,13 @@ class ZerioServer(Node):
     def send_threadsafe(
         self, peer_id: str, message: ReadableBuffer, timeout: float | None = None
     ) -> None:
-        """``send`` from any thread, in the order of that thread's calls.
+        """Send from any thread, in the order of that thread's calls.
 
-        The message is copied to a ring, and sent by the loop's thread. While the ring is full this
-        waits, ``timeout`` seconds at most, then raises ``SendingRingFullError``; called on the
-        loop's thread it sends what the ring holds instead. A message to a peer that disconnects
-        meanwhile is forgotten, as any that is on its way. ``NotConnectedError`` after ``stop``.
+        The message is copied into a ring, and the loop's thread sends it. While the ring is full,
+        this waits for at most ``timeout`` seconds and then raises ``SendingRingFullError``. In the
+        loop's own thread it sends the contents of the ring instead of waiting. If the peer
+        disconnects meanwhile, the message is lost, like any that is on its way.
+        ``NotConnectedError`` after ``stop``.
         """
         outbox = self._outbox
         if outbox is None:
@@ -180,9 +183,9 @@ class ZerioServer(Node):
             outbox.put(session, message, timeout)
 
     def broadcast(self, message: ReadableBuffer) -> int:
-        """Send ``message`` to every peer; the number of peers.
+        """Send ``message`` to every peer; return the number of peers.
 
-        ``SendingBuffersFullError`` tells which did not get it, when all others have.
+        ``SendingBuffersFullError`` names the peers that did not get it; all others did.
         """
         slow: list[str] = []
         sessions = tuple(self._sessions.values())
@@ -196,9 +199,9 @@ class ZerioServer(Node):
         return len(sessions)
 
     async def drain(self, peer_id: str | None = None) -> None:
-        """Wait until ``peer_id`` has read enough to be sent more; None: until all have.
+        """Wait until ``peer_id``, or with None every peer, has read enough to be sent more.
 
-        ``NotConnectedError`` if it disconnects, ``UnknownPeerError`` as of ``send``.
+        ``NotConnectedError`` if it disconnects, ``UnknownPeerError`` as with ``send``.
         """
         if peer_id is not None:
             session = self._sessions.get(peer_id) or self._missing(peer_id)
@@ -217,11 +220,11 @@ class ZerioServer(Node):
     # ------------------------------------------------------------------------- receiving
 
     def messages(self) -> AsyncIterator[tuple[str, bytes]]:
-        """``async for peer_id, message in server.messages()``: every message, as ``bytes``.
+        """Iterate over all messages: ``async for peer_id, message in server.messages()``.
 
-        They wait here, bounded for each peer: one whose messages fill ``receiving_buffer_count``
-        buffers is not read from until half of them are free. Ends after ``stop``.
-        ``RuntimeError`` if there is a ``message_received``.
+        The messages are ``bytes``. A bounded number waits for each peer: when they fill
+        ``receiving_buffer_count`` buffers, that peer is not read from until half of them are free.
+        The iteration ends after ``stop``. ``RuntimeError`` if there is a ``message_received``.
         """
         self._check_keeps()
         return self._messages()
@@ -232,13 +235,13 @@ class ZerioServer(Node):
             yield session.peer_id or "", message
 
     def pause_reading(self, peer_id: str) -> None:
-        """Let ``peer_id`` wait; messages that have been received already still come."""
+        """Stop reading from ``peer_id``; messages already received are still delivered."""
         session = self._sessions.get(peer_id) or self._missing(peer_id)
         if session is not None:
             session.pause_reading("program")
 
     def resume_reading(self, peer_id: str) -> None:
-        """Go on after ``pause_reading``."""
+        """Read again after ``pause_reading``."""
         session = self._sessions.get(peer_id) or self._missing(peer_id)
         if session is not None:
             session.resume_reading("program")
@@ -246,9 +249,9 @@ class ZerioServer(Node):
     def disconnect(
         self, peer_id: str, text: str = "disconnected", patience: float = STOP_SECONDS
     ) -> None:
-        """Close the connection when what was sent has left, after ``patience`` seconds at last.
+        """Close the connection once everything sent has left, or ``patience`` seconds have passed.
 
-        ``text`` becomes the reason's. What is sent to this peer from now on is forgotten.
+        ``text`` becomes the reason's text. Messages sent to this peer from now on are dropped.
         """
         session = self._sessions.get(peer_id) or self._missing(peer_id)
         if session is not None:

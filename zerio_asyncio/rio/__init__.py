@@ -1,7 +1,7 @@
 """Registered I/O for Python: request queues, completion queues and registered buffers.
 
-The socket interface of Windows 8, with Microsoft's names and rules, on whatever provider the system
-has: io_uring or epoll on Linux. No asyncio in it. A connection's life:
+The socket interface of Windows 8, with Microsoft's names and rules, on whichever provider the
+system has: io_uring or epoll on Linux. It knows nothing of asyncio. A connection's life:
 
     port = CompletionPort()                        # where this thread sleeps
     results = CompletionQueue(64, port)            # where results arrive

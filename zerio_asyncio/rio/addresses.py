@@ -1,6 +1,6 @@
 """Python's socket addresses as the system's ``sockaddr``, and back.
 
-RIO and the port take addresses as bytes. Nothing is resolved here: hosts are numeric, since a
+RIO and the port take addresses as bytes. Nothing is resolved here: hosts must be numeric, because a
 look-up would block.
 """
 
@@ -23,9 +23,9 @@ _UNIX_PATH_MAX = 108  # bytes of sun_path, the final NUL included
 
 
 def pack(family: int, address: Any) -> bytes:
-    """Make a ``sockaddr`` of what `socket.socket.connect` takes.
+    """Make a ``sockaddr`` from an address as `socket.socket.connect` takes it.
 
-    ValueError for a host that is not numeric, a path that is too long, another family.
+    ValueError if the host is not numeric, the path is too long, or the family is another one.
     """
     if family == socket.AF_INET:
         host, port = address
@@ -45,12 +45,12 @@ def pack(family: int, address: Any) -> bytes:
 
 
 def unpack(raw: bytes | bytearray | memoryview) -> Any:
-    """Make of a ``sockaddr`` what `socket.socket.accept` and ``getpeername`` answer.
+    """Make an address from a ``sockaddr``, as `socket.socket.accept` and ``getpeername`` return it.
 
-    A tuple; a path or an abstract name for AF_UNIX. ValueError for another family.
+    It is a tuple; for AF_UNIX it is a path or an abstract name. ValueError for another family.
     """
     if len(raw) < _FAMILY.size:
-        raise ValueError(f"{len(raw)} bytes are no address")
+        raise ValueError(f"{len(raw)} bytes are not an address")
     (family,) = _FAMILY.unpack_from(raw)
     if family == socket.AF_INET:
         port, host = _INET.unpack_from(raw, _FAMILY.size)
@@ -75,4 +75,4 @@ def _number(family: int, host: str) -> bytes:
     try:
         return socket.inet_pton(family, host)
     except OSError:
-        raise ValueError(f"{host!r} is no numeric address of its family") from None
+        raise ValueError(f"{host!r} is not a numeric address of its family") from None

@@ -1,7 +1,7 @@
 """Registered memory: regions, slices of them, and a pool that hands out slices.
 
-Registration pins whole pages and costs a system call, so it is done seldom and for much memory at a
-time; a request then names a slice by offset and length
+Registration pins whole pages and costs a system call, so it is done seldom and for much memory at
+once. A request then names a slice by offset and length
 (https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_rioregisterbuffer).
 
 ```
@@ -12,7 +12,7 @@ time; a request then names a slice by offset and length
 ```
 
 A slice belongs to the provider from the request to the dequeue of its result (provider rule 3 in
-rio.h). The objects here keep to that: a busy slice cannot be given back, and the memory of a closed
+rio.h). The objects here enforce it: a busy slice cannot be given back, and the memory of a closed
 region stays mapped as long as a slice of it is busy.
 """
 
@@ -29,8 +29,8 @@ from zerio_asyncio.rio.providers import Provider
 from zerio_asyncio.rio.turns import Unique
 
 REGION_SIZE_MAX = 1 << 30
-"""Bytes of one region: what io_uring takes at most for one registered buffer
-(io_uring_register(2)); RIO itself stops at 4 GiB, a DWORD."""
+"""The most bytes of one region: io_uring's limit for one registered buffer
+(io_uring_register(2)); RIO's own limit is 4 GiB, a DWORD."""
 
 PAGE_SIZE = mmap.PAGESIZE
 
@@ -53,8 +53,8 @@ class Region(Unique):
     """Anonymous memory of whole pages, registered with a provider.
 
     ``size``: bytes, 1 to ``REGION_SIZE_MAX``, rounded up to pages. OSError (ENOBUFS) if the system
-    will not register so much. Close it, or use it as a context manager; requests that still use the
-    memory end undisturbed.
+    refuses to register that much. Close the region, or use it as a context manager; requests that
+    still use the memory end undisturbed.
     """
 
     _closed = True  # until it is made
@@ -91,19 +91,19 @@ class Region(Unique):
         return self._id
 
     def slice(self, offset: int = 0, length: int | None = None) -> Slice:
-        """Name ``length`` bytes from ``offset``; without a length, all that follow.
+        """Name ``length`` bytes from ``offset`` on; without a length, all that follow.
 
-        Slices of one region may overlap; who uses them in two requests at once reads nonsense.
+        Slices of one region may overlap, but two requests that use the same bytes corrupt them.
         """
         if length is None:
             length = self.size - offset
         return Slice(self, offset, length)
 
     def close(self) -> None:
-        """Deregister. Again is harmless; the memory itself goes when nothing refers to it.
+        """Deregister. Closing again is harmless; the memory is freed when nothing refers to it.
 
-        While requests use it, maybe another thread's, no new ones are taken, and the last of them
-        takes the registration along.
+        While requests use the region, maybe in another thread, new ones are refused, and the last
+        request ends the registration.
         """
         if not self._closed:
             self._closed = True
@@ -139,10 +139,10 @@ class Region(Unique):
 
 @final
 class Slice(Unique):
-    """Some bytes of a region: what a request sends from or receives into.
+    """Some bytes of a region: a request sends from them or receives into them.
 
     ``region``, ``offset`` and ``length`` (bytes) are fixed. ``memory`` is a writable memoryview of
-    exactly these bytes; while the slice is ``busy``, the provider reads or writes there.
+    exactly these bytes. While the slice is ``busy``, the provider reads or writes there.
     """
 
     __slots__ = ("_requests", "_whole", "length", "memory", "offset", "region")
@@ -164,13 +164,13 @@ class Slice(Unique):
 
     @property
     def busy(self) -> bool:
-        """Whether a request holds the slice, or a part of it: accepted, and not dequeued yet."""
+        """Whether a request that is not dequeued yet holds the slice, or a part of it."""
         return self._requests > 0
 
     def part(self, offset: int, length: int | None = None) -> Slice:
-        """Name some of these bytes, ``offset`` counted from this slice's start.
+        """Name some of these bytes; ``offset`` counts from this slice's start.
 
-        A busy part makes this slice busy too. ValueError if the part does not lie within.
+        A busy part makes this slice busy, too. ValueError if the part does not lie within.
         """
         if length is None:
             length = self.length - offset
@@ -206,16 +206,16 @@ class Slice(Unique):
 
 
 class PoolStatistics(NamedTuple):
-    """What a `BufferPool` holds now, and how much it ever held."""
+    """What a `BufferPool` holds, and the most it ever held."""
 
     slices: int
     """Slices in the registered slabs, free or not."""
     used: int
     """Slices taken and not given back."""
     used_max: int
-    """The most that were ever used at once."""
+    """The most slices ever used at once."""
     slabs: int
-    """Slabs registered now, an empty spare included."""
+    """Slabs registered, including an empty spare."""
     registrations: int
     """Slabs registered since the pool was made."""
 
@@ -240,8 +240,8 @@ class BufferPool(Unique):
     """Slices of one size. Slabs of them are registered on demand and given back when empty.
 
     ``slice_size`` and ``slab_size`` are bytes; a slab is a whole number of slices. ``slabs_max``
-    bounds what is registered at once, None leaves that to the system. One empty slab is kept as a
-    spare, because a pool that swings around a slab's edge would register at every turn.
+    limits how many slabs are registered at once; None leaves that to the system. One empty slab is
+    kept as a spare, because a pool that hovers around a slab's edge would register again and again.
     """
 
     def __init__(
@@ -254,7 +254,7 @@ class BufferPool(Unique):
         self._begin("provider")
         if slice_size < 1 or slab_size < slice_size or slab_size % slice_size:
             raise ValueError(
-                f"a slab of {slab_size} bytes is no whole number of slices of {slice_size}"
+                f"a slab of {slab_size} bytes is not a whole number of slices of {slice_size}"
             )
         if slabs_max is not None and slabs_max < 1:
             raise ValueError(f"slabs_max must be at least 1, not {slabs_max}")
@@ -269,9 +269,9 @@ class BufferPool(Unique):
         self._closed = False
 
     def take(self) -> Slice:
-        """Hand out a free slice, its old content still in it.
+        """Hand out a free slice; its old content is still in it.
 
-        OSError (ENOBUFS) if a new slab is needed and the system will not register it;
+        OSError (ENOBUFS) if a new slab is needed and the system refuses to register it;
         MemoryError if ``slabs_max`` slabs are in use; ValueError on a closed pool.
         """
         self._check_open()
@@ -295,8 +295,8 @@ class BufferPool(Unique):
     def give(self, part: Slice) -> None:
         """Take a slice back.
 
-        TypeError for what is no slice; ValueError for a slice of another pool, one that was given
-        back already, or one that a request still holds.
+        TypeError for anything but a slice; ValueError for a slice of another pool, one that was
+        already given back, or one that a request still holds.
         """
         if not isinstance(part, Slice):
             raise TypeError(f"not a slice: {part!r}")
@@ -326,11 +326,11 @@ class BufferPool(Unique):
                 slab.region.close()
 
     def trim(self) -> None:
-        """Give the spare slab back too."""
+        """Give the spare slab back, too."""
         self._shrink(spare=0)
 
     def statistics(self) -> PoolStatistics:
-        """Count what is registered and used."""
+        """Return what is registered and used."""
         return PoolStatistics(
             slices=sum(len(slab.slices) for slab in tuple(self._slabs.values())),
             used=len(self._used),
@@ -340,7 +340,7 @@ class BufferPool(Unique):
         )
 
     def close(self) -> None:
-        """Hand out no more; slabs are deregistered as their last slices come back."""
+        """Hand out no more slices; each slab is deregistered when its last slice comes back."""
         self._closed = True
         self._shrink(spare=0)
 

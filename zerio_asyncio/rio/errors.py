@@ -35,10 +35,10 @@ _NAMES = _names()
 
 
 class RioError(OSError):
-    """A refused call, or a request that ended badly.
+    """A refused call, or a request that failed.
 
-    Always also an instance of the built-in class that its errno has, so that ``except
-    ConnectionResetError`` works. ``winsock`` is the provider's code, whatever the system.
+    It is also an instance of the built-in class for its errno, so ``except ConnectionResetError``
+    works. ``winsock`` is the provider's code, on every system.
     """
 
     winsock: int = 0
@@ -83,17 +83,17 @@ def _class_for(base: type[OSError]) -> type[RioError]:
 
 
 def code_name(code: int) -> str:
-    """``WSAENOBUFS`` for 10055; a number that has no name comes back as its digits."""
+    """Return a code's name: ``WSAENOBUFS`` for 10055; for a number without a name, its digits."""
     return _NAMES.get(code, str(code))
 
 
 def os_error(code: int) -> OSError:
-    """Make (not raise) what Python's own calls of the system raise for a Winsock code."""
+    """Make (do not raise) the exception that Python's own calls raise for a Winsock code."""
     return OSError(*_arguments(code, _text(code)))
 
 
 def winsock_error(code: int, doing: str = "") -> RioError:
-    """Make (not raise) the exception for a Winsock code; ``doing`` names the call that got it."""
+    """Make (do not raise) the exception for a Winsock code; ``doing`` names the failed call."""
     base = os_error(code)
     place = f"{doing}: " if doing else ""
     text = f"{place}{base.strerror} ({code_name(code)})"
@@ -104,7 +104,7 @@ def winsock_error(code: int, doing: str = "") -> RioError:
 
 
 def check(code: int, doing: str) -> None:
-    """Raise if a call that answers 0 or a code answered a code."""
+    """Raise if a call returned a code instead of 0."""
     if code:
         raise winsock_error(code, doing)
 

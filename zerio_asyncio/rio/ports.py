@@ -1,14 +1,14 @@
 """The port: the one place where a thread sleeps.
 
 A completion port on Windows, a ring or an epoll set on Linux. Completion queues report to it, and
-it offers what RIO leaves to the rest of Winsock: wake-ups, accept, connect, readiness. One thread
-at a time may use a port and what hangs on it; only `CompletionPort.post` may be called by another.
-Any other call is refused (RuntimeError) while one is under way in another thread. Before a second
-thread goes on with a port, the first one calls `CompletionPort.park` (rule 10 in rio.h).
+it offers what RIO leaves to the rest of Winsock: wake-ups, accept, connect, readiness. Only one
+thread at a time may use a port and what belongs to it; only `CompletionPort.post` may be called
+from another. While a call is under way, calls from other threads are refused (RuntimeError). Before
+a second thread takes a port over, the first one calls `CompletionPort.park` (rule 10 in rio.h).
 
-A method that the provider refuses raises `zerio_asyncio.rio.errors.RioError`, an OSError; one on a
-closed port raises ValueError. After a fork the port is the parent's: in the child every method but
-`close` raises RioError with WSAENETDOWN (rule 14).
+A method that the provider refuses raises `zerio_asyncio.rio.errors.RioError`, an OSError. On a
+closed port methods raise ValueError. After a fork the port belongs to the parent: in the child
+every method but `close` raises RioError with WSAENETDOWN (rule 14).
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ class Kind(enum.IntEnum):
     ACCEPT = lib.RIO_PORT_ACCEPT
     """A connection: ``value`` is its descriptor (see `Event.take_socket`), ``peer`` its client."""
     CONNECT = lib.RIO_PORT_CONNECT
-    """A connect ended, ``error`` tells how."""
+    """A connect has ended; ``error`` says how."""
     PACKET = lib.RIO_PORT_PACKET
-    """An operation of the caller's own ended (`CompletionPort.join`): ``overlapped`` is its
-    address, ``status`` its NTSTATUS, ``value`` the bytes."""
+    """An operation of the caller's own has ended (`CompletionPort.join`): ``overlapped`` is its
+    address, ``status`` its NTSTATUS, ``value`` the number of bytes."""
 
 
 class Watch(enum.IntFlag):
-    """Readiness to watch for."""
+    """The readiness to watch for."""
 
     READ = lib.RIO_WATCH_READ
     WRITE = lib.RIO_WATCH_WRITE
     ONCE = lib.RIO_WATCH_ONCE
-    """With one of the others or both: one event, then silence until the next ``watch``."""
+    """Together with one or both of the others: one event, then none until the next ``watch``."""
 
 
 class Outstanding(Protocol):
@@ -105,9 +105,9 @@ class HasFileno(Protocol):
 class Event(NamedTuple):
     """One thing that happened.
 
-    ``status`` is 0 or a Winsock code, ``key`` what the asker gave, ``value`` as `Kind` says,
-    ``queue`` the completion queue of a NOTIFY, ``overlapped`` an address of a PACKET, ``peer``
-    whom the connection of an ACCEPT is from, as `socket.socket.accept` answers it, even if that
+    ``status`` is 0 or a Winsock code, ``key`` the key that the caller gave, ``value`` as `Kind`
+    says, ``queue`` the completion queue of a NOTIFY, ``overlapped`` the address of a PACKET.
+    ``peer`` is the client's address of an ACCEPT, as `socket.socket.accept` returns it, even if the
     client is gone; None where the system does not say.
     """
 
@@ -125,13 +125,13 @@ class Event(NamedTuple):
         return winsock_error(self.status, self.kind.name.lower()) if self.status else None
 
     def take_socket(self) -> socket.socket:
-        """Make the socket of an ACCEPT; it is non-blocking, and now the caller's to close.
+        """Make the socket of an ACCEPT; it is non-blocking, and the caller must close it.
 
-        Raises the event's error if there is one, ValueError for other kinds. Call it once: nothing
-        else closes the descriptor.
+        Raises the event's error if there is one, and ValueError for other kinds. Call it once:
+        nothing else closes the descriptor.
         """
         if self.kind is not Kind.ACCEPT:
-            raise ValueError(f"an event of kind {self.kind.name} brings no socket")
+            raise ValueError(f"an event of kind {self.kind.name} has no socket")
         if self.status:
             raise winsock_error(self.status, "accept")
         made = socket.socket(fileno=self.value)
@@ -162,7 +162,7 @@ class Statistics(NamedTuple):
     bytes_received: int
     bytes_sent: int
     gathered: int
-    """Requests that went out with another's system call or operation."""
+    """Requests that left with the system call or operation of another one."""
     in_kernel: int
     """Operations that the kernel holds now."""
 
@@ -195,11 +195,11 @@ class CompletionPort(Unique):
 
     ``provider``: a `Provider`, a name, or None for `zerio_asyncio.rio.pick`'s choice.
     ``depth``: entries of the submission queue where the provider has one; 0 is its own choice.
-    ``spin``: seconds that a wait polls, from the last event on, before it sleeps; ``math.inf``: it
-    never sleeps. OSError if the system refuses.
+    ``spin``: for how many seconds after the last event a wait polls before it sleeps; with
+    ``math.inf`` it never sleeps. ``OSError`` if the system refuses.
 
-    ``address`` is the C ``rio_port``'s, an integer, for compiled code. Close the port, or use it as
-    a context manager. Requests that are still outstanding then end; their results are lost.
+    ``address`` is where the C ``rio_port`` is, an integer, for compiled code. Close the port, or
+    use it as a context manager. Closing ends the outstanding requests; their results are lost.
     """
 
     _port: Any = None
@@ -250,7 +250,7 @@ class CompletionPort(Unique):
             return entry(self._open(), *arguments)
 
     def wait(self, timeout: float | None = None, most: int = 64) -> list[Event]:
-        """Hand over everything queued and sleep until an event, at most ``timeout`` seconds.
+        """Submit everything queued and sleep until an event, for at most ``timeout`` seconds.
 
         None sleeps for ever, 0 not at all. Returns 1 to ``most`` events (at most ``EVENTS_MAX``),
         or none when the time is up or a signal came. A port with ``spin`` checks for signals every
@@ -291,64 +291,65 @@ class CompletionPort(Unique):
         return Event(kind, event.status, event.key, event.value, queue, overlapped, peer)
 
     def pending(self) -> bool:
-        """Whether ``wait(0)`` would do anything. False does not promise that nothing came."""
+        """Whether ``wait(0)`` would do anything. False does not promise that nothing has come."""
         return bool(self._call(self._table.pending))
 
     def post(self, key: int = 0) -> None:
-        """Wake the thread that waits, or the next wait. Any thread may call this."""
+        """Wake the waiting thread, or the next wait. Any thread may call this."""
         port = self._open()
         check(self._table.post(port, key), "post")
 
     def watch(self, sock: int | HasFileno, mask: int, key: int = 0) -> None:
         """Report readiness of a descriptor as long as it lasts (level-triggered); mask 0 stops.
 
-        One watch a descriptor: a second call changes mask and key. OSError with EBADF for a closed
-        descriptor, EOPNOTSUPP for a plain file, which is always ready.
+        A descriptor has one watch: a second call changes mask and key. OSError with EBADF for a
+        closed descriptor, with EOPNOTSUPP for a plain file, which is always ready.
         """
         check(self._call(self._table.watch, descriptor(sock), mask, key), "watch")
 
     def accept(self, listener: int | HasFileno, key: int = 0) -> None:
         """Accept connections, one ACCEPT event each, until `accept_stop` or an error event.
 
-        An event with an error ends it: after exhaustion (EMFILE, ENOBUFS) call again later.
+        An event with an error ends accepting: after exhaustion (EMFILE, ENOBUFS) call again later.
         """
         check(self._call(self._table.accept, descriptor(listener), key), "accept")
 
     def accept_alone(self, listener: int | HasFileno, alone: bool = True) -> None:
-        """Tell that no other process accepts on this listener: a wait may take several connections.
+        """Say that no other process accepts on this listener: a wait may take several connections.
 
-        OSError (EINVAL) if it is not accepted on here.
+        OSError (EINVAL) if this port does not accept on it.
         """
         check(self._call(self._table.accept_alone, descriptor(listener), alone), "accept_alone")
 
     def accept_stop(self, listener: int | HasFileno) -> None:
-        """Stop accepting. No event of it comes any more; connections already taken are closed."""
+        """Stop accepting. No more events come; connections already taken are closed."""
         check(self._call(self._table.accept_stop, descriptor(listener)), "accept_stop")
 
     def connect(self, sock: socket.socket, address: Any, key: int = 0) -> None:
         """Connect a non-blocking socket; one CONNECT event tells how it ended.
 
-        The address is numeric, as `socket.socket.connect` takes it; ValueError if it is not.
+        The address is that of `socket.socket.connect`, but numeric; otherwise ValueError.
         """
         raw = addresses.pack(sock.family, address)
         code = self._call(self._table.connect, descriptor(sock), raw, len(raw), key)
         check(code, "connect")
 
     def connect_stop(self, sock: int | HasFileno) -> None:
-        """Forget a connect: no event will come, the socket is the caller's to close."""
+        """Forget a connect: no event will come, and the caller must close the socket."""
         check(self._call(self._table.connect_stop, descriptor(sock)), "connect_stop")
 
     def retire(self, sock: int | HasFileno) -> None:
-        """End a socket's request queue; close the socket after this, never before.
+        """End a socket's request queue; close the socket afterwards, never before.
 
-        Every outstanding request completes, aborted or as it really ended; dequeue the results.
+        Every outstanding request completes, aborted or as it really ended. Dequeue the results.
         """
         check(self._call(self._table.retire, descriptor(sock)), "retire")
 
     def join(self, file: int | HasFileno) -> None:
-        """Have packets of one's own overlapped operations on ``file`` come here, as PACKET events.
+        """Report the caller's own overlapped operations on ``file`` here, as PACKET events.
 
-        For the file's life; again is harmless. Windows only: OSError with EOPNOTSUPP elsewhere.
+        This lasts for the file's life; repeating it is harmless. Windows only: OSError with
+        EOPNOTSUPP elsewhere.
         """
         check(self._call(self._table.join, descriptor(file)), "join")
 
@@ -358,11 +359,11 @@ class CompletionPort(Unique):
         return int(self._call(self._table.native))
 
     def park(self) -> None:
-        """Take everything back from the kernel: this thread may end, another may go on."""
+        """Take everything back from the kernel: this thread may end, and another may take over."""
         check(self._call(self._table.park), "park")
 
     def statistics(self) -> Statistics:
-        """Count what was done so far."""
+        """Return what was done so far."""
         counts = ffi.new("rio_port_statistics *")
         check(self._call(self._table.statistics, counts), "statistics")
         return Statistics(
@@ -371,7 +372,7 @@ class CompletionPort(Unique):
         )
 
     def close(self) -> None:
-        """Close the queues that report here, then the port. Again is harmless."""
+        """Close the queues that report here, then the port. Closing again is harmless."""
         if self._port is None:
             return
         with self._turn:
@@ -401,10 +402,11 @@ class CompletionPort(Unique):
 def open_port(
     name: str | None = None, *, depth: int = 0, spin: float = 0.0
 ) -> tuple[Choice, CompletionPort]:
-    """Choose a provider as `zerio_asyncio.rio.pick` does and make a port of it.
+    """Choose a provider as `zerio_asyncio.rio.pick` does, and make a port of it.
 
-    A provider that nobody named and that has no memory left for another port, as io_uring under a
-    low limit of locked memory, gives way to the next. OSError if a named one refuses, or all do.
+    If the provider has no memory left for another port, as io_uring under a low limit of locked
+    memory, and nobody named it, the next one is taken. OSError if a named provider refuses, or if
+    all do.
     """
     passed_over: list[tuple[str, str]] = []
     ask = False  # a probe makes a whole ring: not before every port, only when one is refused

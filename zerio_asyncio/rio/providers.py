@@ -1,11 +1,11 @@
 """Which providers this machine has, which of them work, and which one to take.
 
-A provider is one implementation of the table in rio.h. The platform's providers stand in C, best
-first. Being compiled in does not mean working: containers forbid io_uring, kernels lack it. So each
-is probed, and a refusal says its likely cause.
+A provider is one implementation of the table in rio.h. C lists the platform's providers, best
+first. A provider that is compiled in may not work: containers forbid io_uring, kernels lack it. So
+each is probed, and a refusal names its likely cause.
 
 `pick` decides: the caller's choice, else the environment variable ``ZERIO_PROVIDER``, else the best
-one that works. A choice that was made by name is never replaced by another one.
+one that works. A provider that was chosen by name is never replaced by another one.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class _Socket(socket.socket):
 
 @final
 class Provider:
-    """One implementation of the table: a name, and where it is.
+    """One implementation of the table: a name and an address.
 
-    ``name``: what users write. ``address``: of the C ``const rio_provider``, an integer, for
-    compiled code that calls the table without Python between. Providers live as long as the
-    process; there is one object for each, compare by identity.
+    ``name``: what users write. ``address``: where the C ``const rio_provider`` is, an integer, for
+    compiled code that calls the table directly. Providers live as long as the process. There is one
+    object for each: compare them by identity.
     """
 
     __slots__ = ("_proven", "address", "c", "name")
@@ -92,14 +92,14 @@ class Provider:
 
     @property
     def sends_now(self) -> bool:
-        """Whether ``send_now`` works, at least on a socket that does not block."""
+        """Whether ``send_now`` works, at least on a non-blocking socket."""
         return bool(self.c.capabilities & lib.RIO_CAP_SEND_NOW)
 
     def make_socket(self, family: int = -1, kind: int = -1, proto: int = -1) -> socket.socket:
-        """Make a socket as the provider serves it best; arguments as ``socket.socket`` has them.
+        """Make the kind of socket that the provider serves best.
 
-        Any socket can have a request queue, but ``winsock`` drives only its own by Registered I/O.
-        ``OSError`` as from ``socket.socket``.
+        Arguments and errors are those of ``socket.socket``. Any socket can have a request queue,
+        but ``winsock`` drives only its own sockets by Registered I/O.
         """
         family = socket.AF_INET if family == -1 else family
         kind = socket.SOCK_STREAM if kind == -1 else kind
@@ -110,9 +110,9 @@ class Provider:
         return socket.socket(family, kind, proto)
 
     def probe(self) -> OSError | None:
-        """Why the provider does not work here, with its cure; None if it does.
+        """Return why the provider does not work here, and the cure; None if it works.
 
-        Asks the system each time: what is forbidden now may have been allowed a moment ago.
+        This asks the system each time: what is forbidden now may have been allowed a moment ago.
         """
         reason = ffi.new("char[]", _REASON_SIZE)
         error = self.c.probe(reason, _REASON_SIZE)
@@ -123,7 +123,7 @@ class Provider:
         return OSError(error, text or os.strerror(error))
 
     def refusal(self, *, ask: bool = True) -> OSError | None:
-        """`probe`, or with ``ask`` false what the last one told, if it was good."""
+        """Do `probe`; with ``ask`` false only if no earlier probe went well."""
         return None if self._proven and not ask else self.probe()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -138,8 +138,8 @@ class Provider:
 class Choice:
     """What `pick` took and why.
 
-    ``named``: somebody asked for it, so no other may take its place. ``reason`` is a phrase;
-    ``refused`` lists better providers that do not work here, each with why.
+    ``named``: somebody asked for it by name, so no other may take its place. ``reason`` is a
+    phrase; ``refused`` lists better providers that do not work here, each with the reason.
     """
 
     provider: Provider
@@ -170,7 +170,7 @@ def available() -> list[Provider]:
 def by_name(name: str) -> Provider:
     """Find a provider by its name, working or not.
 
-    ValueError for a name that this platform has not; it lists those that it has.
+    ``ValueError`` for a name that this platform does not have; it lists those that it has.
     """
     for provider in _PROVIDERS:
         if provider.name == name:
@@ -184,12 +184,12 @@ def pick(
 ) -> Choice:
     """Choose a provider: by argument, by ``ZERIO_PROVIDER``, or the best that works.
 
-    ``passed_over``: names, each with a reason, that the best is not to be looked for among.
-    ``ask`` false spares the system a probe that has gone well in this process before.
+    ``passed_over``: names to leave out of the search for the best, each with a reason. ``ask``
+    false skips the probe of a provider that has already worked in this process.
 
-    ValueError for an unknown name. OSError, with the system's errno and the reason, if the one
-    that was named does not work, or if none does. One debug line goes to the logger
-    ``zerio_asyncio``.
+    ``ValueError`` for an unknown name. ``OSError``, with the system's errno and the reason, if the
+    named provider does not work, or if none does. The choice goes to the logger ``zerio_asyncio``,
+    one debug line.
     """
     if name is not None:
         choice = _named(name, "asked for", ask)

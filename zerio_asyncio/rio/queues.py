@@ -6,11 +6,11 @@
                                        CompletionPort.wait ◀──notify───┘   once for each notify()
 ```
 
-A request names a slice of registered memory; its one result is fetched by
-`CompletionQueue.dequeue`. Between the two the slice, and everything else that the provider may
-touch, is kept alive here, whatever the caller drops. Results of one direction of one request queue
-come in the order of the requests. Numbered rules are those of rio.h; errors raise
-`zerio_asyncio.rio.errors.RioError`, an OSError, and ValueError on closed objects.
+A request names a slice of registered memory; `CompletionQueue.dequeue` fetches its one result.
+Between the two this module keeps the slice, and everything else that the provider may touch, alive,
+whatever the caller drops. The results of one direction of one request queue come in the order of
+the requests. Numbered rules are those of rio.h. Errors raise `zerio_asyncio.rio.errors.RioError`,
+an OSError; closed objects raise ValueError.
 
 API pages: https://learn.microsoft.com/windows/win32/api/mswsock/ns-mswsock-rio_extension_function_table
 """
@@ -44,14 +44,14 @@ _tokens = itertools.count(1)  # request contexts; never 0, which a commit's null
 
 
 class Flag(enum.IntFlag):
-    """Flags of a request. COMMIT_ONLY has methods of its own: `RequestQueue.commit_sends`."""
+    """Flags of a request. COMMIT_ONLY has its own methods, such as `RequestQueue.commit_sends`."""
 
     DONT_NOTIFY = lib.RIO_MSG_DONT_NOTIFY
-    """The result fires no notification (it comes all the same)."""
+    """The result comes, but fires no notification."""
     DEFER = lib.RIO_MSG_DEFER
-    """May wait for the next undeferred request, or commit, of its direction."""
+    """The request may wait for the next undeferred request, or commit, of its direction."""
     WAITALL = lib.RIO_MSG_WAITALL
-    """Stream receives: complete when the slice is full, or at the end, or on an error."""
+    """Stream receives complete only when the slice is full, at the end, or on an error."""
 
 
 class Result(NamedTuple):
@@ -60,11 +60,11 @@ class Result(NamedTuple):
     status: int
     """0 or a Winsock code."""
     transferred: int
-    """Bytes. Status 0 with 0 bytes is the end of a stream, or an empty datagram."""
+    """Bytes. Status 0 with 0 bytes means the end of a stream, or an empty datagram."""
     socket_context: Any
-    """What the request queue was made with."""
+    """The context that the request queue was made with."""
     context: Any
-    """What the request was made with."""
+    """The context that the request was made with."""
 
     @property
     def error(self) -> RioError | None:
@@ -92,13 +92,13 @@ class _Request:
 class CompletionQueue(Unique):
     """Where results arrive.
 
-    ``size``: results that it can hold, 1 to RIO_MAX_CQ_SIZE; the maxima of the request queues that
-    use it may not exceed it together. ``port``: where `notify` reports, with ``key``; without a
-    port the queue can only be polled, and then ``provider`` says whose it is (a `Provider`, a name,
-    or None for the best that works).
+    ``size``: how many results it can hold, 1 to RIO_MAX_CQ_SIZE. The maxima of the request queues
+    that use it may not exceed it together. ``port``: where `notify` reports, with ``key``. Without
+    a port the queue can only be polled, and ``provider`` says whose it is (a `Provider`, a name, or
+    None for the best that works).
 
-    Close order: retire the sockets, dequeue until ``outstanding`` is 0, then close this. What is
-    outstanding when it closes has no result, and keeps its memory until the port is closed.
+    To close, retire the sockets, dequeue until ``outstanding`` is 0, then close the queue. Requests
+    that are outstanding when it closes have no result, and keep their memory until the port closes.
     """
 
     _queue: Any = None
@@ -157,12 +157,12 @@ class CompletionQueue(Unique):
 
     @property
     def size(self) -> int:
-        """Results that the queue can hold."""
+        """How many results the queue can hold."""
         return self._size
 
     @property
     def outstanding(self) -> int:
-        """Requests whose result was not dequeued yet."""
+        """How many requests have no result that was dequeued."""
         return len(self._requests)
 
     def _open(self, turn: Turn | None = None) -> Any:
@@ -175,8 +175,8 @@ class CompletionQueue(Unique):
     def notify(self) -> bool:
         """Ask the port for one NOTIFY event as soon as the queue is not empty.
 
-        Once for each call: dequeue, then call again. True if it was armed, False if it already was.
-        OSError (EINVAL) on a queue without a port.
+        One call gives one event: dequeue, then call again. Returns True if this call armed it,
+        False if it was armed already. OSError (EINVAL) on a queue without a port.
         """
         self._open()
         with self._turn as turn:
@@ -189,7 +189,7 @@ class CompletionQueue(Unique):
     def dequeue(self, most: int = 64) -> list[Result]:
         """Fetch at most ``most`` results (up to ``RESULTS_MAX``); never waits.
 
-        This gives back the requests' slots and slices. A queue without a port makes progress here.
+        This gives the requests' slots and slices back. A queue without a port makes progress here.
         """
         if not 0 <= most <= RESULTS_MAX:
             raise ValueError(f"most must be 0 to {RESULTS_MAX} results, not {most}")
@@ -219,9 +219,9 @@ class CompletionQueue(Unique):
         return Result(raw.Status, raw.BytesTransferred, request.socket_context, request.context)
 
     def resize(self, size: int) -> None:
-        """Change ``size``; results inside are kept.
+        """Change ``size``; the results inside are kept.
 
-        OSError with ETOOMANYREFS if request queues have reserved more, EINVAL out of range.
+        OSError with ETOOMANYREFS if request queues have reserved more, with EINVAL if out of range.
         """
         self._open()
         with self._turn as turn:
@@ -230,7 +230,7 @@ class CompletionQueue(Unique):
             self._size = size
 
     def close(self) -> None:
-        """Close; results that were not dequeued are lost. Again is harmless."""
+        """Close; results that were not dequeued are lost. Closing again is harmless."""
         if self._queue is None:
             return
         with self._turn as turn:
@@ -286,12 +286,12 @@ def check_true(answer: int, doing: str) -> None:
 class RequestQueue(Unique):
     """The requests of one socket.
 
-    ``receive_queue`` and ``send_queue`` (the same one if None) get the results; ``max_receives``
-    and ``max_sends`` bound what is outstanding and are reserved there. ``context`` comes back in
-    every result. A stream socket must be connected.
+    ``receive_queue`` and ``send_queue`` (the same one if None) get the results. ``max_receives``
+    and ``max_sends`` limit the outstanding requests, and are reserved there. ``context`` comes back
+    in every result. A stream socket must be connected.
 
-    The socket stays the caller's and is kept alive here; do not read from it or write to it
-    otherwise. End with `close`, which retires it, and close the socket after that.
+    The socket remains the caller's and is kept alive here; do not read from it or write to it by
+    other means. End with `close`, which retires it, and close the socket afterwards.
     """
 
     _queue: Any = None
@@ -349,18 +349,18 @@ class RequestQueue(Unique):
     def receive(self, part: Slice, context: Any = None, flags: int = 0) -> None:
         """Receive into a slice: at least one byte of a stream (WAITALL: all), or one datagram.
 
-        ENOBUFS if ``max_receives`` are outstanding; then nothing was started.
+        OSError (ENOBUFS) if ``max_receives`` are outstanding; nothing is started then.
         """
         self._start(self._rio.RIOReceive, self.receive_queue, (part,), context, flags)
 
     def send(self, part: Slice, context: Any = None, flags: int = 0) -> None:
-        """Send a slice: the whole of it, or an error. ENOBUFS if ``max_sends`` are outstanding."""
+        """Send a whole slice, or fail. OSError (ENOBUFS) if ``max_sends`` are outstanding."""
         self._start(self._rio.RIOSend, self.send_queue, (part,), context, flags)
 
     def receive_from(
         self, part: Slice, address: Slice | None = None, context: Any = None, flags: int = 0
     ) -> None:
-        """Receive a datagram, and its sender into an address slice.
+        """Receive a datagram, and its sender's address into an address slice.
 
         The address slice has ``ADDRESS_SIZE`` bytes, which `zerio_asyncio.rio.addresses.unpack`
         reads.
@@ -376,7 +376,7 @@ class RequestQueue(Unique):
     def send_memory(self, memory: Any, context: Any = None, flags: int = 0) -> None:
         """Send any bytes-like object without registering it.
 
-        It is kept until the result; do not change it meanwhile. EOPNOTSUPP where
+        It is kept until the result; do not change it meanwhile. OSError (EOPNOTSUPP) where
         `Provider.sends_memory` is false.
         """
         view = ffi.from_buffer("char[]", memory)
@@ -385,7 +385,7 @@ class RequestQueue(Unique):
     def receive_memory(self, memory: Any, context: Any = None, flags: int = 0) -> None:
         """Receive into any writable bytes-like object without registering it.
 
-        EOPNOTSUPP where `Provider.receives_memory` is false.
+        OSError (EOPNOTSUPP) where `Provider.receives_memory` is false.
         """
         view = ffi.from_buffer("char[]", memory, require_writable=True)
         self._start_memory(
@@ -393,30 +393,31 @@ class RequestQueue(Unique):
         )
 
     def send_now(self, memory: Any) -> int:
-        """Send what the system takes at once of any bytes-like object, without a request.
+        """Send as much of a bytes-like object as the system takes at once, without a request.
 
-        For large data on a stream whose sends are all dequeued (EALREADY otherwise). Returns the
-        bytes sent, at least one; BlockingIOError if none could be. EOPNOTSUPP where
-        `Provider.sends_now` is false; where that is true and `Provider.acts_now` is not, a socket
+        For large data on a stream whose sends are all dequeued (otherwise EALREADY). Returns how
+        many bytes were sent, at least one; BlockingIOError if none could be. EOPNOTSUPP where
+        `Provider.sends_now` is false. Where that is true and `Provider.acts_now` is false, a socket
         in blocking mode blocks.
         """
         view = ffi.from_buffer("char[]", memory)
         return self._now(self._provider.c.send_now, view, "send_now")
 
     def receive_now(self, memory: Any) -> int:
-        """Receive what is there into any writable bytes-like object, without a request.
+        """Receive the available bytes into a writable bytes-like object, without a request.
 
-        The counterpart of `send_now`. Returns the bytes received, 0 at the end of the stream;
-        BlockingIOError if there are none.
+        The counterpart of `send_now`. Returns how many bytes were received, 0 at the end of the
+        stream; BlockingIOError if none are available.
         """
         view = ffi.from_buffer("char[]", memory, require_writable=True)
         return self._now(self._provider.c.receive_now, view, "receive_now")
 
     def recall_receives(self) -> None:
-        """Take every outstanding receive back; what comes from now on stays in the socket.
+        """Take every outstanding receive back; data that arrives from now on stays in the socket.
 
-        Each has its result: the bytes that came before, or ECANCELED and none. On Windows it may
-        come a little later. EOPNOTSUPP where the system takes nothing back (``winsock``).
+        Each receive gets its result: the bytes that came before, or ECANCELED and none. On Windows
+        the result may come a little later. OSError (EOPNOTSUPP) where the system takes nothing back
+        (``winsock``).
         """
         self._open()
         with self._turn:
@@ -519,10 +520,10 @@ class RequestQueue(Unique):
             raise
 
     def resize(self, max_receives: int, max_sends: int) -> None:
-        """Change the maxima and what is reserved for them in the completion queues.
+        """Change the maxima, and what is reserved for them in the completion queues.
 
-        ETOOMANYREFS below what is outstanding, ENOBUFS if a completion queue has no room, EINVAL if
-        both are 0.
+        OSError with ETOOMANYREFS if more requests are outstanding, with ENOBUFS if a completion
+        queue has no room, with EINVAL if both are 0.
         """
         self._open()
         with self._turn:
@@ -532,9 +533,8 @@ class RequestQueue(Unique):
     def close(self) -> None:
         """Retire the socket: outstanding requests complete, further ones are refused.
 
-        Their results are still to be dequeued; the socket is the caller's to close, after this.
-        Under queues that are only polled there is no port to retire it from: requests end when
-        those queues are closed.
+        Dequeue their results, and close the socket afterwards. Queues that are only polled have no
+        port that could retire it: there requests end when those queues are closed.
         """
         if self._queue is None:
             return

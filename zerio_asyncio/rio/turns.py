@@ -35,7 +35,7 @@ _turns: weakref.WeakSet[Turn] = weakref.WeakSet()
 class Turn:
     """Whose turn it is to call the provider. A context manager around each call.
 
-    ``waits``: whether a call waits for another thread's; else it is refused with RuntimeError.
+    ``waits``: whether a call waits for another thread's call; otherwise RuntimeError refuses it.
     """
 
     __slots__ = ("__weakref__", "_left", "_lock", "_waits")
@@ -49,7 +49,7 @@ class Turn:
     def __enter__(self) -> Turn:
         if not self._lock.acquire(blocking=self._waits):
             raise RuntimeError(
-                "another thread is inside a call of this port or of a queue that hangs on it; "
+                "another thread is in a call of this port, or of a queue that belongs to it; "
                 "only post() may be called meanwhile"
             )
         return self
@@ -101,7 +101,7 @@ class Unique:
     def _begin(self, first: str) -> None:
         """Refuse a second ``__init__``; ``first`` is an attribute that the first one sets."""
         if hasattr(self, first):
-            raise TypeError(f"this {type(self).__name__} is made already")
+            raise TypeError(f"this {type(self).__name__} has already been made")
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """TypeError: what copy and pickle ask for."""
