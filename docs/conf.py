@@ -44,7 +44,7 @@ add_module_names = False
 
 nitpick_ignore_regex = [
     ("py:.*", r"(asyncio|socket|ssl|collections|pathlib|weakref|enum|typing|tls)\..*"),
-    ("py:class", r"T|ReadableBuffer|list\[.*"),  # type variables, and what typeshed alone has
+    ("py:class", r"T|ReadableBuffer|WriteableBuffer|CData|rio_provider|list\[.*"),  # of stubs alone
 ]
 
 OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./)+((?:tests|\.github)/[^)]*\.md)[^)]*\)")

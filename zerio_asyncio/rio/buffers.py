@@ -21,12 +21,15 @@ from __future__ import annotations
 import contextlib
 import mmap
 import sys
-from typing import Any, NamedTuple, final
+from typing import TYPE_CHECKING, NamedTuple, final
 
 from zerio_asyncio.rio._rio import ffi, lib
 from zerio_asyncio.rio.errors import last_error
 from zerio_asyncio.rio.providers import Provider
 from zerio_asyncio.rio.turns import Unique
+
+if TYPE_CHECKING:
+    from zerio_asyncio.rio.foreign import CData
 
 REGION_SIZE_MAX = 1 << 30
 """The most bytes of one region: io_uring's limit for one registered buffer
@@ -84,7 +87,7 @@ class Region(Unique):
         return self._closed
 
     @property
-    def buffer_id(self) -> Any:
+    def buffer_id(self) -> CData:
         """The RIO_BUFFERID. ValueError if the region is closed."""
         if self._closed:
             raise ValueError("region is closed")

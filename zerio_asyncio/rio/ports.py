@@ -20,7 +20,7 @@ import socket
 import time
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, final
 
 from zerio_asyncio.rio import addresses
 from zerio_asyncio.rio._rio import ffi, lib
@@ -29,6 +29,9 @@ from zerio_asyncio.rio.providers import Choice, Provider, pick
 from zerio_asyncio.rio.turns import POLLED, Turn, Unique
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zerio_asyncio.rio.foreign import CData, rio_peer, rio_port_event, rio_port_table
     from zerio_asyncio.rio.queues import CompletionQueue
 
 EVENTS_MAX = 1024
@@ -139,8 +142,8 @@ class Event(NamedTuple):
         return made
 
 
-def _peer(event: Any) -> Any:
-    peer: Any = ffi.cast("rio_peer *", event.overlapped)
+def _peer(event: rio_port_event) -> Any:
+    peer = cast("rio_peer", ffi.cast("rio_peer *", event.overlapped))
     try:
         return addresses.unpack(bytes(ffi.buffer(peer.address, peer.length)))
     except ValueError:
@@ -202,7 +205,7 @@ class CompletionPort(Unique):
     use it as a context manager. Closing ends the outstanding requests; their results are lost.
     """
 
-    _port: Any = None
+    _port: CData | None = None
 
     def __init__(
         self, provider: Provider | str | None = None, *, depth: int = 0, spin: float = 0.0
@@ -217,8 +220,10 @@ class CompletionPort(Unique):
         options = {"depth": depth, "spin_ns": _FOR_EVER if math.isinf(spin) else _ns(spin)}
         self._spins = spin > 0
         self.provider = provider
-        self._table = provider.c.port
-        self._events: Any = ffi.new("rio_port_event[]", EVENTS_MAX)  # None while a call reads it
+        self._table: rio_port_table = provider.c.port
+        self._events: CData | None = ffi.new(
+            "rio_port_event[]", EVENTS_MAX
+        )  # None while a call reads it
         self._queues: weakref.WeakValueDictionary[int, CompletionQueue] = (
             weakref.WeakValueDictionary()
         )
@@ -239,12 +244,12 @@ class CompletionPort(Unique):
         """Where the C ``rio_port`` is."""
         return int(ffi.cast("uintptr_t", self._open()))
 
-    def _open(self) -> Any:
+    def _open(self) -> CData:
         if self._port is None:
             raise ValueError("port is closed")
         return self._port
 
-    def _call(self, entry: Any, *arguments: Any) -> Any:
+    def _call(self, entry: Callable[..., int], *arguments: Any) -> int:
         self._open()
         with self._turn:
             return entry(self._open(), *arguments)
@@ -281,7 +286,7 @@ class CompletionPort(Unique):
             finally:
                 self._events = events
 
-    def _event(self, event: Any) -> Event:
+    def _event(self, event: rio_port_event) -> Event:
         kind = Kind(event.kind)
         queue = None
         if kind is Kind.NOTIFY:

@@ -15,12 +15,14 @@ import logging
 import os
 import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 from zerio_asyncio.rio._rio import ffi, lib
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from zerio_asyncio.rio.foreign import CData, rio_provider
 
 ENVIRONMENT = "ZERIO_PROVIDER"
 """The environment variable that names a provider for programs that do not."""
@@ -64,10 +66,10 @@ class Provider:
 
     __slots__ = ("_proven", "address", "c", "name")
 
-    def __init__(self, c: Any) -> None:
+    def __init__(self, c: rio_provider) -> None:
         self.c = c
         self.name: str = ffi.string(c.name).decode("ascii")  # type: ignore[union-attr]
-        self.address = int(ffi.cast("uintptr_t", c))
+        self.address = int(ffi.cast("uintptr_t", cast("CData", c)))
         self._proven = False
 
     @property

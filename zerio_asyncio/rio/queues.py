@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+    from zerio_asyncio.rio.foreign import RIORESULT, CData, Now, Start, StartEx
+
 _LENGTH_MAX = 0x7FFFFFFF  # bytes; a length is 32 bits wide
 
 RESULTS_MAX = 1024
@@ -101,7 +105,7 @@ class CompletionQueue(Unique):
     that are outstanding when it closes have no result, and keep their memory until the port closes.
     """
 
-    _queue: Any = None
+    _queue: CData | None = None
 
     def __init__(
         self,
@@ -126,7 +130,9 @@ class CompletionQueue(Unique):
         # Polled queues get theirs with their first request queue, as the provider does.
         self._keeper: Keeper | None = port._keeper if port is not None else None
         self._polled_keeper = False  # the keeper counts this queue
-        self._results: Any = ffi.new("RIORESULT[]", RESULTS_MAX)  # None while a call reads it
+        self._results: CData | None = ffi.new(
+            "RIORESULT[]", RESULTS_MAX
+        )  # None while a call reads it
         # Its address is the queue's identity in a notification; RIO wants one for each queue.
         self._overlapped = ffi.new("char[1]")
         with self._turn:
@@ -135,16 +141,14 @@ class CompletionQueue(Unique):
             if port is not None:
                 port._queues[int(ffi.cast("uintptr_t", self._overlapped))] = self
 
-    def _create(self, size: int, key: int) -> Any:
+    def _create(self, size: int, key: int) -> CData:
         if not 0 <= size <= 0xFFFFFFFF:
             raise ValueError(f"size must be a DWORD, not {size}")
-        notification: Any = ffi.NULL
+        notification = ffi.NULL
         if self.port is not None:
-            notification = ffi.new("RIO_NOTIFICATION_COMPLETION *")
-            notification.Type = lib.RIO_IOCP_COMPLETION
-            notification.u.Iocp.IocpHandle = self.port._open()
-            notification.u.Iocp.CompletionKey = ffi.cast("void *", key)
-            notification.u.Iocp.Overlapped = self._overlapped
+            iocp = (self.port._open(), ffi.cast("void *", key), self._overlapped)
+            told = {"Type": lib.RIO_IOCP_COMPLETION, "u": {"Iocp": iocp}}
+            notification = ffi.new("RIO_NOTIFICATION_COMPLETION *", told)
         queue = self._rio.RIOCreateCompletionQueue(size, notification)
         if not queue:
             raise last_error("RIOCreateCompletionQueue")
@@ -165,7 +169,7 @@ class CompletionQueue(Unique):
         """How many requests have no result that was dequeued."""
         return len(self._requests)
 
-    def _open(self, turn: Turn | None = None) -> Any:
+    def _open(self, turn: Turn | None = None) -> CData:
         if self._queue is None:
             raise ValueError("completion queue is closed")
         if turn is not None and turn is not self._turn:
@@ -211,7 +215,7 @@ class CompletionQueue(Unique):
             finally:
                 self._results = results
 
-    def _result(self, raw: Any) -> Result | None:
+    def _result(self, raw: RIORESULT) -> Result | None:
         request = self._requests.pop(raw.RequestContext, None)
         if request is None:
             return None  # a finalizer has closed the queue meanwhile; the request is its keeper's
@@ -294,7 +298,7 @@ class RequestQueue(Unique):
     other means. End with `close`, which retires it, and close the socket afterwards.
     """
 
-    _queue: Any = None
+    _queue: CData | None = None
 
     def __init__(
         self,
@@ -320,7 +324,7 @@ class RequestQueue(Unique):
         self._provider = receive_queue.provider
         self._rio = self._provider.c.rio
         with receive_queue._turn as receiving, send_queue._turn as sending:
-            queue = self._rio.RIOCreateRequestQueue(
+            made = self._rio.RIOCreateRequestQueue(
                 self._descriptor,
                 max_receives,
                 1,  # RIO takes one buffer a request, no more and no fewer
@@ -330,18 +334,18 @@ class RequestQueue(Unique):
                 send_queue._open(sending),
                 ffi.NULL,
             )
-            if not queue:
+            if not made:
                 raise last_error("RIOCreateRequestQueue")
             _join(receive_queue, send_queue)
             self._turn = receive_queue._turn
-            self._queue = queue
+            self._queue = made
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._queue is None
 
-    def _open(self) -> Any:
+    def _open(self) -> CData:
         if self._queue is None:
             raise ValueError("request queue is closed")
         return self._queue
@@ -373,7 +377,7 @@ class RequestQueue(Unique):
         """Send a datagram to the address in an address slice; None on a connected socket."""
         self._start_ex(self._rio.RIOSendEx, self.send_queue, part, address, context, flags)
 
-    def send_memory(self, memory: Any, context: Any = None, flags: int = 0) -> None:
+    def send_memory(self, memory: ReadableBuffer, context: Any = None, flags: int = 0) -> None:
         """Send any bytes-like object without registering it.
 
         It is kept until the result; do not change it meanwhile. OSError (EOPNOTSUPP) where
@@ -382,7 +386,7 @@ class RequestQueue(Unique):
         view = ffi.from_buffer("char[]", memory)
         self._start_memory(self._provider.c.send_memory, self.send_queue, view, context, flags)
 
-    def receive_memory(self, memory: Any, context: Any = None, flags: int = 0) -> None:
+    def receive_memory(self, memory: WriteableBuffer, context: Any = None, flags: int = 0) -> None:
         """Receive into any writable bytes-like object without registering it.
 
         OSError (EOPNOTSUPP) where `Provider.receives_memory` is false.
@@ -392,7 +396,7 @@ class RequestQueue(Unique):
             self._provider.c.receive_memory, self.receive_queue, view, context, flags
         )
 
-    def send_now(self, memory: Any) -> int:
+    def send_now(self, memory: ReadableBuffer) -> int:
         """Send as much of a bytes-like object as the system takes at once, without a request.
 
         For large data on a stream whose sends are all dequeued (otherwise EALREADY). Returns how
@@ -403,7 +407,7 @@ class RequestQueue(Unique):
         view = ffi.from_buffer("char[]", memory)
         return self._now(self._provider.c.send_now, view, "send_now")
 
-    def receive_now(self, memory: Any) -> int:
+    def receive_now(self, memory: WriteableBuffer) -> int:
         """Receive the available bytes into a writable bytes-like object, without a request.
 
         The counterpart of `send_now`. Returns how many bytes were received, 0 at the end of the
@@ -423,7 +427,7 @@ class RequestQueue(Unique):
         with self._turn:
             check(self._provider.c.recall_receives(self._open()), "recall_receives")
 
-    def _now(self, entry: Any, view: Any, doing: str) -> int:
+    def _now(self, entry: Now, view: CData, doing: str) -> int:
         self._open()
         with self._turn:
             moved = int(entry(self._open(), view, min(len(view), _LENGTH_MAX)))
@@ -439,13 +443,13 @@ class RequestQueue(Unique):
         """Start every deferred send now."""
         self._commit(self._rio.RIOSend, "RIOSend")
 
-    def _commit(self, entry: Any, doing: str) -> None:
+    def _commit(self, entry: Start, doing: str) -> None:
         self._open()
         with self._turn:
             done = entry(self._open(), ffi.NULL, 0, lib.RIO_MSG_COMMIT_ONLY, ffi.NULL)
             check_true(done, f"{doing} commit")
 
-    def _buffer(self, part: Slice) -> Any:
+    def _buffer(self, part: Slice) -> CData:
         # One for each request: between filling it and the call another request may be made, by a
         # finalizer.
         if not isinstance(part, Slice):
@@ -455,7 +459,7 @@ class RequestQueue(Unique):
         return ffi.new("RIO_BUF *", (part.region.buffer_id, part.offset, part.length))
 
     def _start(
-        self, entry: Any, queue: CompletionQueue, parts: tuple[Slice], context: Any, flags: int
+        self, entry: Start, queue: CompletionQueue, parts: tuple[Slice], context: Any, flags: int
     ) -> None:
         self._open()
         with self._turn:
@@ -466,7 +470,7 @@ class RequestQueue(Unique):
 
     def _start_ex(
         self,
-        entry: Any,
+        entry: StartEx,
         queue: CompletionQueue,
         part: Slice,
         address: Slice | None,
@@ -474,7 +478,7 @@ class RequestQueue(Unique):
         flags: int,
     ) -> None:
         self._open()
-        remote: Any = ffi.NULL
+        remote = ffi.NULL
         parts: tuple[Slice, ...] = (part,)
         with self._turn:
             data = self._buffer(part)
@@ -490,7 +494,7 @@ class RequestQueue(Unique):
                 check_true(accepted, "request")
 
     def _start_memory(
-        self, entry: Any, queue: CompletionQueue, view: Any, context: Any, flags: int
+        self, entry: Start, queue: CompletionQueue, view: CData, context: Any, flags: int
     ) -> None:
         self._open()
         request = _Request(self, context, ())
