@@ -48,7 +48,7 @@ def _provider() -> dict[str, Any]:
         choice = providers.pick()
     except (OSError, ValueError) as error:
         return {"name": None, "reason": str(error), "refused": {}, "known": known}
-    # Whoever is not taken is asked too: a reader wants to know about each of them.
+    # The others are probed, too: a reader wants to know about each of them.
     refused = dict(choice.refused)
     for provider in providers.known():
         refusal = provider.probe()

@@ -21,7 +21,7 @@ generator have a core each. Shows the server's CPU time per request (the figure 
 requests per second, and latencies. A C server on epoll shows what the kernel alone costs."""
 
 FILE_WIDTH = 110
-"""Columns when the output is no terminal: the tables unbroken."""
+"""Columns if the output is not a terminal, so that no table breaks."""
 
 _QUICK = {"rounds": 2, "warmup_s": 0.3, "measure_s": 0.8}
 """Two rows, four peers, two rounds of 1.1 s and two starts of Python: under half a minute."""

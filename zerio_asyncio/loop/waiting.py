@@ -1,11 +1,11 @@
-"""How a loop waits for something to do: it sleeps, it polls, or it polls for a while first.
+"""How a loop waits for something to do: it sleeps, it polls, or it polls before it sleeps.
 
 ``block``      sleeps until the kernel wakes it. Costs nothing while there is nothing to do.
 ``spin``       never sleeps. An event is seen at once, and the loop takes a whole core, always.
-``hybrid(µs)`` polls for so many microseconds after the last event, then sleeps. For traffic that
+``hybrid(µs)`` polls for that many microseconds after the last event, then sleeps. For traffic that
                comes in bursts; ``hybrid`` alone means `HYBRID_US`.
 
-While it polls the thread holds no GIL; signals are looked for every millisecond.
+While it polls, the thread does not hold the GIL; it checks for signals every millisecond.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HYBRID_US = 50
 """About two wake-ups: polling longer than that costs more than sleeping would have."""
 
 HYBRID_US_MAX = 1_000_000
-"""A second; who waits for longer wants ``spin``."""
+"""A second; for longer times use ``spin``."""
 
 _HYBRID = re.compile(r"hybrid(?:\((\d+)\))?", re.ASCII)
 _FORMS = f"'block', 'spin' or 'hybrid(µs)' with 1 to {HYBRID_US_MAX} µs"
@@ -31,7 +31,7 @@ _FORMS = f"'block', 'spin' or 'hybrid(µs)' with 1 to {HYBRID_US_MAX} µs"
 def spin_seconds(strategy: str) -> float:
     """Seconds that a port of this strategy polls after an event (``CompletionPort(spin=…)``).
 
-    ``ValueError`` for what is no strategy, ``TypeError`` for what is no string.
+    ``ValueError`` for an unknown strategy, ``TypeError`` for anything but a string.
     """
     if not isinstance(strategy, str):
         raise TypeError(f"wait must be {_FORMS}, not {strategy!r}")
@@ -47,7 +47,7 @@ def spin_seconds(strategy: str) -> float:
 
 
 def choose(strategy: str | None) -> tuple[str, float]:
-    """Take what was asked for, else what ``ZERIO_WAIT`` says, else ``block``; and its seconds."""
+    """Return ``strategy``, else that of ``ZERIO_WAIT``, else ``block``; and its seconds."""
     if strategy is not None:
         return strategy, spin_seconds(strategy)
     wanted = os.environ.get(ENVIRONMENT) or BLOCK

@@ -1,4 +1,4 @@
-"""Node: what a server and a client have in common: the loop, handlers, the in- and the outbox."""
+"""Node: what server and client share: the loop, the handlers, the inbox and the outbox."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Node(ABC):
 
     @abstractmethod
     async def stop(self, patience: float = STOP_SECONDS) -> None:
-        """Close what is open when what was sent has left, after ``patience`` seconds at last."""
+        """Close once everything sent has left, or when ``patience`` seconds have passed."""
 
     async def __aexit__(
         self,
@@ -84,7 +84,7 @@ class Node(ABC):
             raise RuntimeError("messages go to message_received, so none would arrive here")
 
     async def _close_sessions(self, sessions: Iterable[Session], patience: float) -> None:
-        """End them when what they were given is sent, but after ``patience`` seconds at last."""
+        """End them once everything they were given is sent, or ``patience`` seconds have passed."""
         if self._outbox is not None:
             self._outbox.flush()
         ended = []

@@ -51,7 +51,7 @@ SOURCES = {
     ],
 }
 
-# Without the GIL there is no stable ABI, and cffi before 2.0 has to be told twice.
+# Without the GIL there is no stable ABI, and cffi before 2.0 must be told so twice.
 ABI: dict[str, Any] = {}
 if sysconfig.get_config_var("Py_GIL_DISABLED"):
     ABI = {"py_limited_api": False, "define_macros": [("_CFFI_NO_LIMITED_API", None)]}
@@ -67,7 +67,7 @@ TYPED = {
 
 
 def declarations(header: str, call: str = "") -> str:
-    """What cffi is told of ``rio.h``: its declarations, and its constants by name.
+    """Read ``rio.h`` for cffi: its declarations, and its constants by name.
 
     ``header`` is the file's text, ``call`` the calling convention of the table's entries. The
     values of constants stay with the C compiler (``#define NAME ...``). Conditional blocks are
