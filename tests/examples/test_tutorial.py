@@ -48,7 +48,11 @@ def free_port() -> int:
 
 
 def test_the_page_has_what_it_promises():
-    names = [name for language, name, _ in steps(PAGE.read_text()) if language == "python"]
+    names = [
+        name
+        for language, name, _ in steps(PAGE.read_text(encoding="utf-8"))
+        if language == "python"
+    ]
     assert names == [
         "echo_server.py",
         "echo_client.py",
@@ -62,7 +66,7 @@ def test_the_page_has_what_it_promises():
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the page is for a POSIX shell")
 @pytest.mark.timeout(3 * SECONDS)
 def test_every_block_does_what_the_page_says(tmp_path):
-    text = PAGE.read_text()
+    text = PAGE.read_text(encoding="utf-8")
     for port in set(re.findall(r"\b8\d{3}\b", text)):
         text = text.replace(port, str(free_port()))
     tools = tmp_path / "tools"
