@@ -294,7 +294,7 @@ cdef class DatagramTransport(Transport):
 
     cdef bint _post_one(self, Letter *letter, uint32_t flags) noexcept:
         cdef RIO_BUF data, remote
-        cdef Slice *slice = &letter.slice
+        cdef PoolSlice *slice = &letter.slice
         remote.BufferId = data.BufferId = slice.slab.id
         remote.Offset = slice.offset
         remote.Length = sizeof(RIO_SOCKADDR_INET)

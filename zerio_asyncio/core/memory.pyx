@@ -90,7 +90,7 @@ cdef class SlicePool:
     def __dealloc__(self):
         self.close()
 
-    cdef int take(self, Slice *slice) except -1:
+    cdef int take(self, PoolSlice *slice) except -1:
         cdef Slab *slab
         thread_lock_take(&self.lock)
         if self.available is NULL:
@@ -115,7 +115,7 @@ cdef class SlicePool:
         thread_lock_give(&self.lock)
         return 0
 
-    cdef void give(self, Slice *slice) noexcept:
+    cdef void give(self, PoolSlice *slice) noexcept:
         cdef Slab *slab = slice.slab
         cdef bint whole = False
         thread_lock_take(&self.lock)

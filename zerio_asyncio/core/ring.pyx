@@ -6,7 +6,7 @@ are left out. Nothing is allocated for a message.
 
 No Python code is called between looking at the ring and changing it, so the GIL keeps threads
 apart, or the ring's lock where there is none. Waiting for room and waking the loop are the caller's
-(messaging/threads.py). Any thread may ``put``; all else is the loop's.
+(messaging/outbox.py). Any thread may ``put``; all else is the loop's.
 
 A writer may call Python code (a transport that is not ours, a handler of its errors), which may
 come back here. The message that is being sent keeps its slots until the writer has returned:

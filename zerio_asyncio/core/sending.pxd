@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
-from zerio_asyncio.core.memory cimport Slice
+from zerio_asyncio.core.memory cimport PoolSlice
 from zerio_asyncio.core.transport cimport Transport
 
 # What the request context of each request says.
@@ -18,7 +18,7 @@ cdef enum:
 # One piece of what was written: bytes kept alive and sent in place, or a slice they were copied to.
 cdef struct Chunk:
     void *owner      # the bytes object, a reference of ours; null: the slice holds the bytes
-    Slice slice
+    PoolSlice slice
     char *memory
     uint32_t length
     uint32_t messages    # framed ones that were gathered in the slice

@@ -228,7 +228,7 @@ cdef class SendingTransport(Transport):
     cdef int _queue_copy(self, const char *memory, size_t length) except -1:
         cdef Chunk *chunk
         cdef size_t part
-        cdef Slice slice
+        cdef PoolSlice slice
         while length:
             part = min(length, <size_t>self.pool.slice_size)
             self.pool.take(&slice)
@@ -250,7 +250,7 @@ cdef class SendingTransport(Transport):
     cdef int _gather_last(self, const char *memory, size_t length) except -1:
         """1 if the bytes went next to those of the last chunk that nobody has sent yet."""
         cdef Chunk *chunk
-        cdef Slice slice
+        cdef PoolSlice slice
         cdef size_t used, room
         if self.count == self.issued or length > GATHER_MAX:
             return 0
@@ -349,7 +349,7 @@ cdef class SendingTransport(Transport):
     cdef Chunk *_open_chunk(self, size_t length, uint32_t conflated_max) except NULL:
         """The slice that the next message goes to: the last one, if it has room, or a new one."""
         cdef Chunk *chunk
-        cdef Slice slice
+        cdef PoolSlice slice
         if self._has_room(length, conflated_max):
             chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
             chunk.messages += 1

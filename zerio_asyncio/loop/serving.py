@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zerio_asyncio.core.stream import StreamTransport
-from zerio_asyncio.loop.selector import has_lost
+from zerio_asyncio.loop.descriptors import has_lost
 from zerio_asyncio.rio.addresses import unpack
 
 if TYPE_CHECKING:

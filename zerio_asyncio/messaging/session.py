@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zerio_asyncio import RegisteredProtocol
 from zerio_asyncio.core.framing import FramingError, MessageFramer, MessageWriter
-from zerio_asyncio.messaging.reasons import (
+from zerio_asyncio.messaging.errors import (
     DisconnectCause,
     DisconnectReason,
     NotConnectedError,

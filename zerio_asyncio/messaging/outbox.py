@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from zerio_asyncio.core.ring import FULL, OVER, SendingRing
-from zerio_asyncio.messaging.reasons import NotConnectedError, SendingRingFullError
+from zerio_asyncio.messaging.errors import NotConnectedError, SendingRingFullError
 
 if TYPE_CHECKING:
     import asyncio
