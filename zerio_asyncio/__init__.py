@@ -10,8 +10,6 @@ from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.policy import install, new_event_loop, run
 from zerio_asyncio.loop.run_threads import run_threads
 from zerio_asyncio.loop.shared_listener import SharedListener
-
-# Behind the names above: it takes them from here.
 from zerio_asyncio.messaging import (
     ZerioClient,
     ZerioClientConfiguration,

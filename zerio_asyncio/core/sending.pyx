@@ -10,7 +10,8 @@ result is dequeued), small ones share a slice; what may change after ``write`` r
     head .. head+issued is the provider's; head+issued .. head+count waits for the next flush
 
 With ``LoopOptions(gather=True)`` the writes of a tick go on the list first, and leave together at
-its end; so do messages that are sent while a chunk of others is being delivered (framing.pyx).
+its end; so does what is put together in place (``room`` and ``commit``, see sending.pxd) while a
+received chunk is being delivered.
 
 Only exact ``bytes`` are kept: letting go of one runs no Python code, so pointers to chunks may be
 held across it. Of what else runs Python code (exporters, protocols) none is called in between.
@@ -51,7 +52,6 @@ cdef enum:
     # in the cache now, at the end of the tick it would have to be fetched again.
     NOW_MIN = 16384
     CHUNKS_ROOM = 8
-    FRAME_HEADER = 4
 
 # The standard transport's buffer is a deque of memoryviews from 3.12 on, before it is a bytearray.
 cdef bint IN_PIECES = sys.version_info >= (3, 12)
@@ -290,44 +290,38 @@ cdef class SendingTransport(Transport):
             self.chunk_mask = room - 1
             self.head = 0
         chunks = &self.chunks[(self.head + self.count) & self.chunk_mask]
-        chunks.messages = 0
+        chunks.pieces = 0
         self.count += 1
         return chunks
 
-    # ------------------------------------------------------------- messages
+    # ----------------------------------------- room and commit, see sending.pxd
 
-    cdef int _write_framed(self, object owner, const char *memory, size_t length,
-                           uint32_t conflated_max) except -1:
-        """Send ``length``, and that many bytes: of the bytes object ``owner``, or copied if None.
-
-        Those that are sent while a view is delivered share a slice, at most ``conflated_max`` of
-        them if it is not 0, and go out when the delivery is over.
-        """
+    cdef char *room(self, size_t length, uint32_t pieces_max) except? NULL:
         cdef Chunk *chunk
-        cdef size_t framed = FRAME_HEADER + length
-        cdef bint whole = framed <= self.pool.slice_size
-        cdef bint first
         self._check_writable("write")
-        if not whole:
-            framed = FRAME_HEADER
-        if self.gathering and not self._has_room(framed, conflated_max):
+        chunk = self._with_room(length, pieces_max)
+        if chunk is NULL and self.gathering:
             self.push()  # a full slice waits for nothing
+            chunk = self._with_room(length, pieces_max)  # a protocol may have been resumed
         if self.dropped or self.shut:
-            return self._drop_write()
-        first = self.count == 0
-        chunk = self._open_chunk(framed, conflated_max)
-        store_length(chunk.memory + chunk.length, <uint32_t>length)
-        chunk.length += FRAME_HEADER
-        self.unsent += FRAME_HEADER
-        if whole:
-            memcpy(chunk.memory + chunk.length, memory, length)
-            chunk.length += <uint32_t>length
-            self.unsent += length
+            self._drop_write()
+            return NULL
+        if chunk is NULL:
+            chunk = self._open_chunk()
         else:
+            self.engine.gathered += 1
+        chunk.pieces += 1
+        return chunk.memory + chunk.length
+
+    cdef int commit(self, size_t length, object owner, const char *memory, size_t rest) except -1:
+        cdef Chunk *chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
+        cdef bint first = self.count == 1 and chunk.length == 0
+        chunk.length += <uint32_t>length
+        self.unsent += length
+        if rest:
             try:
-                self._queue(owner, memory, length)
+                self._queue(owner, memory, rest)
             except BaseException:
-                # A length without its message would put the peer out of step for ever.
                 self._lose(None, None)
                 raise
         if self.engine.deliveries:
@@ -336,25 +330,29 @@ cdef class SendingTransport(Transport):
             return self.push()
         return self._written()
 
-    cdef bint _has_room(self, size_t length, uint32_t conflated_max) noexcept:
-        """Whether the last chunk that nobody has sent yet is a slice with room for a message."""
+    cdef int begin_gathering(self) except -1:
+        self.engine.deliveries += 1
+        return 0
+
+    cdef int end_gathering(self) except -1:
+        return self.engine.end_delivery()
+
+    cdef Chunk *_with_room(self, size_t length, uint32_t pieces_max) noexcept:
+        """The last chunk, if nobody has sent it and it is a slice with so much room; or null."""
         cdef Chunk *chunk
         if self.count == self.issued:
-            return False
+            return NULL
         chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
-        return (chunk.owner is NULL and chunk.memory is chunk.slice.memory
-                and chunk.length + length <= self.pool.slice_size
-                and (conflated_max == 0 or chunk.messages < conflated_max))
+        if (chunk.owner is not NULL or chunk.memory is not chunk.slice.memory
+                or chunk.length + length > self.pool.slice_size
+                or (pieces_max and chunk.pieces >= pieces_max)):
+            return NULL
+        return chunk
 
-    cdef Chunk *_open_chunk(self, size_t length, uint32_t conflated_max) except NULL:
-        """The slice that the next message goes to: the last one, if it has room, or a new one."""
+    cdef Chunk *_open_chunk(self) except NULL:
+        """A new one at the end: an empty slice."""
         cdef Chunk *chunk
         cdef PoolSlice slice
-        if self._has_room(length, conflated_max):
-            chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
-            chunk.messages += 1
-            self.engine.gathered += 1
-            return chunk
         self.pool.take(&slice)
         try:
             chunk = self._new_chunk()
@@ -365,7 +363,6 @@ cdef class SendingTransport(Transport):
         chunk.owner = NULL
         chunk.memory = slice.memory
         chunk.length = 0
-        chunk.messages = 1
         return chunk
 
     # -------------------------------------------------- requests and results

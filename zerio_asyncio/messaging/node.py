@@ -7,7 +7,7 @@ import inspect
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio import RioEventLoop
+from zerio_asyncio.loop import RioEventLoop
 from zerio_asyncio.messaging.errors import DisconnectCause
 from zerio_asyncio.messaging.inbox import Inbox
 from zerio_asyncio.messaging.outbox import Outbox
