@@ -87,7 +87,7 @@ OURS_TOO = {"_check_signal", "_read_ready"}
 
 
 def test_all_of_the_loops_that_is_called_is_in_the_table():
-    calls = {name for path in (PACKAGE / "loop").glob("*.py") for name in used(path)} | {
+    calls = {name for path in (PACKAGE / "loop").rglob("*.py") for name in used(path)} | {
         name for path in (PACKAGE / "core").glob("*.pyx") for name in used(path)
     }
     functions = private(

@@ -37,12 +37,12 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
+from zerio_asyncio.core.by_call cimport moves_by_call
 from zerio_asyncio.core.engine cimport Engine, check_thread, runs_elsewhere
 from zerio_asyncio.core.memory cimport ADDRESS_ROOM, DATAGRAM_MAX
 from zerio_asyncio.core.rio cimport (
-    RIO_BUF, RIO_CAP_NOW, RIO_CAP_SEND_MEMORY, RIO_ENETDOWN, RIO_EWOULDBLOCK,
-    RIO_OPERATION_ABORTED,
-    RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER, rio_datagram)
+    RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_ENETDOWN, RIO_EWOULDBLOCK, RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER,
+    RIO_OPERATION_ABORTED, rio_datagram)
 
 from zerio_asyncio.core.protocols import InvariantError
 
@@ -351,7 +351,7 @@ cdef class DatagramTransport(Transport):
         if self._is_gone():
             return self._break(self._bad_descriptor(), "Fatal write error on datagram transport",
                                None)
-        if (self.count or not self.provider.capabilities & RIO_CAP_NOW
+        if (self.count or not moves_by_call(self.provider)
                 or self.amid and self.engine.gathers):
             return self._put(data, remote)
         if isinstance(data, memoryview) and not data.c_contiguous:
@@ -443,7 +443,7 @@ cdef class DatagramTransport(Transport):
         """Hand over what waits for nothing but the end of a burst."""
         if self.count == self.issued or self.lost or self._is_gone():
             return 0
-        if self.issued == 0 and self.provider.capabilities & RIO_CAP_NOW:
+        if self.issued == 0 and moves_by_call(self.provider):
             self._send_together()
         self._issue_all()
         self._maybe_pause_protocol()

@@ -84,7 +84,6 @@ cdef class ReceivedMemory:
     cdef Py_ssize_t length
     cdef int shown             # it is being delivered
     cdef int exports           # views that look at it now
-    cdef Py_ssize_t shape[1]
 
     cdef object show(self)
     cdef bint hide(self) noexcept

@@ -36,10 +36,11 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
+from zerio_asyncio.core.by_call cimport calls_for_large, writes_by_call
 from zerio_asyncio.core.engine cimport check_thread
 from zerio_asyncio.core.rio cimport (
-    RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_CAP_SEND_NOW, RIO_ENETDOWN, RIO_EWOULDBLOCK,
-    RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER)
+    RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_ENETDOWN, RIO_EWOULDBLOCK, RIO_MSG_COMMIT_ONLY,
+    RIO_MSG_DEFER)
 
 from zerio_asyncio.core.protocols import InvariantError
 
@@ -48,9 +49,6 @@ logger = logging.getLogger("asyncio")
 cdef enum:
     # Up to here copying a write next to its neighbours is cheaper than a request of its own.
     GATHER_MAX = 4096
-    # A write of this size is worth a system call of its own, also where writes are gathered: it is
-    # in the cache now, at the end of the tick it would have to be fetched again.
-    NOW_MIN = 16384
     CHUNKS_ROOM = 8
 
 # The standard transport's buffer is a deque of memoryviews from 3.12 on, before it is a bytearray.
@@ -70,7 +68,7 @@ cdef class SendingTransport(Transport):
 
     cdef int _attach(self, uint32_t receives, uint32_t sends) except -1:
         Transport._attach(self, receives, sends)
-        self.prompt = (self.provider.capabilities & RIO_CAP_SEND_NOW) and not self.engine.gathers
+        self.prompt = writes_by_call(self.provider, self.engine.gathers)
         return 0
 
     def write(self, data):
@@ -164,7 +162,8 @@ cdef class SendingTransport(Transport):
         if self._is_gone():
             return self._break(self._bad_descriptor(),
                                "Fatal write error on socket transport", None)
-        if self.count == 0 and (self.prompt if now else self.engine.gathers and length >= NOW_MIN):
+        if self.count == 0 and (self.prompt if now else self.engine.gathers
+                                and calls_for_large(self.provider, length)):
             self._send_now(&memory, &length)
         if length == 0:
             return 0
@@ -183,8 +182,6 @@ cdef class SendingTransport(Transport):
         """
         cdef uint32_t part = <uint32_t>min(length[0], <size_t>REQUEST_MAX)
         cdef int64_t sent
-        if not self.provider.capabilities & RIO_CAP_SEND_NOW:
-            return 0
         sent = self.provider.send_now(self.queue, memory[0], part)
         if sent == -RIO_ENETDOWN:
             # In a child of fork the port is the parent's (rule 14), the socket is the child's, too.

@@ -38,9 +38,9 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
+from zerio_asyncio.core.by_call cimport moves_by_call
 from zerio_asyncio.core.engine cimport Engine, check_thread, runs_elsewhere
-from zerio_asyncio.core.rio cimport (
-    RIO_BUF, RIO_CAP_NOW, RIO_EWOULDBLOCK, RIO_OPERATION_ABORTED)
+from zerio_asyncio.core.rio cimport RIO_BUF, RIO_EWOULDBLOCK, RIO_OPERATION_ABORTED
 from zerio_asyncio.core.threads cimport thread_load_int, thread_made
 
 from zerio_asyncio.core.protocols import InvariantError, RegisteredProtocol
@@ -264,7 +264,7 @@ cdef class StreamTransport(SendingTransport):
 
     cdef int _received(self, int32_t status, uint32_t count) except -1:
         if (count == self.pool.slice_size and self.pool.slice_size < LARGE_SIZE
-                and self.provider.capabilities & RIO_CAP_NOW):
+                and moves_by_call(self.provider)):
             self.large_left = LARGE_PATIENCE
         self._hand(NOBODY, TRANSPORT)
         self.held_status = status

@@ -432,7 +432,7 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             self.call_soon_threadsafe(_end_shutdown, future, error)
 
-    # ---------------------------------------------- what the engine calls back
+    # ---------------------------------- what the engine calls: see core/hooks.pyx
 
     def _port_ready(self, events: list[tuple[int, int]]) -> None:
         self._process_events(self._selector.ready(events))
