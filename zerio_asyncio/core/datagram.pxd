@@ -32,9 +32,7 @@ cdef struct Unsent:
 
 cdef class DatagramTransport(Transport):
     cdef readonly object _address  # the only one that sendto accepts, where one was given
-    cdef readonly bint _paused
     cdef bint connected            # the system knows the peer
-    cdef bint started              # connection_made is done, reading may begin
     cdef int family
     cdef AddressBook book
     cdef SlicePool letter_pool

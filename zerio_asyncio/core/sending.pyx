@@ -41,6 +41,7 @@ from zerio_asyncio.core.engine cimport check_thread
 from zerio_asyncio.core.rio cimport (
     RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_ENETDOWN, RIO_EWOULDBLOCK, RIO_MSG_COMMIT_ONLY,
     RIO_MSG_DEFER)
+from zerio_asyncio.core.transport cimport OPEN, is_live
 
 from zerio_asyncio.core.protocols import InvariantError
 
@@ -84,7 +85,7 @@ cdef class SendingTransport(Transport):
                             f"not {type(data).__name__!r}")
         self._check_writable("write")
         # Where the peer's end has closed it, what is still to be said goes out.
-        if self.dropped or self.shut:
+        if self.shut or not is_live(self):
             if data:
                 self._drop_write()
             return
@@ -101,7 +102,7 @@ cdef class SendingTransport(Transport):
                 raise TypeError("writelines() needs bytes-like objects, "
                                 f"not {type(data).__name__!r}")
         self._check_writable("writelines")
-        if self.dropped or self.shut:
+        if self.shut or not is_live(self):
             if pieces:
                 self._drop_write()
             return
@@ -121,7 +122,7 @@ cdef class SendingTransport(Transport):
         return 0
 
     cdef int _drop_write(self) except -1:
-        if self.dropped == 0:
+        if is_live(self):
             return 0  # closing: what was written before is still on its way
         # Once: who does not look at is_closing() would fill the log.
         if self.dropped == WARN_AFTER:
@@ -130,7 +131,7 @@ cdef class SendingTransport(Transport):
         return 0
 
     cdef int _written(self) except -1:
-        if self.count > self.issued and not self.dropped and not self.gathering:
+        if self.count > self.issued and is_live(self) and not self.gathering:
             if self.prompt or self.engine.gathers:
                 self.engine.mark_dirty(self)
             else:
@@ -157,7 +158,7 @@ cdef class SendingTransport(Transport):
 
         ``memory`` is that of the bytes object ``owner``, or may change if that is None.
         """
-        if length == 0 or self.dropped:
+        if length == 0 or not is_live(self):
             return 0  # an exporter's code may have ended the connection
         if self._is_gone():
             return self._break(self._bad_descriptor(),
@@ -300,7 +301,7 @@ cdef class SendingTransport(Transport):
         if chunk is NULL and self.gathering:
             self.push()  # a full slice waits for nothing
             chunk = self._with_room(length, pieces_max)  # a protocol may have been resumed
-        if self.dropped or self.shut:
+        if self.shut or not is_live(self):
             self._drop_write()
             return NULL
         if chunk is NULL:
@@ -370,12 +371,12 @@ cdef class SendingTransport(Transport):
         if self.count and self._is_gone():
             return self._break(self._bad_descriptor(), "Fatal write error on socket transport",
                                self.context)
-        while self.prompt and self.count and self.issued == 0 and not self.dropped:
+        while self.prompt and self.count and self.issued == 0 and is_live(self):
             if not self._push_first():
                 break
             went = True
         try:
-            if went and not self.dropped:
+            if went and is_live(self):
                 self._progressed()
         finally:
             self._written()  # what is left goes out, also if an interrupt has left resume_writing
@@ -402,7 +403,7 @@ cdef class SendingTransport(Transport):
         cdef uint32_t last
         cdef uint32_t deferred = 0
         cdef uint32_t flags
-        if self.lost or self.dropped:
+        if not self.attached or not is_live(self):
             return 0
         if self.count > self.issued and self._is_gone():
             return self._break(self._bad_descriptor(), "Fatal write error on socket transport",
@@ -446,7 +447,7 @@ cdef class SendingTransport(Transport):
             raise InvariantError(f"{self!r}: a send of {chunk.length} bytes ended with {count}")
         self._pop_chunk()
         self.issued -= 1
-        if self.lost or self.dropped:
+        if not self.attached or not is_live(self):
             return 0
         if status != 0:
             return self._break(self.engine.error_of(status),
@@ -473,7 +474,7 @@ cdef class SendingTransport(Transport):
         cdef object waiter = self.empty_waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-        if self._closing:
+        if self.life != OPEN:
             self._end(None, self.context)
         elif self._eof:
             self._shut_down()
@@ -504,7 +505,7 @@ cdef class SendingTransport(Transport):
     def write_eof(self):
         """Close the sending half after what was written."""
         check_thread(self.engine)
-        if self._closing or self._eof:
+        if self.life != OPEN or self._eof:
             return
         self._eof = True
         if self._is_gone():

@@ -29,7 +29,6 @@ cdef class SliceView(ReceivedMemory):
 cdef class StreamTransport(SendingTransport):
     # --- asyncio's private names that its own modules and libraries read
     cdef readonly object _server
-    cdef readonly bint _paused
 
     # --- protocol
     cdef ProtocolKind kind
@@ -38,8 +37,6 @@ cdef class StreamTransport(SendingTransport):
 
     # --- receiving
     cdef Owner owner
-    cdef bint started              # connection_made is done, reading may begin
-    cdef bint ended                # the peer sends no more
     cdef bint readable             # what waits is still in the kernel: see _fetch
     cdef uint32_t held_from
     cdef uint32_t held_to
