@@ -1,4 +1,4 @@
-"""The compiled parts: the cffi binding, the bench's load generator, and the Cython core.
+"""The compiled parts: the cffi binding, the bench's load generator, and what is Cython.
 
 What is compiled from which C files is written in the two ``build.py`` files. ``ZERIO_SANITIZE=1``
 in the environment builds everything with the address and undefined-behaviour sanitizers and with
@@ -18,12 +18,13 @@ SANITIZE = os.environ.get("ZERIO_SANITIZE") == "1"
 SANITIZERS = "-fsanitize=address,undefined"
 
 # Of C that is written by hand; Cython's own needs no standard and is not for reading.
+CYTHON = ("zerio_asyncio.core.", "zerio_asyncio.messaging.")
 STRICT = ["-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
 
 
 def compile_flags(module: str, compiler: str) -> list[str]:
     """Flags for a module with a compiler, by the name that setuptools has for its kind."""
-    cython = module.startswith("zerio_asyncio.core.")
+    cython = module.startswith(CYTHON)
     if compiler == "msvc":  # setuptools itself tells it to optimise
         return ["/utf-8"] if cython else ["/utf-8", "/std:c11"]
     strict = [] if cython else STRICT
@@ -52,8 +53,9 @@ def cffi_modules() -> list[str]:
     return [f"{builder}:ffibuilder" for builder in builders]
 
 
-def core_extensions() -> list[Extension]:
+def cython_extensions() -> list[Extension]:
     folders = ("zerio_asyncio/rio", "zerio_asyncio/core")
+    sources = [source for name in CYTHON for source in Path(*name.split(".")).glob("*.pyx")]
     headers = [str(header) for folder in folders for header in Path(folder).glob("*.h")]
     return [
         Extension(
@@ -62,12 +64,12 @@ def core_extensions() -> list[Extension]:
             include_dirs=list(folders),
             depends=headers,
         )
-        for source in sorted(Path("zerio_asyncio/core").glob("*.pyx"))
+        for source in sorted(sources)
     ]
 
 
 if __name__ == "__main__":  # else one of the processes in which cythonize works
-    extensions = core_extensions()
+    extensions = cython_extensions()
     setup(
         cmdclass={"build_ext": BuildExtensions},
         cffi_modules=cffi_modules(),

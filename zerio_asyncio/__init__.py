@@ -8,10 +8,8 @@ from zerio_asyncio.loop import policy as _policy
 from zerio_asyncio.loop.base import RioStatistics
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.policy import install, new_event_loop, run
-from zerio_asyncio.loop.sharing import SharedListener
-from zerio_asyncio.loop.threads import run_threads
-
-# Behind the names above: it takes them from here.
+from zerio_asyncio.loop.run_threads import run_threads
+from zerio_asyncio.loop.shared_listener import SharedListener
 from zerio_asyncio.messaging import (
     ZerioClient,
     ZerioClientConfiguration,

@@ -15,8 +15,8 @@ from .support import KIB, MIB, digest, in_parallel, parts_of, payload
 
 LOOPS = {
     "std": "asyncio.unix_events._UnixSelectorEventLoop",
-    "uring": "zerio_asyncio.loop.posix.RioEventLoop",
-    "epoll": "zerio_asyncio.loop.posix.RioEventLoop",
+    "uring": "zerio_asyncio.loop.unix.event_loop.RioEventLoop",
+    "epoll": "zerio_asyncio.loop.unix.event_loop.RioEventLoop",
 }
 
 

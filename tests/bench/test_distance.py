@@ -11,7 +11,7 @@ from zerio_asyncio.bench import distance, processes, workloads
 from zerio_asyncio.bench._native import ffi, lib
 from zerio_asyncio.bench.distance import Cpus
 from zerio_asyncio.bench.limits import cores
-from zerio_asyncio.bench.runner import TRIES, Plan, Settings
+from zerio_asyncio.bench.runner import TRIES, Plan
 
 
 class Moved(Cpus):
@@ -73,8 +73,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, cpus: Cpus, end_of_patience: float
         return run_load(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(processes, "run_load", counted)
-    settings: Settings = SHORT
-    plan = Plan([(workloads.Workload("protocol", connections=2), [ready("c-epoll")])], [], settings)
+    plan = Plan([(workloads.Workload("protocol", connections=2), [ready("c-epoll")])], [], SHORT)
     monkeypatch.setitem(plan.__dict__, "_cpus", cpus)
     monkeypatch.setitem(plan.__dict__, "_end_of_patience", end_of_patience)
     (row,) = plan.run(lambda _: None)

@@ -7,7 +7,8 @@ import pytest
 from zerio_asyncio.bench import limits, peers, processes, workloads
 from zerio_asyncio.bench.report import notes
 from zerio_asyncio.bench.results import BenchError
-from zerio_asyncio.bench.runner import Plan, Settings, sample_of
+from zerio_asyncio.bench.runner import Plan, sample_of
+from zerio_asyncio.bench.settings import Settings
 
 LOOPS = ("asyncio", "uvloop", "rloop", "zerio-uring", "zerio-epoll")
 GIL = getattr(sys, "_is_gil_enabled", lambda: True)()

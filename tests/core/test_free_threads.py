@@ -21,8 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import zerio_asyncio
-from zerio_asyncio.core.framing import MessageWriter
-from zerio_asyncio.core.ring import TAKEN, SendingRing
+from zerio_asyncio.messaging.framing import MessageWriter
+from zerio_asyncio.messaging.sending_ring import TAKEN, SendingRing
 
 THREADS = 6
 PATIENCE = 60.0

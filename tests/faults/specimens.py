@@ -10,23 +10,25 @@ from collections.abc import Callable
 from typing import Any
 
 import zerio_asyncio.core
+import zerio_asyncio.messaging
 from tests.loop.support import make_loop
 from zerio_asyncio import RegisteredProtocol, RioEventLoop
-from zerio_asyncio.core.framing import MessageFramer, MessageWriter
 from zerio_asyncio.core.memory import SlicePool
-from zerio_asyncio.core.ring import SendingRing
+from zerio_asyncio.messaging.framing import MessageFramer, MessageWriter
+from zerio_asyncio.messaging.sending_ring import SendingRing
 
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
 
 
 def compiled_classes() -> dict[str, type]:
-    """Every cdef class of zerio_asyncio.core, by its name."""
+    """Every cdef class of ours, by its name."""
     found = {}
-    for module in pkgutil.iter_modules(zerio_asyncio.core.__path__, "zerio_asyncio.core."):
-        for name, thing in vars(importlib.import_module(module.name)).items():
-            ours = isinstance(thing, type) and thing.__module__ == module.name
-            if ours and not thing.__flags__ & HEAP_TYPE:
-                found[name] = thing
+    for package in (zerio_asyncio.core, zerio_asyncio.messaging):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            for name, thing in vars(importlib.import_module(module.name)).items():
+                ours = isinstance(thing, type) and thing.__module__ == module.name
+                if ours and not thing.__flags__ & HEAP_TYPE:
+                    found[name] = thing
     return found
 
 

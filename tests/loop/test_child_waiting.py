@@ -68,7 +68,7 @@ async def test_a_thread_waits_where_descriptors_are_refused(loop, monkeypatch, n
     def refuse(pid):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("zerio_asyncio.loop.processes._open_process", refuse)
+    monkeypatch.setattr("zerio_asyncio.loop.unix.children._open_process", refuse)
     process = await program("import sys; sys.stdin.read(); sys.exit(9)", stdin=PIPE)
     assert len(waiting_threads()) == 1
     assert process_descriptors() == 0
@@ -82,7 +82,7 @@ async def test_a_thread_waits_where_descriptors_are_refused(loop, monkeypatch, n
 
 
 async def test_a_thread_waits_where_there_is_no_such_call(loop, monkeypatch):
-    monkeypatch.setattr("zerio_asyncio.loop.processes._open_process", None)
+    monkeypatch.setattr("zerio_asyncio.loop.unix.children._open_process", None)
     process = await program("raise SystemExit(9)")
     assert await process.wait() == 9
     for thread in waiting_threads():
@@ -109,7 +109,7 @@ def is_a_zombie(pid):
 
 async def test_a_pid_is_the_childs_until_its_end_is_told(loop, monkeypatch):
     """Once a thread had waited for it, another process might get the signals."""
-    monkeypatch.setattr("zerio_asyncio.loop.processes._open_process", None)
+    monkeypatch.setattr("zerio_asyncio.loop.unix.children._open_process", None)
     process = await program(SLEEPING)
     process.kill()
     for thread in waiting_threads():
@@ -141,7 +141,7 @@ async def test_no_signal_is_sent_to_a_pid_that_was_waited_for(
     monkeypatch.setattr(os, "waitpid", waiting)
     monkeypatch.setattr(os, "kill", killing)
     if descriptors_are_refused:
-        monkeypatch.setattr("zerio_asyncio.loop.processes._open_process", None)
+        monkeypatch.setattr("zerio_asyncio.loop.unix.children._open_process", None)
     process = await program(SLEEPING)
     if sys.version_info < (3, 14):  # there asyncio has Popen send it, which asks first
         monkeypatch.setattr(process._transport._proc, "poll", lambda: None)
@@ -156,7 +156,7 @@ async def test_no_signal_is_sent_to_a_pid_that_was_waited_for(
 
 
 def test_a_thread_that_waits_longer_than_the_loop_lives(new_loop, monkeypatch, caplog):
-    monkeypatch.setattr("zerio_asyncio.loop.processes._open_process", None)
+    monkeypatch.setattr("zerio_asyncio.loop.unix.children._open_process", None)
     loop = new_loop()
     process = loop.run_until_complete(program(SLEEPING))
     popen = process._transport.get_extra_info("subprocess")

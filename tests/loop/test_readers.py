@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from zerio_asyncio.loop.readers import Readers
+from zerio_asyncio.loop.windows.readers import Readers
 
 READ, WRITE = 0, 1
 

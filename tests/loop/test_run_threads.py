@@ -20,7 +20,7 @@ import time
 import pytest
 
 import zerio_asyncio
-from zerio_asyncio.loop import threads as threads_module
+from zerio_asyncio.loop import run_threads as threads_module
 
 from .marks import with_posix_signals
 from .support import SECONDS, WINDOWS, make_loop, provider_refusal

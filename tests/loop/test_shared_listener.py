@@ -18,7 +18,7 @@ import pytest
 
 import zerio_asyncio
 from zerio_asyncio import SharedListener
-from zerio_asyncio.loop import sharing
+from zerio_asyncio.loop import shared_listener
 
 from .support import SECONDS, make_loop, provider_refusal
 
@@ -31,7 +31,7 @@ ROUNDS = 20
 @pytest.fixture(params=["as it is", "handed round"])
 def way(request, monkeypatch):
     if request.param == "handed round":
-        monkeypatch.setattr(sharing, "takes_copies", lambda loop: False)
+        monkeypatch.setattr(shared_listener, "takes_copies", lambda loop: False)
     return request.param
 
 
@@ -259,8 +259,8 @@ async def test_a_factory_that_raises_costs_its_client_alone(loop, caught, way, l
 
 
 async def test_no_room_for_a_connection_is_told(loop, caught, listener, monkeypatch):
-    monkeypatch.setattr(sharing, "takes_copies", lambda loop: False)
-    monkeypatch.setattr(sharing, "RETRY_S", 0.01)
+    monkeypatch.setattr(shared_listener, "takes_copies", lambda loop: False)
+    monkeypatch.setattr(shared_listener, "RETRY_S", 0.01)
     refused = []
 
     class Full(socket.socket):
@@ -289,7 +289,7 @@ async def test_a_closed_listener(loop, way, listener):
 
 def test_a_loop_that_is_closed_with_its_server_open(new_loop, listener, monkeypatch):
     """What it was handed, and would have been, others get."""
-    monkeypatch.setattr(sharing, "takes_copies", lambda loop: False)
+    monkeypatch.setattr(shared_listener, "takes_copies", lambda loop: False)
     gone, here = new_loop(), new_loop()
     gone.run_until_complete(listener.create_server(lambda: Naming(1)))
     gone.close()

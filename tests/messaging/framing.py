@@ -10,7 +10,8 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
-from zerio_asyncio.core.framing import FramingError, MessageFramer
+from zerio_asyncio.messaging.errors import FramingError
+from zerio_asyncio.messaging.framing import MessageFramer
 
 
 def expected(stream: bytes, limit: int) -> tuple[list[bytes], bool, int]:

@@ -18,7 +18,8 @@ from __future__ import annotations
 import struct
 import sys
 
-from zerio_asyncio.core.framing import FramingError, MessageFramer
+from zerio_asyncio.messaging.errors import FramingError
+from zerio_asyncio.messaging.framing import MessageFramer
 
 LIMIT = 300
 RUNS = 100_000

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from zerio_asyncio.core.framing import FramingError, MessageFramer
+from zerio_asyncio.messaging.errors import FramingError
+from zerio_asyncio.messaging.framing import MessageFramer
 
 from .framing import check, chunks_of, expected, feed
 from .support import framed

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from zerio_asyncio import RegisteredProtocol
-from zerio_asyncio.core.framing import MessageWriter
+from zerio_asyncio.messaging.framing import MessageWriter
 
 from .support import Server, connected
 

@@ -10,14 +10,14 @@ import threading
 
 import pytest
 
-from zerio_asyncio.core.framing import MessageFramer, MessageWriter
-from zerio_asyncio.core.ring import FULL, TAKEN, SendingRing
 from zerio_asyncio.messaging import (
     NotConnectedError,
     SendingRingFullError,
     UnknownPeerError,
     ZerioServerConfiguration,
 )
+from zerio_asyncio.messaging.framing import MessageFramer, MessageWriter
+from zerio_asyncio.messaging.sending_ring import FULL, TAKEN, SendingRing
 
 from .support import Server, framed, plain, serving
 

@@ -47,10 +47,18 @@ IMPORT = re.compile(
 )
 
 
-def imports(path: pathlib.Path) -> set[str]:
-    """Modules that a Python or Cython file imports, and for ``from x import y`` also ``x.y``."""
+FOR_TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+", re.MULTILINE)
+
+
+def imports(path: pathlib.Path, types: bool = True) -> set[str]:
+    """Modules that a Python or Cython file imports, and for ``from x import y`` also ``x.y``.
+
+    Without ``types``, only what is imported when the program runs.
+    """
     found = set()
     text = re.sub(r'"""(?:.|\n)*?"""', "", path.read_text(encoding="utf-8"))
+    if not types:
+        text = "" if path.suffix == ".pyi" else FOR_TYPES.sub("", text)
     for source, names, plain in IMPORT.findall(text):
         if plain:
             found |= {part.split(" as ")[0].strip() for part in plain.split("#")[0].split(",")}

@@ -12,10 +12,8 @@ WORDS = re.compile(
 
 ALLOWED = (
     "zerio_asyncio/rio/",
-    "zerio_asyncio/loop/posix.py",
-    "zerio_asyncio/loop/windows.py",
-    "zerio_asyncio/loop/calls.py",
-    "zerio_asyncio/loop/proactor.py",
+    "zerio_asyncio/loop/unix/",
+    "zerio_asyncio/loop/windows/",
     "zerio_asyncio/loop/__init__.py",
     "setup.py",
 )

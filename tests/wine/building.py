@@ -22,6 +22,7 @@ FLAGS = [
 ]  # fmt: skip
 RIO = TREE / "zerio_asyncio" / "rio"
 CORE = TREE / "zerio_asyncio" / "core"
+CYTHON = ("core", "messaging")
 LEFT_OUT = shutil.ignore_patterns("*.so", "*.pyd", "*.c", "__pycache__")
 
 
@@ -32,7 +33,7 @@ def _compile(command: list[str]) -> None:
 
 
 def _compiler(places: Places) -> list[str]:
-    return [program(COMPILER), *FLAGS, f"-I{RIO}", f"-I{places.python / 'include'}"]
+    return [program(COMPILER), *FLAGS, f"-I{RIO}", f"-I{CORE}", f"-I{places.python / 'include'}"]
 
 
 def _rio_module(places: Places) -> list[str]:
@@ -51,11 +52,12 @@ def _rio_module(places: Places) -> list[str]:
     ]  # fmt: skip
 
 
-def _core_modules(places: Places) -> list[list[str]]:
+def _cython_modules(places: Places) -> list[list[str]]:
     """A command line for each Cython module."""
     modules = [
-        Extension(f"zerio_asyncio.core.{source.stem}", [str(source.relative_to(TREE))])
-        for source in sorted(CORE.glob("*.pyx"))
+        Extension(f"zerio_asyncio.{part}.{source.stem}", [str(source.relative_to(TREE))])
+        for part in CYTHON
+        for source in sorted((TREE / "zerio_asyncio" / part).glob("*.pyx"))
     ]
     before = Path.cwd()
     os.chdir(TREE)
@@ -72,8 +74,7 @@ def _core_modules(places: Places) -> list[list[str]]:
     commands = []
     for module in made:
         (source,) = module.sources
-        name = module.name.rpartition(".")[2]
-        target = places.site / "zerio_asyncio" / "core" / f"{name}.pyd"
+        target = places.site.joinpath(*module.name.split(".")).with_suffix(".pyd")
         commands.append([
             *_compiler(places), "-w", str(TREE / source), "-o", str(target),
             str(places.python / "python313.dll"),
@@ -100,7 +101,7 @@ def build(places: Places) -> None:
     checks = places.site / "tests" / "rio" / "abi" / abi.PROGRAM.name
     commands = [
         _rio_module(places),
-        *_core_modules(places),
+        *_cython_modules(places),
         abi.command(program(COMPILER), target=checks),
         _fake_rio(places),
     ]

@@ -176,7 +176,7 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, list[Any]]:
 
 def _settings(options: argparse.Namespace) -> Any:
     from zerio_asyncio.bench.limits import cores  # noqa: PLC0415
-    from zerio_asyncio.bench.runner import Settings  # noqa: PLC0415
+    from zerio_asyncio.bench.settings import Settings  # noqa: PLC0415
 
     mine = cores()
     given = {

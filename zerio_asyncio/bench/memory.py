@@ -13,7 +13,7 @@ from zerio_asyncio.bench import processes
 
 if TYPE_CHECKING:
     from zerio_asyncio.bench.results import Sample
-    from zerio_asyncio.bench.runner import Settings
+    from zerio_asyncio.bench.settings import Settings
     from zerio_asyncio.bench.workloads import Workload
 
 CONNECT_S = 120.0

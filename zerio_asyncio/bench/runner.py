@@ -11,11 +11,8 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio.bench import memory, messaging, processes, workloads
-from zerio_asyncio.bench.courier import CourierConfig
+from zerio_asyncio.bench import memory, processes, workloads
 from zerio_asyncio.bench.distance import Cpus
-from zerio_asyncio.bench.limits import cores
-from zerio_asyncio.bench.load import LoadConfig
 from zerio_asyncio.bench.results import BenchError, Outcome, Row, Sample
 
 if TYPE_CHECKING:
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zerio_asyncio.bench.peers import Peer
+    from zerio_asyncio.bench.settings import Settings
     from zerio_asyncio.bench.workloads import Workload
 
 TRIES = 5
@@ -31,55 +29,10 @@ TRIES = 5
 PATIENCE = 2.0
 """Times the estimated length of a run after which nothing is waited for or repeated any more."""
 
-SCHEDULER_COUNT = 100_000
 STARTS_S = 0.6
 """Two interpreters come up for every measurement (for the estimate of the time it takes)."""
 SCHEDULER_S = 1.5
 IDLE_S = 10.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How to measure; times in seconds, cores None where a process is left free."""
-
-    rounds: int = 5
-    warmup_s: float = 0.5
-    measure_s: float = 1.5
-    server_core: int | None = 0
-    load_core: int | None = 1
-    scheduler_count: int = SCHEDULER_COUNT
-    scheduler_repeats: int = 5
-
-    def cores_of(self, loops: int) -> list[int]:
-        """CPUs of so many loops: the server's, others that are free, and only then the load's."""
-        if self.server_core is None:
-            return []
-        first = [self.server_core]
-        others = [core for core in cores() if core not in (self.server_core, self.load_core)]
-        if self.load_core is not None:
-            others.append(self.load_core)
-        return (first + others)[:loops]
-
-    def check(self, workload: Workload) -> None:
-        """Refuse now, by ValueError, what the generator would refuse later."""
-        if workload.mode in messaging.MODES:
-            CourierConfig(
-                connections=workload.connections,
-                size=workload.size,
-                burst=workload.burst,
-                delay_us=workload.delay_us,
-                warmup_s=self.warmup_s,
-                measure_s=self.measure_s,
-            )
-            return
-        LoadConfig(
-            connections=workload.connections,
-            size=workload.size,
-            depth=workload.depth,
-            datagrams=workload.datagrams,
-            warmup_s=self.warmup_s,
-            measure_s=self.measure_s,
-        )
 
 
 @dataclasses.dataclass(frozen=True)

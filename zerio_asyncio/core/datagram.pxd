@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, uint32_t
 
 from zerio_asyncio.core.addresses cimport AddressBook
-from zerio_asyncio.core.memory cimport Slice, SlicePool
+from zerio_asyncio.core.memory cimport PoolSlice, SlicePool
 from zerio_asyncio.core.rio cimport RIO_SOCKADDR_INET
 from zerio_asyncio.core.transport cimport Transport
 
@@ -17,14 +17,14 @@ cdef enum:
 
 # One receive: a slice with an address and a datagram, and what became of it.
 cdef struct Letter:
-    Slice slice
+    PoolSlice slice
     int32_t status
     uint32_t length
 
 # One datagram that the system has not taken yet.
 cdef struct Unsent:
     void *owner             # its bytes, a reference of ours
-    Slice slice             # the copy that the provider sends; none if it sends from the owner
+    PoolSlice slice         # the copy that the provider sends; none if it sends from the owner
     bint large              # the slice is of the letters' pool
     RIO_SOCKADDR_INET remote
     bint addressed          # has an address; otherwise it is for the peer
@@ -32,9 +32,7 @@ cdef struct Unsent:
 
 cdef class DatagramTransport(Transport):
     cdef readonly object _address  # the only one that sendto accepts, where one was given
-    cdef readonly bint _paused
     cdef bint connected            # the system knows the peer
-    cdef bint started              # connection_made is done, reading may begin
     cdef int family
     cdef AddressBook book
     cdef SlicePool letter_pool

@@ -37,12 +37,13 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
+from zerio_asyncio.core.by_call cimport moves_by_call
 from zerio_asyncio.core.engine cimport Engine, check_thread, runs_elsewhere
 from zerio_asyncio.core.memory cimport ADDRESS_ROOM, DATAGRAM_MAX
 from zerio_asyncio.core.rio cimport (
-    RIO_BUF, RIO_CAP_NOW, RIO_CAP_SEND_MEMORY, RIO_ENETDOWN, RIO_EWOULDBLOCK,
-    RIO_OPERATION_ABORTED,
-    RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER, rio_datagram)
+    RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_ENETDOWN, RIO_EWOULDBLOCK, RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER,
+    RIO_OPERATION_ABORTED, rio_datagram)
+from zerio_asyncio.core.transport cimport BEGUN, NEW, OPEN, is_live
 
 from zerio_asyncio.core.protocols import InvariantError
 
@@ -109,7 +110,7 @@ cdef class DatagramTransport(Transport):
             if protocol is not None:
                 protocol.connection_made(self)
         finally:
-            self.started = True
+            self._turn_reading(BEGUN)
             self._post()
             if waiter is not None and not waiter.cancelled():
                 waiter.set_result(None)
@@ -131,7 +132,7 @@ cdef class DatagramTransport(Transport):
             self._received(status, count)
         if not self.amid:
             self._after_burst()
-        if self.lost and self.outstanding == 0 and not self.attached:
+        if self.outstanding == 0 and not self.attached:
             self._finished()
         return 0
 
@@ -144,19 +145,19 @@ cdef class DatagramTransport(Transport):
 
     def is_reading(self):
         """True while received datagrams are handed to the protocol."""
-        return not self._closing and not self._paused
+        return self.life == OPEN and not self._paused
 
     def pause_reading(self):
         """Hand nothing to the protocol until ``resume_reading``, take nothing from the system."""
         check_thread(self.engine)
-        if not self._closing:
+        if self.life == OPEN:
             self._paused = True
             self._recall()
 
     def resume_reading(self):
         """Go on after ``pause_reading``."""
         check_thread(self.engine)
-        if self._closing or not self._paused:
+        if self.life != OPEN or not self._paused:
             return
         self._paused = False
         # Not from inside the caller: it may hold the protocol's state half changed.
@@ -192,11 +193,11 @@ cdef class DatagramTransport(Transport):
         letter.length = length
         self.all_used = self.all_used or self.posted == 0
         # A retired queue ends its receives: no news for the protocol.
-        return 0 if self.lost else self._deliver()
+        return self._deliver() if self.attached else 0
 
     cdef int _deliver(self) except -1:
         """Hand over what is held, as long as the protocol wants it."""
-        while self.held and not self._paused and not self._closing and not self.lost:
+        while self.held and not self._paused and self.life == OPEN and self.attached:
             try:
                 self._deliver_one()
             except BaseException:
@@ -240,7 +241,7 @@ cdef class DatagramTransport(Transport):
 
     cdef int _after_burst(self) except -1:
         """What there was is handed over: send the answers, post the receives."""
-        if self.lost:
+        if not self.attached:
             return 0
         if self.count > self.issued:
             self._push_on()
@@ -253,7 +254,8 @@ cdef class DatagramTransport(Transport):
         """Post all receives that are not, unless there is a reason against it."""
         cdef uint32_t done = 0
         cdef uint32_t flags
-        if self._paused or self._closing or self.lost or not self.started:
+        if (self._paused or self.life != OPEN or not self.attached
+                or self.reading != BEGUN):
             return 0
         if self._is_gone():
             return self._break(self._bad_descriptor(), "Fatal read error on datagram transport",
@@ -294,7 +296,7 @@ cdef class DatagramTransport(Transport):
 
     cdef bint _post_one(self, Letter *letter, uint32_t flags) noexcept:
         cdef RIO_BUF data, remote
-        cdef Slice *slice = &letter.slice
+        cdef PoolSlice *slice = &letter.slice
         remote.BufferId = data.BufferId = slice.slab.id
         remote.Offset = slice.offset
         remote.Length = sizeof(RIO_SOCKADDR_INET)
@@ -333,7 +335,7 @@ cdef class DatagramTransport(Transport):
             if addr is not None and addr != self._address:
                 raise ValueError(f"Invalid address: must be None or {self._address}")
             addr = self._address
-        if self.lost or (self.dropped and self._address):
+        if not self.attached and self.life != NEW or self._address and not is_live(self):
             if self.dropped >= WARN_AFTER:
                 logger.warning("socket.send() raised exception.")
             self.dropped += 1
@@ -351,7 +353,7 @@ cdef class DatagramTransport(Transport):
         if self._is_gone():
             return self._break(self._bad_descriptor(), "Fatal write error on datagram transport",
                                None)
-        if (self.count or not self.provider.capabilities & RIO_CAP_NOW
+        if (self.count or not moves_by_call(self.provider)
                 or self.amid and self.engine.gathers):
             return self._put(data, remote)
         if isinstance(data, memoryview) and not data.c_contiguous:
@@ -441,9 +443,9 @@ cdef class DatagramTransport(Transport):
 
     cdef int _push_on(self) except -1:
         """Hand over what waits for nothing but the end of a burst."""
-        if self.count == self.issued or self.lost or self._is_gone():
+        if self.count == self.issued or not self.attached or self._is_gone():
             return 0
-        if self.issued == 0 and self.provider.capabilities & RIO_CAP_NOW:
+        if self.issued == 0 and moves_by_call(self.provider):
             self._send_together()
         self._issue_all()
         self._maybe_pause_protocol()
@@ -478,7 +480,7 @@ cdef class DatagramTransport(Transport):
         cdef uint32_t last = min(self.count, self.engine.send_depth)
         cdef uint32_t issued = 0
         cdef uint32_t flags
-        if self.lost or self.issued >= last:
+        if not self.attached or self.issued >= last:
             return 0
         flags = RIO_MSG_DEFER if last - self.issued > 1 else 0
         try:
@@ -533,7 +535,7 @@ cdef class DatagramTransport(Transport):
             raise InvariantError(f"{self!r}: a send that was not issued has ended")
         self._pop()
         self.issued -= 1
-        if self.lost or self.dropped:
+        if not self.attached or not is_live(self):
             return 0
         if status != 0:
             self._tell_error(self.engine.error_of(status))
@@ -542,7 +544,7 @@ cdef class DatagramTransport(Transport):
     cdef int _progressed(self) except -1:
         if self._protocol_paused and self.unsent <= self.low_water:
             self._resume_protocol()
-        if self._closing and self.count == 0:
+        if self.life != OPEN and self.count == 0:
             self._end(None, self.context)
         return 0
 

@@ -4,10 +4,10 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from cpython.object cimport PyObject
 
+from zerio_asyncio.core.hooks cimport LoopHooks
 from zerio_asyncio.core.memory cimport SlicePool, SpareBytes
 from zerio_asyncio.core.rio cimport (
     RIO_CQ, RIORESULT, rio_port, rio_port_event, rio_port_table, rio_provider)
-from zerio_asyncio.core.scheduler cimport Scheduler
 from zerio_asyncio.core.threads cimport FREE_THREADED, thread_load_int, thread_load_word
 
 cdef extern from "pythread.h":
@@ -38,7 +38,7 @@ cdef class Endpoint:
     cdef void let_go(self) noexcept
 
 
-cdef class Engine(Scheduler):
+cdef class Engine(LoopHooks):
     # --- provider and port; null before attach and after detach
     cdef const rio_provider *provider
     cdef rio_port *port

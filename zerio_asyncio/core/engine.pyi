@@ -1,12 +1,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from zerio_asyncio.core.hooks import LoopHooks
 from zerio_asyncio.core.memory import SlicePool
-from zerio_asyncio.core.scheduler import Scheduler
 
 class Endpoint: ...
 
-class Engine(Scheduler):
+class Engine(LoopHooks):
     # The standard library's loop, the engine's second parent, has everything else.
     def __getattr__(self, name: str) -> Any: ...
     def _attach(

@@ -23,8 +23,9 @@ Hazards, and what is done about them:
 * RIONotify is one-shot and fires at once when the queue is not empty, so it is armed right before
   the wait and the queue is looked at after each wait, armed or not.
 
-What a callback is before its turn comes, and what programs put in the place of a loop's methods, is
-the base class's (scheduler.pyx).
+Its base classes have a file each: callbacks that are ready (scheduler.pyx), timers and the clock
+(timers.pyx), what programs put in the place of a loop's methods (overrides.pyx), what a loop class
+defines for the engine (hooks.pyx).
 
 The class comes first in the bases of a loop class; the standard library's loop, second, does all
 the rest, and finds under its own private names (``_stopping``, ``_closed`` …) what it expects.
@@ -40,14 +41,14 @@ from libc.stdint cimport uintptr_t
 from libc.string cimport memmove
 
 from zerio_asyncio.core.addresses cimport name_of_ipv4
+from zerio_asyncio.core.by_call cimport flushes_by_call
 from zerio_asyncio.core.handles cimport new_handle, refuse_copies
 from zerio_asyncio.core.memory cimport DATAGRAM_SLAB, DATAGRAM_SLICE
+from zerio_asyncio.core.overrides cimport OVERRIDE_RUN_ONCE, OVERRIDE_SELECT, overrides_of
 from zerio_asyncio.core.rio cimport (
-    RIO_CAP_BATCH, RIO_CAP_PENDING, RIO_CAP_SEND_NOW,
-    RIO_CORRUPT_CQ, RIO_INVALID_CQ, RIO_IOCP_COMPLETION, RIO_MAX_CQ_SIZE,
+    RIO_CAP_PENDING, RIO_CORRUPT_CQ, RIO_INVALID_CQ, RIO_IOCP_COMPLETION, RIO_MAX_CQ_SIZE,
     RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_PACKET, RIO_PORT_READY,
     rio_peer)
-from zerio_asyncio.core.scheduler cimport HOOK_RUN_ONCE, HOOK_SELECT, hooks_of
 from zerio_asyncio.core.threads cimport (
     thread_load_int, thread_lock_give, thread_lock_take, thread_store_int)
 
@@ -71,11 +72,6 @@ cdef uint32_t GLANCES = 16
 
 # A forgotten result would hang loop.close() for ever; the kernel cancels within microseconds.
 cdef double DRAIN_LIMIT = 5.0
-
-cdef enum:
-    # Sends of one tick from which on requests beat calls: each request is a result to fetch, and
-    # the first of them ends the wait that was to follow.
-    BATCH_MIN = 8
 
 
 cdef inline int64_t _nanoseconds(double seconds) noexcept:
@@ -115,7 +111,7 @@ cdef class Endpoint:
         pass
 
 
-cdef class Engine(Scheduler):
+cdef class Engine(LoopHooks):
     """The half of a loop that is not the standard library's; see the top of this module."""
 
     def __cinit__(self, *args, **kwargs):
@@ -302,7 +298,7 @@ cdef class Engine(Scheduler):
         cdef bint late
         if self.timer_view is not None:
             self._settle_timers()
-        if hooks_of(self) & HOOK_SELECT:
+        if overrides_of(self) & OVERRIDE_SELECT:
             return self._turn_by_selector()
         if self.gatherers:
             self._push_gathered()  # a delivery that is under way runs the loop itself
@@ -569,9 +565,7 @@ cdef class Engine(Scheduler):
     cdef int _flush(self) except -1:
         cdef Endpoint endpoint
         cdef list dirty = self.dirty
-        cdef uint32_t can = self.provider.capabilities
-        cdef bint many = can & RIO_CAP_BATCH and len(dirty) >= BATCH_MIN
-        cdef bint now = can & RIO_CAP_SEND_NOW and not many
+        cdef bint now = flushes_by_call(self.provider, len(dirty))
         cdef Py_ssize_t done = 0
         # What a resumed protocol writes meanwhile waits for the next tick, as others wait for it.
         self.dirty = self.clean
@@ -600,7 +594,7 @@ cdef class Engine(Scheduler):
         The standard library's ``run_forever`` calls it in a loop until ``_stopping``; staying in
         there saves it, and every turn, a Python call.
         """
-        self.whole_run = not hooks_of(self) & HOOK_RUN_ONCE
+        self.whole_run = not overrides_of(self) & OVERRIDE_RUN_ONCE
         self.rests_later = True
 
     def _run_once(self):
@@ -612,7 +606,7 @@ cdef class Engine(Scheduler):
         try:
             while True:
                 self.tick()
-                if not whole or self._stopping or hooks_of(self) & HOOK_RUN_ONCE:
+                if not whole or self._stopping or overrides_of(self) & OVERRIDE_RUN_ONCE:
                     break
         finally:
             self._park()

@@ -15,7 +15,7 @@ cdef struct Slab:
     Slab *previous
     bint listed
 
-cdef struct Slice:
+cdef struct PoolSlice:
     Slab *slab             # null: no slice
     char *memory
     uint32_t offset        # bytes from the start of the slab
@@ -38,8 +38,8 @@ cdef class SlicePool:
     cdef thread_lock lock  # of all that changes above
 
     cdef void attach(self, const rio_provider *provider)
-    cdef int take(self, Slice *slice) except -1
-    cdef void give(self, Slice *slice) noexcept
+    cdef int take(self, PoolSlice *slice) except -1
+    cdef void give(self, PoolSlice *slice) noexcept
     cdef Slab *_make_slab(self) except NULL
     cdef void _take_off(self, Slab *slab) noexcept
     cdef void _release(self, Slab *slab) noexcept
@@ -84,7 +84,6 @@ cdef class ReceivedMemory:
     cdef Py_ssize_t length
     cdef int shown             # it is being delivered
     cdef int exports           # views that look at it now
-    cdef Py_ssize_t shape[1]
 
     cdef object show(self)
     cdef bint hide(self) noexcept

@@ -22,12 +22,13 @@ cdef extern from "decref.h":
     pass
 
 
-from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer
+from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_FillInfo
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE)
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.rio cimport RIO_INVALID_BUFFERID
@@ -90,7 +91,7 @@ cdef class SlicePool:
     def __dealloc__(self):
         self.close()
 
-    cdef int take(self, Slice *slice) except -1:
+    cdef int take(self, PoolSlice *slice) except -1:
         cdef Slab *slab
         thread_lock_take(&self.lock)
         if self.available is NULL:
@@ -115,7 +116,7 @@ cdef class SlicePool:
         thread_lock_give(&self.lock)
         return 0
 
-    cdef void give(self, Slice *slice) noexcept:
+    cdef void give(self, PoolSlice *slice) noexcept:
         cdef Slab *slab = slice.slab
         cdef bint whole = False
         thread_lock_take(&self.lock)
@@ -304,18 +305,8 @@ cdef class ReceivedMemory:
         if not thread_load_int(&self.shown):
             thread_add_int(&self.exports, -1)
             raise BufferError("received memory is shown only while it is delivered")
-        self.shape[0] = self.length
-        buffer.buf = self.memory
-        buffer.obj = self
-        buffer.len = self.length
-        buffer.itemsize = 1
-        buffer.readonly = 1
-        buffer.ndim = 1
-        buffer.format = "B"
-        buffer.shape = self.shape
-        buffer.strides = &buffer.itemsize
-        buffer.suboffsets = NULL
-        buffer.internal = NULL
+        Py_DECREF(buffer.obj)  # None, which Cython has put there
+        PyBuffer_FillInfo(buffer, self, self.memory, self.length, True, flags)
 
     def __releasebuffer__(self, Py_buffer *buffer):
         thread_add_int(&self.exports, -1)

@@ -35,10 +35,6 @@ class RegisteredProtocol(asyncio.BaseProtocol):
         return None
 
 
-class FramingError(ValueError):
-    """What a peer sent is no message of Zerio's: its length is negative, or over the limit."""
-
-
 class InvariantError(SystemError):
     """The core has found memory in two hands, or a result that nobody asked for: its own bug.
 

@@ -1,118 +1,46 @@
-"""Scheduler: callbacks that are ready, timers, and what programs put in the place of ours.
+"""Scheduler: the callbacks that are ready, and how they come to be and run.
 
-The ready queue is a ring of raw pointers, the timers are a heap (timers.pyx). Both refer to objects
-that Cython knows nothing of, so this class shows them to the collector itself (at the end). A list
-would be seen, too, but also by whoever asks the collector for its objects, with its free places
-null; and making a longer one may collect, in the middle of what calls it.
-
-Programs put things of their own in the place of a loop's: a clock in that of ``time``, whole turns
-in that of ``_run_once``, a selector's ``select``. Which of them are not ours any more is looked up
-when the class changes (its version tag tells) or when such an attribute is set; a loop that nobody
-has touched pays for one comparison where it matters.
+The ready queue goes round in an array of raw pointers, the timers are a heap (timers.pyx). Both
+refer to objects that Cython knows nothing of, so this class shows them to the collector itself (at
+the end). A list would be seen, too, but also by whoever asks the collector for its objects, with
+its free places null; and making a longer one may collect, in the middle of what calls it.
 
 Without the GIL a lock guards the queues; what else several threads ask for is one word each.
 
-asyncio's own names for the queues, ``_ready`` and ``_scheduled``, show them as views (views.py).
+asyncio's own name for the ready queue, ``_ready``, shows it as a view (views.py).
 """
 
 import asyncio
 import sys
-import time
-import weakref
 from asyncio import Future, base_events, format_helpers
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.math cimport isnan
 from libc.stdint cimport uint32_t, uint64_t
 
 from zerio_asyncio.core.handles cimport (
-    Handle, TimerHandle, new_handle, new_shared_handle, new_timer, run_is_patched, seconds_of)
+    Handle, TimerHandle, new_handle, new_shared_handle, run_is_patched)
+from zerio_asyncio.core.overrides cimport (
+    OVERRIDE_CALL_SOON, OVERRIDE_PRIVATE_CALL_SOON, OVERRIDE_WRITE_TO_SELF, overrides_of)
 from zerio_asyncio.core.threads cimport (
     thread_load_word, thread_lock_give, thread_lock_take, thread_store_word)
 from zerio_asyncio.core.timers cimport Timers
 
-from zerio_asyncio.core.views import ReadyQueue, TimerList
+from zerio_asyncio.core.views import ReadyQueue
 
 cdef extern from "Python.h":
     object PyObject_Call(object, tuple, dict)
-    int PyObject_GenericSetAttr(object, object, object) except -1
-    int PyObject_GenericDelAttr "PyObject_GenericSetAttr"(object, object, PyObject *) except -1
 
-cdef extern from "clock.h":
-    double clock_seconds() noexcept nogil
-
-cdef extern from *:
-    """
-    /* Changes with every change of a dictionary; 0 where Python does not tell (3.14). */
-    #if PY_VERSION_HEX < 0x030E0000
-    #define dict_version(dict) (((PyDictObject *)(dict))->ma_version_tag)
-    #else
-    #define dict_version(dict) ((uint64_t)0)
-    #endif
-    """
-    uint64_t dict_version(dict) noexcept
-
-# The standard loop looks its clock up each time that it is read, so it can be replaced (freezegun);
-# ours, too.
-cdef dict time_module = vars(time)
-cdef object monotonic = time.monotonic
-if getattr(monotonic, "__module__", None) != "time":  # replaced before this was loaded
-    monotonic = None
 # From 3.14 on asyncio makes the handles of call_soon_threadsafe apart, not by _call_soon.
 cdef bint MADE_APART = sys.version_info >= (3, 14)
-
-# The version of the module in which the clock was looked at and, as the lowest bit, whether it was
-# replaced: one word, for all loops of all threads.
-cdef uint64_t clock_seen = 0
-
-
-cdef bint _look_at_clock(uint64_t version) except -1:
-    cdef bint replaced = time_module.get("monotonic") is not monotonic
-    thread_store_word(&clock_seen, version << 1 | replaced)
-    return replaced
-
-
-cdef inline bint _clock_is_replaced() except -1:
-    cdef uint64_t version = dict_version(time_module)
-    cdef uint64_t seen = thread_load_word(&clock_seen)
-    if version == 0 or seen >> 1 != version:
-        return _look_at_clock(version)
-    return seen & 1
-
 
 cdef enum:
     READY_ROOM = 64        # first size of the ready queue, a power of two
 
-# What is looked up anew when it may have been replaced: ours, or the standard library's.
-cdef dict HOOKS = {
-    "time": HOOK_TIME,
-    "call_at": HOOK_CALL_AT,
-    "call_soon": HOOK_CALL_SOON,
-    "_call_soon": HOOK_PRIVATE_CALL_SOON,
-    "_write_to_self": HOOK_WRITE_TO_SELF,
-    "_run_once": HOOK_RUN_ONCE,
-    "_process_events": HOOK_SELECT,
-}
-cdef tuple STANDARD_MODULES = (
-    "asyncio.base_events", "asyncio.selector_events", "asyncio.proactor_events")
-cdef tuple COMPILED_MODULES = (
-    "zerio_asyncio.core.scheduler", "zerio_asyncio.core.engine", "zerio_asyncio.core.sockets")
-cdef frozenset HOOKED_NAMES = frozenset([*HOOKS, "_selector", "__class__"])
-
-
-cdef bint _is_ours(cls, str name) except -1:
-    function = getattr(cls, name, None)
-    if function is None or getattr(function, "__module__", None) in STANDARD_MODULES:
-        return True
-    # Compiled classes cannot be changed: what they have is what they were made with.
-    return any(vars(base).get(name) is function for base in cls.__mro__
-               if base.__module__ in COMPILED_MODULES)
-
 
 cdef class Scheduler(Timers):
-    """Handles that are ready, and timers; see the top of this module."""
+    """Handles that are ready; see the top of this module."""
 
     def __cinit__(self, *args, **kwargs):
         self.ready = <PyObject **>PyMem_RawMalloc(READY_ROOM * sizeof(PyObject *))
@@ -136,42 +64,6 @@ cdef class Scheduler(Timers):
         while self.ready_count:
             self._pop()
         return self._forget_timers()
-
-    # ------------------------------------------------- what programs override
-
-    def __setattr__(self, name, value):
-        PyObject_GenericSetAttr(self, name, value)
-        if name in HOOKED_NAMES:
-            thread_store_word(&self.hooks_seen, 0)
-
-    def __delattr__(self, name):
-        PyObject_GenericDelAttr(self, name, NULL)
-        if name in HOOKED_NAMES:
-            thread_store_word(&self.hooks_seen, 0)
-
-    def _look_again(self):
-        """Something was put in the place of a method of the loop's selector."""
-        thread_store_word(&self.hooks_seen, 0)
-
-    cdef uint32_t _look_for_hooks(self) except? 0xFFFFFFFF:
-        cdef uint64_t version = type_of(self).tp_version_tag  # it may change while we look
-        cdef uint32_t found = 0
-        cls = type(self)
-        own = getattr(self, "__dict__", {})
-        for name, hook in HOOKS.items():
-            if name in own or not _is_ours(cls, name):
-                found |= hook
-        if not self._waits_by_itself(own.get("_selector")):
-            found |= HOOK_SELECT
-        thread_store_word(&self.hooks_seen, version << 32 | found)
-        return found
-
-    def _waits_by_itself(self, selector):
-        """Whether the selector is the loop's own and has its own ``select``."""
-        if selector is None:
-            return True
-        ours = getattr(type(selector), "select_on_port", None)
-        return ours is not None and getattr(selector.select, "__func__", None) is ours
 
     cdef object _overridden_soon(self, object callback, tuple args, object context):
         handle = self._call_soon(callback, args, context)
@@ -212,15 +104,6 @@ cdef class Scheduler(Timers):
     def _thread_id(self, ident):
         thread_store_word(&self.runner, 0 if ident is None else ident)
 
-    def time(self):
-        """Seconds on the loop's monotonic clock."""
-        return time.monotonic() if _clock_is_replaced() else clock_seconds()
-
-    cdef double _now(self) except? -1.0:
-        if hooks_of(self) & HOOK_TIME or _clock_is_replaced():
-            return seconds_of(self.time())
-        return clock_seconds()
-
     def call_soon(self, callback, *args, context=None):
         """Run ``callback(*args)`` in the next tick; see ``asyncio.loop.call_soon``."""
         if self._closed:
@@ -228,7 +111,7 @@ cdef class Scheduler(Timers):
         if self._debug:
             self._check_thread()
             self._check_callback(callback, "call_soon")
-        if hooks_of(self) & HOOK_PRIVATE_CALL_SOON:
+        if overrides_of(self) & OVERRIDE_PRIVATE_CALL_SOON:
             return self._overridden_soon(callback, args, context)
         cdef Handle handle = new_handle(self, callback, args, context)
         if self._debug:
@@ -242,59 +125,20 @@ cdef class Scheduler(Timers):
             raise RuntimeError("Event loop is closed")
         if self._debug:
             self._check_callback(callback, "call_soon_threadsafe")
-        cdef uint32_t hooks = hooks_of(self)
+        cdef uint32_t overrides = overrides_of(self)
         cdef object handle
-        if hooks & HOOK_PRIVATE_CALL_SOON and not MADE_APART:
+        if overrides & OVERRIDE_PRIVATE_CALL_SOON and not MADE_APART:
             handle = self._overridden_soon(callback, args, context)
         else:
             handle = new_shared_handle(self, callback, args, context)
             if self._debug:
                 handle._source_traceback = format_helpers.extract_stack(sys._getframe())
             self.push(handle)
-        if hooks & HOOK_WRITE_TO_SELF:
+        if overrides & OVERRIDE_WRITE_TO_SELF:
             self._write_to_self()
         else:
             self._wake()
         return handle
-
-    def call_later(self, delay, callback, *args, context=None):
-        """Run ``callback(*args)`` after ``delay`` seconds; see ``asyncio.loop.call_later``."""
-        if delay is None:
-            raise TypeError("delay must not be None")
-        if hooks_of(self) & (HOOK_TIME | HOOK_CALL_AT) or _clock_is_replaced():
-            timer = self.call_at(self.time() + delay, callback, *args, context=context)
-            if timer._source_traceback:
-                del timer._source_traceback[-1]
-            return timer
-        cdef object asked = None
-        cdef double due
-        if type(delay) is float or type(delay) is int:
-            due = clock_seconds() + <double>delay
-        else:
-            asked = clock_seconds() + delay  # some refuse (Decimal), some stay what they are
-            due = seconds_of(asked)
-        return self._call_at(due, asked, callback, args, context, "call_later")
-
-    def call_at(self, when, callback, *args, context=None):
-        """Run ``callback(*args)`` at ``when`` (as ``time()``); see ``asyncio.loop.call_at``."""
-        if when is None:
-            raise TypeError("when cannot be None")
-        return self._call_at(seconds_of(when), when, callback, args, context, "call_at")
-
-    cdef TimerHandle _call_at(
-            self, double due, object asked, callback, tuple args, context, str method):
-        if self._closed:
-            raise RuntimeError("Event loop is closed")
-        if isnan(due):
-            raise ValueError("a timer needs a time, not NaN")
-        if self._debug:
-            self._check_thread()
-            self._check_callback(callback, method)
-        cdef TimerHandle timer = new_timer(due, asked, self, callback, args, context)
-        if self._debug:
-            timer._source_traceback = format_helpers.extract_stack(sys._getframe())
-        self._timer_add(timer)
-        return timer
 
     def _add_callback(self, handle):
         """A ready file descriptor's handle, from the standard library's ``_process_events``."""
@@ -308,12 +152,8 @@ cdef class Scheduler(Timers):
     def _write_to_self(self):
         self._wake()
 
-    def _timer_handle_cancelled(self, handle):
-        # asyncio.TimerHandle calls this; ours leave the heap by themselves.
-        pass
-
     cdef object soon(self, object callback, tuple args, object context):
-        if hooks_of(self) & (HOOK_CALL_SOON | HOOK_PRIVATE_CALL_SOON):
+        if overrides_of(self) & (OVERRIDE_CALL_SOON | OVERRIDE_PRIVATE_CALL_SOON):
             return self.call_soon(callback, *args, context=context)
         if self._closed:
             raise RuntimeError("Event loop is closed")
@@ -428,7 +268,7 @@ cdef class Scheduler(Timers):
                 return 0
             self.push(handle)
 
-    # ------------------------------------------- asyncio's names for the queues
+    # --------------------------------------- asyncio's name for the ready queue
 
     @property
     def _ready(self):
@@ -471,57 +311,6 @@ cdef class Scheduler(Timers):
             self._ready_add(handle)
         for handle in before[count:]:
             self.push(handle)
-
-    @property
-    def _scheduled(self):
-        """The timers, live, the earliest first; see views.py."""
-        view = None if self.timer_view is None else self.timer_view()
-        if view is None:
-            view = TimerList(self)
-            self.timer_view = weakref.ref(view)
-        else:
-            view.settle()
-        return view
-
-    @_scheduled.setter
-    def _scheduled(self, handles):
-        view = self._scheduled
-        view[:] = list(handles)
-
-    cdef int _settle_timers(self) except -1:
-        """What was done to the list that was shown is done to the timers."""
-        view = self.timer_view()
-        if view is None:
-            self.timer_view = None
-        else:
-            view.settle()
-        return 0
-
-    def _timers_list(self):
-        """The handles of all timers, the earliest first."""
-        return self._timer_list()
-
-    def _timers_total(self):
-        return self.timer_count
-
-    def _timers_first(self):
-        """The handle of the earliest timer, or None."""
-        return self._timer_first()
-
-    def _timers_add(self, TimerHandle handle not None):
-        """Schedule it, if it is not scheduled or cancelled."""
-        cdef double due = seconds_of(handle._when)
-        if handle._cancelled or handle.owner is not None:
-            return
-        if isnan(due):
-            raise ValueError("a timer needs a time, not NaN")
-        handle.due = due
-        self._timer_add(handle)
-
-    def _timers_remove(self, TimerHandle handle not None):
-        """Take it out; nothing happens to one that is not there."""
-        self.timer_cancelled(handle)
-
 
 # ------------------------------------------------------------------ what the collector sees
 

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
-from zerio_asyncio.core.memory cimport Slice
+from zerio_asyncio.core.memory cimport PoolSlice, SlicePool
 from zerio_asyncio.core.transport cimport Transport
 
 # What the request context of each request says.
@@ -18,18 +18,10 @@ cdef enum:
 # One piece of what was written: bytes kept alive and sent in place, or a slice they were copied to.
 cdef struct Chunk:
     void *owner      # the bytes object, a reference of ours; null: the slice holds the bytes
-    Slice slice
+    PoolSlice slice
     char *memory
     uint32_t length
-    uint32_t messages    # framed ones that were gathered in the slice
-
-
-# The length in front of a message on Zerio's wire: 4 bytes, little-endian.
-cdef inline void store_length(char *place, uint32_t length) noexcept:
-    place[0] = <char>(length & 0xFF)
-    place[1] = <char>(length >> 8 & 0xFF)
-    place[2] = <char>(length >> 16 & 0xFF)
-    place[3] = <char>(length >> 24)
+    uint32_t pieces      # commits that the slice holds
 
 
 cdef class SendingTransport(Transport):
@@ -57,11 +49,25 @@ cdef class SendingTransport(Transport):
     cdef int _gather_last(self, const char *memory, size_t length) except -1
     cdef Chunk *_new_chunk(self) except NULL
     cdef int _push_first(self) except -1
-    # messages: see framing.pyx
-    cdef int _write_framed(self, object owner, const char *memory, size_t length,
-                           uint32_t conflated_max) except -1
-    cdef bint _has_room(self, size_t length, uint32_t conflated_max) noexcept
-    cdef Chunk *_open_chunk(self, size_t length, uint32_t conflated_max) except NULL
+    # --- For whoever has a format of its own on the wire, and puts it together where it is sent
+    # from: `room`, fill it, `commit`. All of this is the loop's thread's; nothing else of the
+    # transport may be called between the two.
+    #
+    # room: where the next `length` bytes go, at most room_max of them; null, and nothing to commit,
+    # if what is written is dropped. Raises as write does. With `pieces_max` not 0, no more commits
+    # than that share a slice.
+    cdef char *room(self, size_t length, uint32_t pieces_max) except? NULL
+    # commit: the `length` bytes of `room` are written, and behind them `rest` bytes of `memory`,
+    # which is that of the bytes object `owner`, or is copied if that is None. If there is no memory
+    # for the rest the connection is lost: the peer must not take a part for the whole.
+    cdef int commit(self, size_t length, object owner, const char *memory, size_t rest) except -1
+    # What is committed between the two, on any connection of the loop, shares slices and leaves
+    # with the second one; inside a delivery, with its end. They nest.
+    cdef int begin_gathering(self) except -1
+    cdef int end_gathering(self) except -1
+
+    cdef Chunk *_with_room(self, size_t length, uint32_t pieces_max) noexcept
+    cdef Chunk *_open_chunk(self) except NULL
     # requests and results
     cdef void _pop_chunk(self) noexcept
     cdef int _progressed(self) except -1
@@ -71,3 +77,8 @@ cdef class SendingTransport(Transport):
     cdef int _shut_down(self) except -1
     cdef int _end_sendfile(self) except -1
     cdef void _release_chunk(self, Chunk chunk) noexcept
+
+
+# The most that `room` gives at once.
+cdef inline uint32_t room_max(SendingTransport transport) noexcept:
+    return transport.pool.slice_size

@@ -10,7 +10,8 @@ result is dequeued), small ones share a slice; what may change after ``write`` r
     head .. head+issued is the provider's; head+issued .. head+count waits for the next flush
 
 With ``LoopOptions(gather=True)`` the writes of a tick go on the list first, and leave together at
-its end; so do messages that are sent while a chunk of others is being delivered (framing.pyx).
+its end; so does what is put together in place (``room`` and ``commit``, see sending.pxd) while a
+received chunk is being delivered.
 
 Only exact ``bytes`` are kept: letting go of one runs no Python code, so pointers to chunks may be
 held across it. Of what else runs Python code (exporters, protocols) none is called in between.
@@ -35,10 +36,12 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
+from zerio_asyncio.core.by_call cimport calls_for_large, writes_by_call
 from zerio_asyncio.core.engine cimport check_thread
 from zerio_asyncio.core.rio cimport (
-    RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_CAP_SEND_NOW, RIO_ENETDOWN, RIO_EWOULDBLOCK,
-    RIO_MSG_COMMIT_ONLY, RIO_MSG_DEFER)
+    RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_ENETDOWN, RIO_EWOULDBLOCK, RIO_MSG_COMMIT_ONLY,
+    RIO_MSG_DEFER)
+from zerio_asyncio.core.transport cimport OPEN, is_live
 
 from zerio_asyncio.core.protocols import InvariantError
 
@@ -47,11 +50,7 @@ logger = logging.getLogger("asyncio")
 cdef enum:
     # Up to here copying a write next to its neighbours is cheaper than a request of its own.
     GATHER_MAX = 4096
-    # A write of this size is worth a system call of its own, also where writes are gathered: it is
-    # in the cache now, at the end of the tick it would have to be fetched again.
-    NOW_MIN = 16384
     CHUNKS_ROOM = 8
-    FRAME_HEADER = 4
 
 # The standard transport's buffer is a deque of memoryviews from 3.12 on, before it is a bytearray.
 cdef bint IN_PIECES = sys.version_info >= (3, 12)
@@ -70,7 +69,7 @@ cdef class SendingTransport(Transport):
 
     cdef int _attach(self, uint32_t receives, uint32_t sends) except -1:
         Transport._attach(self, receives, sends)
-        self.prompt = (self.provider.capabilities & RIO_CAP_SEND_NOW) and not self.engine.gathers
+        self.prompt = writes_by_call(self.provider, self.engine.gathers)
         return 0
 
     def write(self, data):
@@ -86,7 +85,7 @@ cdef class SendingTransport(Transport):
                             f"not {type(data).__name__!r}")
         self._check_writable("write")
         # Where the peer's end has closed it, what is still to be said goes out.
-        if self.dropped or self.shut:
+        if self.shut or not is_live(self):
             if data:
                 self._drop_write()
             return
@@ -103,7 +102,7 @@ cdef class SendingTransport(Transport):
                 raise TypeError("writelines() needs bytes-like objects, "
                                 f"not {type(data).__name__!r}")
         self._check_writable("writelines")
-        if self.dropped or self.shut:
+        if self.shut or not is_live(self):
             if pieces:
                 self._drop_write()
             return
@@ -123,7 +122,7 @@ cdef class SendingTransport(Transport):
         return 0
 
     cdef int _drop_write(self) except -1:
-        if self.dropped == 0:
+        if is_live(self):
             return 0  # closing: what was written before is still on its way
         # Once: who does not look at is_closing() would fill the log.
         if self.dropped == WARN_AFTER:
@@ -132,7 +131,7 @@ cdef class SendingTransport(Transport):
         return 0
 
     cdef int _written(self) except -1:
-        if self.count > self.issued and not self.dropped and not self.gathering:
+        if self.count > self.issued and is_live(self) and not self.gathering:
             if self.prompt or self.engine.gathers:
                 self.engine.mark_dirty(self)
             else:
@@ -159,12 +158,13 @@ cdef class SendingTransport(Transport):
 
         ``memory`` is that of the bytes object ``owner``, or may change if that is None.
         """
-        if length == 0 or self.dropped:
+        if length == 0 or not is_live(self):
             return 0  # an exporter's code may have ended the connection
         if self._is_gone():
             return self._break(self._bad_descriptor(),
                                "Fatal write error on socket transport", None)
-        if self.count == 0 and (self.prompt if now else self.engine.gathers and length >= NOW_MIN):
+        if self.count == 0 and (self.prompt if now else self.engine.gathers
+                                and calls_for_large(self.provider, length)):
             self._send_now(&memory, &length)
         if length == 0:
             return 0
@@ -183,8 +183,6 @@ cdef class SendingTransport(Transport):
         """
         cdef uint32_t part = <uint32_t>min(length[0], <size_t>REQUEST_MAX)
         cdef int64_t sent
-        if not self.provider.capabilities & RIO_CAP_SEND_NOW:
-            return 0
         sent = self.provider.send_now(self.queue, memory[0], part)
         if sent == -RIO_ENETDOWN:
             # In a child of fork the port is the parent's (rule 14), the socket is the child's, too.
@@ -228,7 +226,7 @@ cdef class SendingTransport(Transport):
     cdef int _queue_copy(self, const char *memory, size_t length) except -1:
         cdef Chunk *chunk
         cdef size_t part
-        cdef Slice slice
+        cdef PoolSlice slice
         while length:
             part = min(length, <size_t>self.pool.slice_size)
             self.pool.take(&slice)
@@ -250,7 +248,7 @@ cdef class SendingTransport(Transport):
     cdef int _gather_last(self, const char *memory, size_t length) except -1:
         """1 if the bytes went next to those of the last chunk that nobody has sent yet."""
         cdef Chunk *chunk
-        cdef Slice slice
+        cdef PoolSlice slice
         cdef size_t used, room
         if self.count == self.issued or length > GATHER_MAX:
             return 0
@@ -290,44 +288,38 @@ cdef class SendingTransport(Transport):
             self.chunk_mask = room - 1
             self.head = 0
         chunks = &self.chunks[(self.head + self.count) & self.chunk_mask]
-        chunks.messages = 0
+        chunks.pieces = 0
         self.count += 1
         return chunks
 
-    # ------------------------------------------------------------- messages
+    # ----------------------------------------- room and commit, see sending.pxd
 
-    cdef int _write_framed(self, object owner, const char *memory, size_t length,
-                           uint32_t conflated_max) except -1:
-        """Send ``length``, and that many bytes: of the bytes object ``owner``, or copied if None.
-
-        Those that are sent while a view is delivered share a slice, at most ``conflated_max`` of
-        them if it is not 0, and go out when the delivery is over.
-        """
+    cdef char *room(self, size_t length, uint32_t pieces_max) except? NULL:
         cdef Chunk *chunk
-        cdef size_t framed = FRAME_HEADER + length
-        cdef bint whole = framed <= self.pool.slice_size
-        cdef bint first
         self._check_writable("write")
-        if not whole:
-            framed = FRAME_HEADER
-        if self.gathering and not self._has_room(framed, conflated_max):
+        chunk = self._with_room(length, pieces_max)
+        if chunk is NULL and self.gathering:
             self.push()  # a full slice waits for nothing
-        if self.dropped or self.shut:
-            return self._drop_write()
-        first = self.count == 0
-        chunk = self._open_chunk(framed, conflated_max)
-        store_length(chunk.memory + chunk.length, <uint32_t>length)
-        chunk.length += FRAME_HEADER
-        self.unsent += FRAME_HEADER
-        if whole:
-            memcpy(chunk.memory + chunk.length, memory, length)
-            chunk.length += <uint32_t>length
-            self.unsent += length
+            chunk = self._with_room(length, pieces_max)  # a protocol may have been resumed
+        if self.shut or not is_live(self):
+            self._drop_write()
+            return NULL
+        if chunk is NULL:
+            chunk = self._open_chunk()
         else:
+            self.engine.gathered += 1
+        chunk.pieces += 1
+        return chunk.memory + chunk.length
+
+    cdef int commit(self, size_t length, object owner, const char *memory, size_t rest) except -1:
+        cdef Chunk *chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
+        cdef bint first = self.count == 1 and chunk.length == 0
+        chunk.length += <uint32_t>length
+        self.unsent += length
+        if rest:
             try:
-                self._queue(owner, memory, length)
+                self._queue(owner, memory, rest)
             except BaseException:
-                # A length without its message would put the peer out of step for ever.
                 self._lose(None, None)
                 raise
         if self.engine.deliveries:
@@ -336,25 +328,29 @@ cdef class SendingTransport(Transport):
             return self.push()
         return self._written()
 
-    cdef bint _has_room(self, size_t length, uint32_t conflated_max) noexcept:
-        """Whether the last chunk that nobody has sent yet is a slice with room for a message."""
+    cdef int begin_gathering(self) except -1:
+        self.engine.deliveries += 1
+        return 0
+
+    cdef int end_gathering(self) except -1:
+        return self.engine.end_delivery()
+
+    cdef Chunk *_with_room(self, size_t length, uint32_t pieces_max) noexcept:
+        """The last chunk, if nobody has sent it and it is a slice with so much room; or null."""
         cdef Chunk *chunk
         if self.count == self.issued:
-            return False
+            return NULL
         chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
-        return (chunk.owner is NULL and chunk.memory is chunk.slice.memory
-                and chunk.length + length <= self.pool.slice_size
-                and (conflated_max == 0 or chunk.messages < conflated_max))
+        if (chunk.owner is not NULL or chunk.memory is not chunk.slice.memory
+                or chunk.length + length > self.pool.slice_size
+                or (pieces_max and chunk.pieces >= pieces_max)):
+            return NULL
+        return chunk
 
-    cdef Chunk *_open_chunk(self, size_t length, uint32_t conflated_max) except NULL:
-        """The slice that the next message goes to: the last one, if it has room, or a new one."""
+    cdef Chunk *_open_chunk(self) except NULL:
+        """A new one at the end: an empty slice."""
         cdef Chunk *chunk
-        cdef Slice slice
-        if self._has_room(length, conflated_max):
-            chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
-            chunk.messages += 1
-            self.engine.gathered += 1
-            return chunk
+        cdef PoolSlice slice
         self.pool.take(&slice)
         try:
             chunk = self._new_chunk()
@@ -365,7 +361,6 @@ cdef class SendingTransport(Transport):
         chunk.owner = NULL
         chunk.memory = slice.memory
         chunk.length = 0
-        chunk.messages = 1
         return chunk
 
     # -------------------------------------------------- requests and results
@@ -376,12 +371,12 @@ cdef class SendingTransport(Transport):
         if self.count and self._is_gone():
             return self._break(self._bad_descriptor(), "Fatal write error on socket transport",
                                self.context)
-        while self.prompt and self.count and self.issued == 0 and not self.dropped:
+        while self.prompt and self.count and self.issued == 0 and is_live(self):
             if not self._push_first():
                 break
             went = True
         try:
-            if went and not self.dropped:
+            if went and is_live(self):
                 self._progressed()
         finally:
             self._written()  # what is left goes out, also if an interrupt has left resume_writing
@@ -408,7 +403,7 @@ cdef class SendingTransport(Transport):
         cdef uint32_t last
         cdef uint32_t deferred = 0
         cdef uint32_t flags
-        if self.lost or self.dropped:
+        if not self.attached or not is_live(self):
             return 0
         if self.count > self.issued and self._is_gone():
             return self._break(self._bad_descriptor(), "Fatal write error on socket transport",
@@ -452,7 +447,7 @@ cdef class SendingTransport(Transport):
             raise InvariantError(f"{self!r}: a send of {chunk.length} bytes ended with {count}")
         self._pop_chunk()
         self.issued -= 1
-        if self.lost or self.dropped:
+        if not self.attached or not is_live(self):
             return 0
         if status != 0:
             return self._break(self.engine.error_of(status),
@@ -479,7 +474,7 @@ cdef class SendingTransport(Transport):
         cdef object waiter = self.empty_waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-        if self._closing:
+        if self.life != OPEN:
             self._end(None, self.context)
         elif self._eof:
             self._shut_down()
@@ -510,7 +505,7 @@ cdef class SendingTransport(Transport):
     def write_eof(self):
         """Close the sending half after what was written."""
         check_thread(self.engine)
-        if self._closing or self._eof:
+        if self.life != OPEN or self._eof:
             return
         self._eof = True
         if self._is_gone():

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from zerio_asyncio.core.memory cimport LARGE_SIZE, ReceivedMemory, Slice, SlicePool
+from zerio_asyncio.core.memory cimport LARGE_SIZE, PoolSlice, ReceivedMemory, SlicePool
 from zerio_asyncio.core.sending cimport PROBE, RECEIVE, REQUEST_MAX, SEND, SendingTransport
 
 # How received bytes are handed over.
@@ -22,14 +22,13 @@ cdef enum Owner:
 # A slice, shown to views that a RegisteredProtocol may keep.
 cdef class SliceView(ReceivedMemory):
     cdef SlicePool pool
-    cdef Slice slice
+    cdef PoolSlice slice
     cdef bint owner          # the slice is this object's to give back
 
 
 cdef class StreamTransport(SendingTransport):
     # --- asyncio's private names that its own modules and libraries read
     cdef readonly object _server
-    cdef readonly bint _paused
 
     # --- protocol
     cdef ProtocolKind kind
@@ -38,13 +37,11 @@ cdef class StreamTransport(SendingTransport):
 
     # --- receiving
     cdef Owner owner
-    cdef bint started              # connection_made is done, reading may begin
-    cdef bint ended                # the peer sends no more
     cdef bint readable             # what waits is still in the kernel: see _fetch
     cdef uint32_t held_from
     cdef uint32_t held_to
     cdef int32_t held_status
-    cdef Slice slice
+    cdef PoolSlice slice
     cdef SliceView view
     cdef uint32_t large_left       # large messages are expected, until so many small ones came
     cdef object large              # LARGE_SIZE bytes that hold one; nobody else has seen them

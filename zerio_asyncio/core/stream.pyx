@@ -38,10 +38,11 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
+from zerio_asyncio.core.by_call cimport moves_by_call
 from zerio_asyncio.core.engine cimport Engine, check_thread, runs_elsewhere
-from zerio_asyncio.core.rio cimport (
-    RIO_BUF, RIO_CAP_NOW, RIO_EWOULDBLOCK, RIO_OPERATION_ABORTED)
+from zerio_asyncio.core.rio cimport RIO_BUF, RIO_EWOULDBLOCK, RIO_OPERATION_ABORTED
 from zerio_asyncio.core.threads cimport thread_load_int, thread_made
+from zerio_asyncio.core.transport cimport BEGUN, ENDED, OPEN
 
 from zerio_asyncio.core.protocols import InvariantError, RegisteredProtocol
 
@@ -115,7 +116,7 @@ cdef class StreamTransport(SendingTransport):
             if protocol is not None:
                 protocol.connection_made(self)
         finally:
-            self.started = True
+            self._turn_reading(BEGUN)
             if waiter is None:
                 self._post()
             else:
@@ -164,7 +165,7 @@ cdef class StreamTransport(SendingTransport):
 
     def is_reading(self):
         """True while received bytes are handed to the protocol."""
-        return not self._closing and not self._paused
+        return self.life == OPEN and not self._paused
 
     def pause_reading(self):
         """Hand nothing to the protocol until ``resume_reading``, and take nothing from the system.
@@ -172,14 +173,14 @@ cdef class StreamTransport(SendingTransport):
         What arrives from now on is for whoever reads the socket next: a child, a copy of it.
         """
         check_thread(self.engine)
-        if not self._closing:
+        if self.life == OPEN:
             self._paused = True
             self._recall()
 
     def resume_reading(self):
         """Go on after ``pause_reading``."""
         check_thread(self.engine)
-        if self._closing or not self._paused:
+        if self.life != OPEN or not self._paused:
             return
         self._paused = False
         if self.owner == TRANSPORT:
@@ -206,8 +207,8 @@ cdef class StreamTransport(SendingTransport):
         """Post the receive, unless there is one, or a reason against it."""
         cdef RIO_BUF buffer
         cdef int32_t accepted
-        if (self.owner != NOBODY or self._paused or self._closing or self.lost
-                or self.ended or not self.started):
+        if (self.owner != NOBODY or self._paused or self.life != OPEN or not self.attached
+                or self.reading != BEGUN):
             return 0
         if runs_elsewhere(self.engine):
             self._loop.call_soon_threadsafe(self._start_receiving)
@@ -250,9 +251,9 @@ cdef class StreamTransport(SendingTransport):
             self.readable = request == PROBE and status == 0
             if status == RIO_OPERATION_ABORTED:
                 self._post()  # taken back by _recall; reading may have been resumed since
-            elif not self._closing and not self.lost:
+            elif self.life == OPEN and self.attached:
                 self._received(status, count)
-        if self.lost and self.outstanding == 0 and not self.attached:
+        if self.outstanding == 0 and not self.attached:
             self._finished()
         return 0
 
@@ -264,7 +265,7 @@ cdef class StreamTransport(SendingTransport):
 
     cdef int _received(self, int32_t status, uint32_t count) except -1:
         if (count == self.pool.slice_size and self.pool.slice_size < LARGE_SIZE
-                and self.provider.capabilities & RIO_CAP_NOW):
+                and moves_by_call(self.provider)):
             self.large_left = LARGE_PATIENCE
         self._hand(NOBODY, TRANSPORT)
         self.held_status = status
@@ -277,11 +278,11 @@ cdef class StreamTransport(SendingTransport):
     cdef int _deliver(self) except -1:
         """Hand over what is held, as long as the protocol wants it, and post the next receive."""
         try:
-            while self.owner == TRANSPORT and not self._paused and not self._closing:
+            while self.owner == TRANSPORT and not self._paused and self.life == OPEN:
                 self._deliver_once()
         except (SystemExit, KeyboardInterrupt):
             # The loop may be run again, and the connection is none the worse.
-            if self.lost:
+            if not self.attached:
                 self._drop_receive_memory()
             elif self.owner == TRANSPORT:
                 self.engine.soon(self._deliver_held, (), None)
@@ -294,7 +295,7 @@ cdef class StreamTransport(SendingTransport):
             if self.owner == TRANSPORT:
                 self.owner = NOBODY
             self._break(exc, f"Fatal error: protocol.{self.calling}() call failed.", self.context)
-        if self.lost:
+        if not self.attached:
             self._drop_receive_memory()  # the connection ended while the protocol looked
         else:
             self._post()
@@ -342,7 +343,7 @@ cdef class StreamTransport(SendingTransport):
             try:
                 if view.len == 0:
                     raise RuntimeError("get_buffer() returned an empty buffer")
-                if self.lost:
+                if not self.attached:
                     return 0
                 count = self.provider.receive_now(
                     self.queue, view.buf, <uint32_t>min(view.len, <Py_ssize_t>REQUEST_MAX))
@@ -438,7 +439,7 @@ cdef class StreamTransport(SendingTransport):
         exporter.memory = self.slice.memory
         exporter.length = count
         view = exporter.show()
-        if self.kind != REGISTERED or self._paused or self._closing:
+        if self.kind != REGISTERED or self._paused or self.life != OPEN:
             _release(view)  # making it has collected, and a finalizer changed its mind: look again
             exporter.hide()
             return 0
@@ -463,7 +464,8 @@ cdef class StreamTransport(SendingTransport):
             logger.debug("%r received EOF", self)
         self.calling = "eof_received"
         # No receive is posted after the end, also when reading is paused and resumed later.
-        self.ended = True
+        if self.reading != ENDED:  # a call that was left by KeyboardInterrupt is made again
+            self._turn_reading(ENDED)
         self._hand(TRANSPORT, PROTOCOL)
         try:
             keep_open = self._ask(self._protocols("eof_received"), ())

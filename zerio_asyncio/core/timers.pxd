@@ -1,8 +1,9 @@
-# Timers that wait for their time.
+# The loop's clock, and timers that wait for their time.
 
 from cpython.object cimport PyObject
 
-from zerio_asyncio.core.handles cimport TimerHandle, TimerOwner
+from zerio_asyncio.core.handles cimport TimerHandle
+from zerio_asyncio.core.overrides cimport Overridable
 from zerio_asyncio.core.threads cimport thread_lock
 
 cdef struct Timer:
@@ -11,13 +12,24 @@ cdef struct Timer:
     PyObject *handle           # a reference of the heap's
 
 
-cdef class Timers(TimerOwner):
+cdef class Timers(Overridable):
+    # --- asyncio's private names, which the standard library's loop reads and sets
+    cdef public bint _closed
+    cdef public bint _debug
+    cdef public double _clock_resolution
+
     # a 4-ary heap; handle.index is the place of each in it
     cdef Timer *timers
     cdef Py_ssize_t timer_count
     cdef Py_ssize_t timer_room
     cdef unsigned long long timer_order
     cdef thread_lock lock  # of the heap, and of the ready queue of the class that derives from it
+    cdef object timer_view # a weak reference to the list that `_scheduled` has shown
+
+    cdef double _now(self) except? -1.0
+    cdef TimerHandle _call_at(
+        self, double due, object asked, callback, tuple args, context, str method)
+    cdef int _settle_timers(self) except -1
 
     cdef int _timer_add(self, TimerHandle timer) except -1
     cdef bint _grow_timers(self) noexcept

@@ -1,39 +1,148 @@
-"""Timers: a heap of timer handles, the earliest first.
+"""Timers: the loop's clock, and a heap of timer handles, the earliest first.
+
+``call_later`` and ``call_at`` put them there; the scheduler takes out what is due (``_timer_due``).
+asyncio's own name for the heap, ``_scheduled``, shows it as a view (views.py).
 
 The handles' references are raw pointers in malloc's memory, and so is all that the heap allocates:
 nothing here can collect, and a finalizer can call back only where a reference is dropped, which is
-always the last thing done. That the collector sees them all the same is the engine's doing, whose
-base class this is (see ``traverse`` there). Without the GIL a lock guards the heap: asyncio lets no
-other thread make or cancel a timer, but one that does must not break it.
+always the last thing done. That the collector sees them all the same is the scheduler's doing,
+whose base class this is (see ``traverse`` there). Without the GIL a lock guards the heap: asyncio
+lets no other thread make or cancel a timer, but one that does must not break it.
 """
 
 cdef extern from "decref.h":
     pass
 
 
+import sys
+import time
+import weakref
+from asyncio import format_helpers
+
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY, isnan
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport qsort
 
-from zerio_asyncio.core.handles cimport seconds_of
-from zerio_asyncio.core.threads cimport thread_lock_give, thread_lock_take
+from zerio_asyncio.core.handles cimport TimerHandle, new_timer, seconds_of
+from zerio_asyncio.core.overrides cimport OVERRIDE_CALL_AT, OVERRIDE_TIME, overrides_of
+from zerio_asyncio.core.threads cimport (
+    thread_load_word, thread_lock_give, thread_lock_take, thread_store_word)
+
+from zerio_asyncio.core.views import TimerList
 
 cdef extern from "Python.h":
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
+
+cdef extern from "clock.h":
+    double clock_seconds() noexcept nogil
+
+cdef extern from *:
+    """
+    /* Changes with every change of a dictionary; 0 where Python does not tell (3.14). */
+    #if PY_VERSION_HEX < 0x030E0000
+    #define dict_version(dict) (((PyDictObject *)(dict))->ma_version_tag)
+    #else
+    #define dict_version(dict) ((uint64_t)0)
+    #endif
+    """
+    uint64_t dict_version(dict) noexcept
+
+# The standard loop looks its clock up each time that it is read, so it can be replaced (freezegun);
+# ours, too.
+cdef dict time_module = vars(time)
+cdef object monotonic = time.monotonic
+if getattr(monotonic, "__module__", None) != "time":  # replaced before this was loaded
+    monotonic = None
+
+# The version of the module in which the clock was looked at and, as the lowest bit, whether it was
+# replaced: one word, for all loops of all threads.
+cdef uint64_t clock_seen = 0
+
+
+cdef bint _look_at_clock(uint64_t version) except -1:
+    cdef bint replaced = time_module.get("monotonic") is not monotonic
+    thread_store_word(&clock_seen, version << 1 | replaced)
+    return replaced
+
+
+cdef inline bint _clock_is_replaced() except -1:
+    cdef uint64_t version = dict_version(time_module)
+    cdef uint64_t seen = thread_load_word(&clock_seen)
+    if version == 0 or seen >> 1 != version:
+        return _look_at_clock(version)
+    return seen & 1
+
 
 cdef enum:
     TIMERS_ROOM = 64       # first size of the heap; it doubles
     HEAP_ARITY = 4         # shallower than a binary heap: fewer cache misses for many timers
 
 
-cdef class Timers(TimerOwner):
+cdef class Timers(Overridable):
     """The timers of a loop."""
 
     def __dealloc__(self):
         self._forget_timers()
         PyMem_RawFree(self.timers)
+
+    # ------------------------------------------------------------ scheduling
+
+    def time(self):
+        """Seconds on the loop's monotonic clock."""
+        return time.monotonic() if _clock_is_replaced() else clock_seconds()
+
+    cdef double _now(self) except? -1.0:
+        if overrides_of(self) & OVERRIDE_TIME or _clock_is_replaced():
+            return seconds_of(self.time())
+        return clock_seconds()
+
+    def call_later(self, delay, callback, *args, context=None):
+        """Run ``callback(*args)`` after ``delay`` seconds; see ``asyncio.loop.call_later``."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        if overrides_of(self) & (OVERRIDE_TIME | OVERRIDE_CALL_AT) or _clock_is_replaced():
+            timer = self.call_at(self.time() + delay, callback, *args, context=context)
+            if timer._source_traceback:
+                del timer._source_traceback[-1]
+            return timer
+        cdef object asked = None
+        cdef double due
+        if type(delay) is float or type(delay) is int:
+            due = clock_seconds() + <double>delay
+        else:
+            asked = clock_seconds() + delay  # some refuse (Decimal), some stay what they are
+            due = seconds_of(asked)
+        return self._call_at(due, asked, callback, args, context, "call_later")
+
+    def call_at(self, when, callback, *args, context=None):
+        """Run ``callback(*args)`` at ``when`` (as ``time()``); see ``asyncio.loop.call_at``."""
+        if when is None:
+            raise TypeError("when cannot be None")
+        return self._call_at(seconds_of(when), when, callback, args, context, "call_at")
+
+    cdef TimerHandle _call_at(
+            self, double due, object asked, callback, tuple args, context, str method):
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if isnan(due):
+            raise ValueError("a timer needs a time, not NaN")
+        if self._debug:
+            self._check_thread()
+            self._check_callback(callback, method)
+        cdef TimerHandle timer = new_timer(due, asked, self, callback, args, context)
+        if self._debug:
+            timer._source_traceback = format_helpers.extract_stack(sys._getframe())
+        self._timer_add(timer)
+        return timer
+
+    def _timer_handle_cancelled(self, handle):
+        # asyncio.TimerHandle calls this; ours leave the heap by themselves.
+        pass
+
+    # -------------------------------------------------------------- the heap
 
     cdef int _timer_add(self, TimerHandle handle) except -1:
         cdef Timer timer
@@ -211,6 +320,58 @@ cdef class Timers(TimerOwner):
             if last is not NULL:
                 Py_DECREF_(last)
         return 0
+
+    # ------------------------------------------- asyncio's name for the heap
+
+    @property
+    def _scheduled(self):
+        """The timers, live, the earliest first; see views.py."""
+        view = None if self.timer_view is None else self.timer_view()
+        if view is None:
+            view = TimerList(self)
+            self.timer_view = weakref.ref(view)
+        else:
+            view.settle()
+        return view
+
+    @_scheduled.setter
+    def _scheduled(self, handles):
+        view = self._scheduled
+        view[:] = list(handles)
+
+    cdef int _settle_timers(self) except -1:
+        """What was done to the list that was shown is done to the timers."""
+        view = self.timer_view()
+        if view is None:
+            self.timer_view = None
+        else:
+            view.settle()
+        return 0
+
+    def _timers_list(self):
+        """The handles of all timers, the earliest first."""
+        return self._timer_list()
+
+    def _timers_total(self):
+        return self.timer_count
+
+    def _timers_first(self):
+        """The handle of the earliest timer, or None."""
+        return self._timer_first()
+
+    def _timers_add(self, TimerHandle handle not None):
+        """Schedule it, if it is not scheduled or cancelled."""
+        cdef double due = seconds_of(handle._when)
+        if handle._cancelled or handle.owner is not None:
+            return
+        if isnan(due):
+            raise ValueError("a timer needs a time, not NaN")
+        handle.due = due
+        self._timer_add(handle)
+
+    def _timers_remove(self, TimerHandle handle not None):
+        """Take it out; nothing happens to one that is not there."""
+        self.timer_cancelled(handle)
 
 
 cdef inline bint _earlier(const Timer *one, const Timer *other) noexcept nogil:

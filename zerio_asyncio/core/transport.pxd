@@ -6,15 +6,31 @@ from zerio_asyncio.core.engine cimport Endpoint, Engine
 from zerio_asyncio.core.memory cimport SlicePool
 from zerio_asyncio.core.rio cimport RIO_RQ, rio_provider
 
+# The life of a transport, in the order of the table in life.py.
+cdef enum Life:
+    NEW = 0
+    OPEN = 1
+    CLOSING = 2
+    LOST = 3
+    RETIRED = 4
+
+# The same of its reading.
+cdef enum Reading:
+    UNBEGUN = 0
+    BEGUN = 1
+    ENDED = 2
+
 
 cdef class Transport(Endpoint):
     # --- asyncio's private names that its own modules and libraries read
     cdef readonly object _loop
     cdef readonly object _sock
     cdef readonly dict _extra
-    cdef readonly bint _closing
     cdef readonly bint _protocol_paused
     cdef readonly object _protocol
+    cdef Life life
+    cdef Reading reading
+    cdef readonly bint _paused     # pause_reading was called, resume_reading was not
     cdef object paused             # who waits for resume_writing: (context, protocol), or None
     cdef object context            # the connection's: its protocol's callbacks run in it
     cdef bint one_context          # all of them, whoever causes them
@@ -30,8 +46,7 @@ cdef class Transport(Endpoint):
     cdef const rio_provider *provider
     cdef SlicePool pool
     cdef bint shut                 # close() was called: what is written after it is dropped
-    cdef bint lost                 # closed for the protocol; results only return memory
-    cdef unsigned int dropped      # not 0: connection_lost is on its way; writes are counted
+    cdef unsigned int dropped      # asyncio's _conn_lost: 1, and what was written since; 0 before
 
     # --- flow control
     cdef size_t unsent             # bytes written and not yet taken by the system
@@ -39,6 +54,8 @@ cdef class Transport(Endpoint):
     cdef size_t low_water
 
     # life
+    cdef int _turn(self, Life life) except -1
+    cdef int _turn_reading(self, Reading reading) except -1
     cdef int _take_socket(self, Engine loop, object sock, object extra, bint given) except -1
     cdef bint _is_gone(self) except -1
     cdef bint _has_socket(self) noexcept
@@ -69,3 +86,8 @@ cdef class Transport(Endpoint):
     cdef object _ask(self, object function, tuple arguments)
     cdef object _ask_in(self, object context, object function, tuple arguments)
     cdef int _resume_protocol(self) except -1
+
+
+# Whether what is written still goes out; else it is dropped.
+cdef inline bint is_live(Transport transport) noexcept:
+    return transport.life == OPEN or transport.life == CLOSING

@@ -7,9 +7,15 @@ class Transport(Endpoint):
     _loop: Any
     _sock: Any
     _extra: dict[str, Any]
-    _closing: bool
+    _paused: bool
     _protocol_paused: bool
     _protocol: asyncio.BaseProtocol | None
+    @property
+    def _life(self) -> str: ...
+    @property
+    def _reading(self) -> str: ...
+    @property
+    def _closing(self) -> bool: ...
     @property
     def _sock_fd(self) -> int: ...
     @property

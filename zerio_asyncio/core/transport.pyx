@@ -26,7 +26,18 @@ from zerio_asyncio.core.handles cimport refuse_copies
 from zerio_asyncio.core.rio cimport RIO_CAP_CLOSE_ENDS, RIO_INVALID_RQ
 from zerio_asyncio.core.threads cimport FREE_THREADED
 
+from zerio_asyncio.core.life import LIFE, READING, masks
+from zerio_asyncio.core.protocols import InvariantError
+
 logger = logging.getLogger("asyncio")
+
+# The table, as the transports ask it: a bit for each state that may follow.
+cdef unsigned int LIFE_MASKS[5]
+cdef unsigned int READING_MASKS[3]
+LIFE_MASKS = masks(LIFE)
+READING_MASKS = masks(READING)
+cdef tuple LIFE_NAMES = tuple(LIFE)
+cdef tuple READING_NAMES = tuple(READING)
 
 cdef extern from "Python.h":
     object PyContext_CopyCurrent()
@@ -55,8 +66,7 @@ cdef class Transport(Endpoint):
     """The base of stream and datagram transports."""
 
     def __cinit__(self):
-        # Closed until __init__ has succeeded: what never began has nothing to lose.
-        self._closing = True
+        # NEW until __init__ has succeeded: what never began has nothing to lose.
         self.dropped = 1
         self.high_water = 64 * 1024
         self.low_water = 16 * 1024
@@ -77,16 +87,40 @@ cdef class Transport(Endpoint):
 
     # ----------------------------------------------------------------- life
 
+    cdef int _turn(self, Life life) except -1:
+        if not LIFE_MASKS[<int>self.life] >> life & 1:
+            raise InvariantError(f"{self!r}: a life of {LIFE_NAMES[<int>self.life]} cannot become "
+                                 f"{LIFE_NAMES[<int>life]}")
+        self.life = life
+        return 0
+
+    cdef int _turn_reading(self, Reading reading) except -1:
+        if not READING_MASKS[<int>self.reading] >> reading & 1:
+            raise InvariantError(f"{self!r}: reading, {READING_NAMES[<int>self.reading]}, cannot "
+                                 f"become {READING_NAMES[<int>reading]}")
+        self.reading = reading
+        return 0
+
+    @property
+    def _life(self):
+        """The name of the state in life.py, for tests and debuggers."""
+        return LIFE_NAMES[<int>self.life]
+
+    @property
+    def _reading(self):
+        """The same of the reading."""
+        return READING_NAMES[<int>self.reading]
+
     # A subclass's __init__ calls these three in this order, and what it does itself between them.
 
     def __repr__(self):
         info = [type(self).__name__]
         if self._sock is None:
             info.append("closed")
-        elif self._closing:
+        elif self.life != OPEN:
             info.append("closing")
         info.append(f"fd={self.descriptor}")
-        if self._sock is not None and not self._closing:
+        if self._sock is not None and self.life == OPEN:
             info.append("read=polling" if self._receives() else "read=idle")
             info.append(
                 f"write=<{'polling' if self.unsent else 'idle'}, bufsize={self.unsent}>")
@@ -148,14 +182,14 @@ cdef class Transport(Endpoint):
         self.one_context = context is not None
         self._loop._transports[self.descriptor] = self
         self._sock = sock
-        self._closing = False
+        self._turn(OPEN)
         self.dropped = 0
         return 0
 
     cdef void _disown(self) noexcept:
         """Making it has failed half-way: the socket is its maker's again, and nobody else's."""
         self._sock = None
-        self._closing = True
+        self.life = RETIRED
         self.dropped += 1
         self._retire()
 
@@ -197,7 +231,8 @@ cdef class Transport(Endpoint):
 
     cdef void _retire(self) noexcept:
         """No more requests; results that are outstanding only return memory from now on."""
-        self.lost = True
+        if self.life == LOST:
+            self.life = RETIRED
         self._drop_unissued()
         if self.attached:
             self.attached = False
@@ -289,7 +324,7 @@ cdef class Transport(Endpoint):
 
     def is_closing(self):
         """True from ``close`` or ``abort`` or a lost connection on."""
-        return self._closing
+        return self.life != OPEN
 
     def get_extra_info(self, name, default=None):
         """``socket``, ``sockname``, ``peername``, or what the loop added; else ``default``."""
@@ -305,28 +340,30 @@ cdef class Transport(Endpoint):
     # caller's. The engine's own calls have no context, so those give the connection's.
 
     cdef int _close(self, object context) except -1:
-        if not self._closing:
-            self._closing = True
+        if self.life == OPEN:
+            self._turn(CLOSING)
             self._recall()
             if self.unsent == 0:
                 self._end(None, context)
         return 0
 
     cdef int _lose(self, object exc, object context) except -1:
-        if self.gathering and not self.dropped:
+        if self.gathering and is_live(self):
             self.gathering = False  # once: what cannot be sent comes here again
             self.push()  # it would be sent by now, but for the delivery that is under way
-        if not self.dropped:
+        if is_live(self):
             self._drop_unissued()
-            self._closing = True
+            if self.life == OPEN:
+                self._turn(CLOSING)
             self._recall()
             self._end(exc, context)
         return 0
 
     cdef int _end(self, object exc, object context) except -1:
         """Have ``connection_lost`` called, once."""
-        if not self.dropped:
-            self.dropped += 1  # first, as asyncio: a closed loop refuses once, not again and again
+        if is_live(self):
+            self._turn(LOST)  # first, as asyncio: a closed loop refuses once, not again and again
+            self.dropped += 1
             if self.one_context:
                 context = self.context
             self.engine.soon(self._call_connection_lost, (exc,), context)
@@ -380,7 +417,7 @@ cdef class Transport(Endpoint):
 
     def get_write_buffer_size(self):
         """Bytes written and not yet taken by the system; 0 once the connection is lost."""
-        return 0 if self.dropped else self.unsent
+        return self.unsent if is_live(self) else 0
 
     def get_write_buffer_limits(self):
         """``(low, high)`` in bytes."""
@@ -439,6 +476,10 @@ cdef class Transport(Endpoint):
     @property
     def _sock_fd(self):
         return self.descriptor
+
+    @property
+    def _closing(self):
+        return self.life != OPEN
 
     @property
     def _conn_lost(self):

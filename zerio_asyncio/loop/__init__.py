@@ -3,8 +3,8 @@
 import sys
 
 if sys.platform == "win32":
-    from zerio_asyncio.loop.windows import RioEventLoop
+    from zerio_asyncio.loop.windows.event_loop import RioEventLoop
 else:
-    from zerio_asyncio.loop.posix import RioEventLoop
+    from zerio_asyncio.loop.unix.event_loop import RioEventLoop
 
 __all__ = ["RioEventLoop"]

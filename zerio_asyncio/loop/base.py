@@ -4,7 +4,7 @@
 
     class RioEventLoop(BaseLoop, asyncio.SelectorEventLoop)     # engine first, then asyncio
 
-What it overrides and calls of the standard library's private parts is listed in hooks.py.
+What it overrides and calls of the standard library's private parts is listed in private_names.py.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from zerio_asyncio.core.engine import Engine
 from zerio_asyncio.core.memory import SlicePool
 from zerio_asyncio.core.stream import StreamTransport
 from zerio_asyncio.core.transport import Transport
-from zerio_asyncio.loop.arguments import LaterArguments
-from zerio_asyncio.loop.given import DATAGRAM_CALLS, STREAM_CALLS, GivenSockets
+from zerio_asyncio.loop.descriptors import descriptor_of
+from zerio_asyncio.loop.given_sockets import DATAGRAM_CALLS, STREAM_CALLS, GivenSockets
+from zerio_asyncio.loop.keeping_reader import keep_output
+from zerio_asyncio.loop.later_arguments import LaterArguments
 from zerio_asyncio.loop.options import LoopOptions
-from zerio_asyncio.loop.output import keep_output
-from zerio_asyncio.loop.selector import descriptor_of
 from zerio_asyncio.loop.serving import Listener, Listeners, telling
-from zerio_asyncio.loop.upgrade import check_timeouts, upgraded
-from zerio_asyncio.loop.waiting import choose
+from zerio_asyncio.loop.start_tls import check_timeouts, upgraded
+from zerio_asyncio.loop.wait_strategy import choose
 from zerio_asyncio.rio._rio import lib
 from zerio_asyncio.rio.errors import os_error
 from zerio_asyncio.rio.ports import open_port
@@ -432,7 +432,7 @@ class BaseLoop(GivenSockets, LaterArguments, Engine):
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             self.call_soon_threadsafe(_end_shutdown, future, error)
 
-    # ---------------------------------------------- what the engine calls back
+    # ---------------------------------- what the engine calls: see core/hooks.pyx
 
     def _port_ready(self, events: list[tuple[int, int]]) -> None:
         self._process_events(self._selector.ready(events))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from zerio_asyncio.loop.waiting import spin_seconds
+from zerio_asyncio.loop.wait_strategy import spin_seconds
 
 KIB = 1024
 MIB = 1024 * KIB

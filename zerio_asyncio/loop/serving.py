@@ -24,14 +24,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zerio_asyncio.core.stream import StreamTransport
-from zerio_asyncio.loop.selector import has_lost
+from zerio_asyncio.loop.descriptors import has_lost
 from zerio_asyncio.rio.addresses import unpack
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable
 
-    from zerio_asyncio.loop.base import BaseLoop
+    from zerio_asyncio.core.engine import Engine
 
 _log = logging.getLogger("asyncio")
 
@@ -83,7 +83,7 @@ class Listeners:
     forks = 0
     alone: ClassVar[weakref.WeakSet[Listeners]] = weakref.WeakSet()  # those that have such ones
 
-    def __init__(self, loop: BaseLoop) -> None:
+    def __init__(self, loop: Engine) -> None:
         self._made: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._loop_of = weakref.ref(loop)  # whose part this is: a closed loop is free at once
         self._keys = itertools.count(1)
@@ -91,7 +91,7 @@ class Listeners:
         self._by_socket: dict[int, Listener] = {}
 
     @property
-    def _loop(self) -> BaseLoop:
+    def _loop(self) -> Engine:
         loop = self._loop_of()
         assert loop is not None
         return loop
@@ -118,7 +118,7 @@ class Listeners:
                 with contextlib.suppress(OSError):  # closed behind our back
                     self._loop._accept(listener.descriptor, listener.key)
 
-    def stop(self, sock: socket.socket, loop: BaseLoop) -> None:
+    def stop(self, sock: socket.socket, loop: Engine) -> None:
         """Accept no more on ``sock``; harmless if it is not listening here.
 
         ``loop`` is ours: in its finalizer nobody refers to it weakly any more.
@@ -133,7 +133,7 @@ class Listeners:
             # Else the program has closed it, and its number is the other one's now.
             loop._accept_stop(listener.descriptor)
 
-    def stop_all(self, loop: BaseLoop) -> None:
+    def stop_all(self, loop: Engine) -> None:
         """Accept no more at all: the loop closes."""
         for listener in list(self._by_key.values()):
             self.stop(listener.sock, loop)
@@ -250,7 +250,7 @@ def _is_closed(server: Any) -> bool:
     return server is not None and server._sockets is None
 
 
-def _tell(loop: BaseLoop, exc: BaseException) -> None:
+def _tell(loop: Engine, exc: BaseException) -> None:
     # The standard loop tells in debug mode only: otherwise its clients meet a closed connection,
     # and nobody learns why.
     loop.call_exception_handler(
@@ -266,7 +266,7 @@ class _Refusal(asyncio.Protocol):
 
 
 def telling(
-    loop: BaseLoop, factory: Callable[[], asyncio.BaseProtocol]
+    loop: Engine, factory: Callable[[], asyncio.BaseProtocol]
 ) -> Callable[[], asyncio.BaseProtocol]:
     """Make a factory that never raises, for the standard library's way of accepting.
 

@@ -5,7 +5,7 @@ from zerio_asyncio.messaging.configuration import (
     ZerioClientConfiguration,
     ZerioServerConfiguration,
 )
-from zerio_asyncio.messaging.reasons import (
+from zerio_asyncio.messaging.errors import (
     DisconnectCause,
     DisconnectReason,
     HandshakeError,

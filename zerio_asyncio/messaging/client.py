@@ -7,13 +7,13 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.messaging.configuration import ZerioClientConfiguration
-from zerio_asyncio.messaging.node import Node
-from zerio_asyncio.messaging.reasons import (
+from zerio_asyncio.messaging.errors import (
     DisconnectCause,
     DisconnectReason,
     HandshakeError,
     NotConnectedError,
 )
+from zerio_asyncio.messaging.node import Node
 from zerio_asyncio.messaging.session import STOP_SECONDS, Session, check_peer_id
 
 if TYPE_CHECKING:

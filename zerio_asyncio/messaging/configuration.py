@@ -6,10 +6,10 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from zerio_asyncio import LoopOptions
+from zerio_asyncio.loop.options import LoopOptions
 
 if TYPE_CHECKING:
-    from zerio_asyncio import RioEventLoop
+    from zerio_asyncio.loop import RioEventLoop
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from zerio_asyncio.messaging.session import Session
+from typing import Protocol
 
 MESSAGE_COST = 64
 """Bytes that a kept message counts besides its own: about what Python needs for the object and its
 place in the queue. Without it empty messages would wait for nothing, without a limit."""
+
+
+class Sender(Protocol):
+    """Whom a message is from, a session: what the inbox needs of it."""
+
+    peer_id: str | None
+    inbox_bytes: int
+    """Of its messages that wait here, with ``MESSAGE_COST`` for each."""
+
+    def pause_reading(self, why: str) -> None:
+        """Let the peer wait, until every ``why`` has been resumed."""
+
+    def resume_reading(self, why: str) -> None:
+        """End one ``why`` of ``pause_reading``."""
 
 
 class Inbox:
@@ -22,14 +33,14 @@ class Inbox:
 
     def __init__(self) -> None:
         self._bytes_max = 0
-        self._messages: collections.deque[tuple[Session, bytes]] = collections.deque()
+        self._messages: collections.deque[tuple[Sender, bytes]] = collections.deque()
         self._waiters: collections.deque[asyncio.Future[None]] = collections.deque()
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._messages)
 
-    def put(self, session: Session, message: bytes) -> None:
+    def put(self, session: Sender, message: bytes) -> None:
         """Append a message, and pause its session if that has enough here."""
         self._messages.append((session, message))
         session.inbox_bytes += len(message) + MESSAGE_COST
@@ -37,7 +48,7 @@ class Inbox:
             session.pause_reading("inbox")
         self._wake()
 
-    async def get(self) -> tuple[Session, bytes] | None:
+    async def get(self) -> tuple[Sender, bytes] | None:
         """The next message; None when there is none and there will be none."""
         while not self._messages:
             if self._closed:

@@ -7,11 +7,11 @@ import inspect
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio import RioEventLoop
+from zerio_asyncio.loop import RioEventLoop
+from zerio_asyncio.messaging.errors import DisconnectCause
 from zerio_asyncio.messaging.inbox import Inbox
-from zerio_asyncio.messaging.reasons import DisconnectCause
+from zerio_asyncio.messaging.outbox import Outbox
 from zerio_asyncio.messaging.session import STOP_SECONDS
-from zerio_asyncio.messaging.threads import Outbox
 
 if TYPE_CHECKING:
     import ssl as tls

@@ -7,14 +7,14 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.messaging.configuration import ZerioServerConfiguration
-from zerio_asyncio.messaging.node import Node
-from zerio_asyncio.messaging.reasons import (
+from zerio_asyncio.messaging.errors import (
     DisconnectCause,
     DisconnectReason,
     NotConnectedError,
     SendingBuffersFullError,
     UnknownPeerError,
 )
+from zerio_asyncio.messaging.node import Node
 from zerio_asyncio.messaging.session import STOP_SECONDS, Session, check_peer_id
 
 if TYPE_CHECKING:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zerio_asyncio import RegisteredProtocol
-from zerio_asyncio.core.framing import FramingError, MessageFramer, MessageWriter
-from zerio_asyncio.messaging.reasons import (
+from zerio_asyncio.core.protocols import RegisteredProtocol
+from zerio_asyncio.messaging.errors import (
     DisconnectCause,
     DisconnectReason,
+    FramingError,
     NotConnectedError,
     SendingBuffersFullError,
 )
+from zerio_asyncio.messaging.framing import MessageFramer, MessageWriter
 
 if TYPE_CHECKING:
     import asyncio

@@ -61,6 +61,10 @@ class HandshakeError(ZerioError, ConnectionError):
     """The server did not answer with the peer id that it was sent."""
 
 
+class FramingError(ValueError):
+    """What a peer sent is no message of Zerio's: its length is negative, or over the limit."""
+
+
 class SendingBuffersFullError(ZerioError, BufferError):
     """The peers ``peer_ids`` do not read, and their sending buffers are full; nothing was sent."""
 

@@ -6,15 +6,15 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from zerio_asyncio.core.ring import FULL, OVER, SendingRing
-from zerio_asyncio.messaging.reasons import NotConnectedError, SendingRingFullError
+from zerio_asyncio.messaging.errors import NotConnectedError, SendingRingFullError
+from zerio_asyncio.messaging.sending_ring import FULL, OVER, SendingRing
 
 if TYPE_CHECKING:
     import asyncio
 
     from _typeshed import ReadableBuffer
 
-    from zerio_asyncio.core.framing import MessageWriter
+    from zerio_asyncio.messaging.framing import MessageWriter
     from zerio_asyncio.messaging.session import Session
 
 MESSAGES_A_TURN = 1024

@@ -1,6 +1,6 @@
 """The loop on Unix: our engine and transports on the standard library's selector loop.
 
-What it takes of the standard library's private parts is listed in hooks.py.
+What it takes of the standard library's private parts is listed in private_names.py.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from asyncio import SelectorEventLoop
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.core.sockets import SocketEngine
-from zerio_asyncio.loop import hooks, wakeup
+from zerio_asyncio.loop import private_names, signal_wakeup
 from zerio_asyncio.loop.base import FORKED, BaseLoop
-from zerio_asyncio.loop.given import has_own
-from zerio_asyncio.loop.processes import Children, has_own_watcher
-from zerio_asyncio.loop.selector import PortSelector
-from zerio_asyncio.loop.sendfile import send_file, send_file_over
+from zerio_asyncio.loop.given_sockets import has_own
+from zerio_asyncio.loop.unix.children import Children, has_own_watcher
+from zerio_asyncio.loop.unix.port_selector import PortSelector
+from zerio_asyncio.loop.unix.sendfile import send_file, send_file_over
 
 if TYPE_CHECKING:
     import socket
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 SIGNALS_MANY = 64
 
 
-hooks.check(hooks.OVERRIDDEN + hooks.CALLED + hooks.ON_SELECTORS, SelectorEventLoop)
+private_names.check(
+    private_names.OVERRIDDEN + private_names.CALLED + private_names.ON_SELECTORS, SelectorEventLoop
+)
 
 
 class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[misc]
@@ -72,7 +74,7 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
         self._selector.watch_anew()
         self._make_self_pipe()
         if self._signal_handlers and threading.current_thread() is threading.main_thread():
-            wakeup.take(self)
+            signal_wakeup.take(self)
             for number in self._signals_seen:  # since the fork
                 with contextlib.suppress(OSError):
                     self._csock.send(bytes([number]))
@@ -113,7 +115,7 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
         system does with its own, a flood may melt into one call, never into none.
         """
         super().add_signal_handler(sig, callback, *args)
-        wakeup.wanted(self)
+        signal_wakeup.wanted(self)
         signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
         signal.signal(sig, _remember_in(self._signals_seen, weakref.ref(self)))
         signal.siginterrupt(sig, False)
@@ -122,7 +124,7 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
         """Call nobody any more; see ``asyncio.loop.remove_signal_handler``."""
         removed = super().remove_signal_handler(sig)
         if not self._signal_handlers:
-            wakeup.given_up(self)
+            signal_wakeup.given_up(self)
         return removed
 
     def _process_self_data(self, data: bytes) -> None:
@@ -141,6 +143,6 @@ def _remember_in(
         seen.add(number)
         loop = loop_of()
         if loop is not None and loop._process == os.getpid():
-            wakeup.assure(loop, number)
+            signal_wakeup.assure(loop, number)
 
     return remember

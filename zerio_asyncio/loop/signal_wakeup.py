@@ -3,7 +3,7 @@
 A process has one, and every loop that wants to hear of signals takes it. asyncio's loops end by
 setting it to none, whoever has it by then; the others would hear of no signal any more. So when one
 of our loops lets go of it, another one that is still open gets it; a loop to which a signal has not
-been written although it is in the loop's charge writes it itself (posix.py).
+been written although it is in the loop's charge writes it itself (unix/event_loop.py).
 
 After a fork parent and child would share it, and what is sent to the child alone would be the
 parent's, too: CPython sets it to none in the child from 3.12 on.

@@ -57,4 +57,6 @@ cdef class MessageWriter:
     cdef bint _has_room_behind(self, size_t unsent, size_t length) noexcept
     cdef int _write_waited(self, const char *memory, size_t length) except -1
     cdef int _hand_over(self, object owner, const char *memory, size_t length) except -1
+    cdef int _hand_in(self, SendingTransport direct, object owner, const char *memory,
+                      size_t length) except -1
     cdef size_t _unsent(self) except? 0

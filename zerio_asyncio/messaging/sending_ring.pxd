@@ -4,8 +4,8 @@ from cpython.buffer cimport Py_buffer
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from zerio_asyncio.core.framing cimport MessageWriter
 from zerio_asyncio.core.threads cimport thread_lock
+from zerio_asyncio.messaging.framing cimport MessageWriter
 
 # What stands in front of a message in the ring.
 cdef struct Record:

@@ -16,7 +16,7 @@ from typing import Any
 
 assert sys.platform == "win32"  # a type checker of another platform reads no further
 
-from zerio_asyncio.loop.proactor import ProactorLoop
+from zerio_asyncio.loop.windows.port_proactor import ProactorLoop
 
 
 class CheckedCalls(ProactorLoop):

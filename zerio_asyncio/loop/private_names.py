@@ -25,7 +25,7 @@ Version = tuple[int, int]
 ANY: Version = (3, 10)
 
 
-class Hook(NamedTuple):
+class PrivateName(NamedTuple):
     """One function: where it is, and its parameters by the first Python that has them so."""
 
     path: str
@@ -33,10 +33,10 @@ class Hook(NamedTuple):
     parameters: dict[Version, str]
 
 
-def _hook(path: str, parameters: str = "", **later: str) -> Hook:
+def _private(path: str, parameters: str = "", **later: str) -> PrivateName:
     """``later``: ``py315="…"`` for what it takes from there on."""
     since = {(3, int(name.removeprefix("py3"))): text for name, text in later.items()}
-    return Hook(path, {ANY: parameters, **since})
+    return PrivateName(path, {ANY: parameters, **since})
 
 
 _SERVING = "protocol_factory sock sslcontext server backlog ssl_handshake_timeout"
@@ -53,90 +53,90 @@ _CHILD = "protocol args shell stdin stdout stderr bufsize extra **kwargs"
 _LATER = "ssl_shutdown_timeout"
 
 OVERRIDDEN = (
-    _hook("loop:_run_once"),
-    _hook("loop:_add_callback", "handle"),
-    _hook("loop:_add_callback_signalsafe", "handle"),
-    _hook("loop:_call_soon", "callback args context"),
-    _hook("loop:_write_to_self"),
-    _hook("loop:_timer_handle_cancelled", "handle"),
-    _hook("loop:_do_shutdown", "future"),
-    _hook("loop:_connect_sock", "exceptions addr_info local_addr_infos"),
-    _hook(
+    _private("loop:_run_once"),
+    _private("loop:_add_callback", "handle"),
+    _private("loop:_add_callback_signalsafe", "handle"),
+    _private("loop:_call_soon", "callback args context"),
+    _private("loop:_write_to_self"),
+    _private("loop:_timer_handle_cancelled", "handle"),
+    _private("loop:_do_shutdown", "future"),
+    _private("loop:_connect_sock", "exceptions addr_info local_addr_infos"),
+    _private(
         "loop:_make_socket_transport",
         "sock protocol waiter extra server",
         py315="sock protocol waiter extra server context",
     ),
-    _hook(
+    _private(
         "loop:_make_ssl_transport",
         _SSL,
         py311=f"{_SSL} {_LATER}",
         py315=f"{_SSL} {_LATER} context",
     ),
-    _hook("loop:_make_datagram_transport", "sock protocol address waiter extra"),
-    _hook("loop:_make_subprocess_transport", _CHILD),
-    _hook(
+    _private("loop:_make_datagram_transport", "sock protocol address waiter extra"),
+    _private("loop:_make_subprocess_transport", _CHILD),
+    _private(
         "loop:_start_serving",
         _SERVING,
         py311=f"{_SERVING} {_LATER}",
         py315=f"{_SERVING} {_LATER} context",
     ),
-    _hook("loop:_stop_serving", "sock"),
-    _hook("loop:_sendfile_native", "transp file offset count"),
-    _hook("loop:_sock_sendfile_native", "sock file offset count"),
-    _hook("events:Handle._run"),
+    _private("loop:_stop_serving", "sock"),
+    _private("loop:_sendfile_native", "transp file offset count"),
+    _private("loop:_sock_sendfile_native", "sock file offset count"),
+    _private("events:Handle._run"),
 )
 
 CALLED = (
-    _hook("loop:_check_closed"),
-    _hook("loop:_check_running"),
-    _hook("loop:_check_thread"),
-    _hook("loop:_check_callback", "callback method"),
-    _hook("loop:_check_sendfile_params", "sock file offset count"),
-    _hook("loop:_ensure_resolved", "address family type proto flags loop"),
-    _hook("loop:_process_events", "event_list"),
-    _hook("base_events:Server._start_serving"),
-    _hook("base_events:Server._attach", py313="transport"),
-    _hook("base_events:Server._detach", py313="transport"),
-    _hook("base_subprocess:BaseSubprocessTransport._process_exited", "returncode"),
-    _hook("base_subprocess:BaseSubprocessTransport._wait"),
-    _hook(
+    _private("loop:_check_closed"),
+    _private("loop:_check_running"),
+    _private("loop:_check_thread"),
+    _private("loop:_check_callback", "callback method"),
+    _private("loop:_check_sendfile_params", "sock file offset count"),
+    _private("loop:_ensure_resolved", "address family type proto flags loop"),
+    _private("loop:_process_events", "event_list"),
+    _private("base_events:Server._start_serving"),
+    _private("base_events:Server._attach", py313="transport"),
+    _private("base_events:Server._detach", py313="transport"),
+    _private("base_subprocess:BaseSubprocessTransport._process_exited", "returncode"),
+    _private("base_subprocess:BaseSubprocessTransport._wait"),
+    _private(
         "base_subprocess:BaseSubprocessTransport.__init__",
         "loop protocol args shell stdin stdout stderr bufsize waiter extra **kwargs",
     ),
-    _hook("sslproto:SSLProtocol.__init__", _SSL_LAYER, py311=f"{_SSL_LAYER} {_LATER}"),
-    _hook("subprocess:Process._read_stream", "fd"),
-    _hook("base_events:_check_ssl_socket", "sock"),
-    _hook("base_events:_format_handle", "handle"),
-    _hook("base_events:_set_nodelay", "sock"),
-    _hook("format_helpers:_format_callback_source", "func args", py313="func args debug"),
-    _hook("protocols:_feed_data_to_buffered_proto", "proto data"),
+    _private("sslproto:SSLProtocol.__init__", _SSL_LAYER, py311=f"{_SSL_LAYER} {_LATER}"),
+    _private("subprocess:Process._read_stream", "fd"),
+    _private("base_events:_check_ssl_socket", "sock"),
+    _private("base_events:_format_handle", "handle"),
+    _private("base_events:_set_nodelay", "sock"),
+    _private("format_helpers:_format_callback_source", "func args", py313="func args debug"),
+    _private("protocols:_feed_data_to_buffered_proto", "proto data"),
 )
 
 ON_SELECTORS = (
-    _hook(
+    _private(
         "loop:_accept_connection2",
         _ACCEPTING,
         py311=f"{_ACCEPTING} {_LATER}",
         py315=f"{_ACCEPTING} {_LATER} context",
     ),
-    _hook("loop:_ensure_fd_no_transport", "fd"),
-    _hook("loop:_add_reader", "fd callback *args", py315="fd callback *args context"),
-    _hook("loop:_remove_reader", "fd"),
-    _hook("loop:_make_self_pipe"),
-    _hook("loop:_close_self_pipe"),
-    _hook("loop:_process_self_data", "data"),
-    _hook("loop:_handle_signal", "sig"),
+    _private("loop:_ensure_fd_no_transport", "fd"),
+    _private("loop:_add_reader", "fd callback *args", py315="fd callback *args context"),
+    _private("loop:_remove_reader", "fd"),
+    _private("loop:_make_self_pipe"),
+    _private("loop:_close_self_pipe"),
+    _private("loop:_process_self_data", "data"),
+    _private("loop:_handle_signal", "sig"),
 )
 
 ON_PROACTORS = (
-    _hook("loop:_make_read_pipe_transport", "sock protocol waiter extra"),
-    _hook("loop:_make_write_pipe_transport", "sock protocol waiter extra"),
-    _hook("loop:_make_duplex_pipe_transport", "sock protocol waiter extra"),
-    _hook("loop:_loop_self_reading", "f"),
-    _hook("windows_events:IocpProactor._register_with_iocp", "obj"),
-    _hook("windows_events:IocpProactor._unregister", "ov"),
-    _hook("windows_events:IocpProactor._poll", "timeout"),
-    _hook("windows_events:IocpProactor._check_closed"),
+    _private("loop:_make_read_pipe_transport", "sock protocol waiter extra"),
+    _private("loop:_make_write_pipe_transport", "sock protocol waiter extra"),
+    _private("loop:_make_duplex_pipe_transport", "sock protocol waiter extra"),
+    _private("loop:_loop_self_reading", "f"),
+    _private("windows_events:IocpProactor._register_with_iocp", "obj"),
+    _private("windows_events:IocpProactor._unregister", "ov"),
+    _private("windows_events:IocpProactor._poll", "timeout"),
+    _private("windows_events:IocpProactor._check_closed"),
 )
 
 
@@ -150,9 +150,9 @@ def parameters_of(function: Any) -> str:
     return " ".join(stars.get(each.kind, "") + each.name for each in names if each.name != "self")
 
 
-def fault_of(hook: Hook, loop: type) -> str | None:
-    """What is wrong with a hook where the standard library's loop is ``loop``; None if nothing."""
-    module, _, name = hook.path.partition(":")
+def fault_of(private: PrivateName, loop: type) -> str | None:
+    """What is wrong with a name where the standard library's loop is ``loop``; None if nothing."""
+    module, _, name = private.path.partition(":")
     try:
         found: Any = loop if module == "loop" else importlib.import_module(f"asyncio.{module}")
         for part in name.split("."):
@@ -160,22 +160,22 @@ def fault_of(hook: Hook, loop: type) -> str | None:
     except (ImportError, AttributeError):
         return "is missing"
     has = parameters_of(found)
-    if has in hook.parameters.values():  # also one of another version's: such things are ported
+    if has in private.parameters.values():  # also one of another version's: such things are ported
         return None
-    expected = hook.parameters[max(v for v in hook.parameters if v <= sys.version_info[:2])]
+    expected = private.parameters[max(v for v in private.parameters if v <= sys.version_info[:2])]
     return f"takes ({', '.join(has.split())}), not ({', '.join(expected.split())})"
 
 
-def check(hooks: tuple[Hook, ...], loop: type[asyncio.AbstractEventLoop]) -> None:
-    """``ImportError`` that names this Python and each hook that is not what we know.
+def check(names: tuple[PrivateName, ...], loop: type[asyncio.AbstractEventLoop]) -> None:
+    """``ImportError`` that names this Python and each name that is not what we know.
 
     ``loop``: the standard library's loop class that ours derives from.
     """
     faults = []
-    for hook in hooks:
-        fault = fault_of(hook, loop)
+    for private in names:
+        fault = fault_of(private, loop)
         if fault is not None:
-            name = hook.path.replace("loop:", f"{loop.__name__}.").replace(":", ".")
+            name = private.path.replace("loop:", f"{loop.__name__}.").replace(":", ".")
             faults.append(f"{name} {fault}")
     if faults:
         from importlib import metadata  # noqa: PLC0415  # slow, and else not needed

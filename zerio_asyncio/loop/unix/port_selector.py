@@ -18,6 +18,8 @@ import selectors
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from zerio_asyncio.loop.descriptors import descriptor_of, has_lost
+
 Ready = list[tuple[selectors.SelectorKey, int]]
 
 
@@ -43,30 +45,6 @@ class _Keys(Mapping[Any, selectors.SelectorKey]):
         # Named apart from the mixin: asyncio asks for absent descriptors on its warm path.
         key = self._selector._find(fileobj)
         return default if key is None else key
-
-
-def descriptor_of(fileobj: Any) -> int:
-    """The descriptor of an integer or of what has ``fileno()``; ``ValueError`` if neither."""
-    if isinstance(fileobj, int):
-        descriptor = fileobj
-    else:
-        try:
-            descriptor = int(fileobj.fileno())
-        except (AttributeError, TypeError, ValueError):
-            raise ValueError(f"Invalid file object: {fileobj!r}") from None
-    if descriptor < 0:
-        raise ValueError(f"Invalid file descriptor: {descriptor}")
-    return descriptor
-
-
-def has_lost(fileobj: Any, descriptor: int) -> bool:
-    """Whether this was an object with that descriptor and is not any more: it was closed."""
-    if isinstance(fileobj, int):
-        return False
-    try:
-        return descriptor_of(fileobj) != descriptor
-    except ValueError:
-        return True
 
 
 class PortSelector(selectors.BaseSelector):

@@ -39,9 +39,9 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
-from zerio_asyncio.core.sending cimport store_length
+from zerio_asyncio.core.sending cimport room_max
 
-from zerio_asyncio.core.protocols import FramingError
+from zerio_asyncio.messaging.errors import FramingError
 
 cdef extern from *:
     """
@@ -388,17 +388,37 @@ cdef class MessageWriter:
         if self.closed:
             return 0
         self.messages += 1
-        if self.direct is not None:
-            self.direct._write_framed(owner, memory, length, self.conflated_max)
-        else:
+        if self.direct is None:
             self.transport.write(_framed(memory, length))
-        return 0
+            return 0
+        return self._hand_in(self.direct, owner, memory, length)
+
+    cdef int _hand_in(self, SendingTransport direct, object owner, const char *memory,
+                      size_t length) except -1:
+        """The same into the transport's own slice; what does not fit there follows in place."""
+        cdef size_t framed = HEADER + length
+        cdef bint whole = framed <= room_max(direct)
+        cdef char *place = direct.room(framed if whole else HEADER, self.conflated_max)
+        if place is NULL:
+            return 0
+        _store_length(place, <uint32_t>length)
+        if not whole:
+            return direct.commit(HEADER, owner, memory, length)
+        memcpy(place + HEADER, memory, length)
+        return direct.commit(framed, None, NULL, 0)
+
+
+cdef inline void _store_length(char *place, uint32_t length) noexcept:
+    place[0] = <char>(length & 0xFF)
+    place[1] = <char>(length >> 8 & 0xFF)
+    place[2] = <char>(length >> 16 & 0xFF)
+    place[3] = <char>(length >> 24)
 
 
 cdef bytes _framed(const char *memory, size_t length):
     cdef bytes data = PyBytes_FromStringAndSize(NULL, HEADER + length)
     cdef char *place = PyBytes_AS_STRING(data)
-    store_length(place, <uint32_t>length)
+    _store_length(place, <uint32_t>length)
     memcpy(place + HEADER, memory, length)
     return data
 

@@ -14,25 +14,34 @@ from asyncio import base_events
 import pytest
 
 import zerio_asyncio
-from zerio_asyncio.loop import hooks
-from zerio_asyncio.loop.hooks import Hook, check, fault_of
+from zerio_asyncio.loop import private_names
+from zerio_asyncio.loop.private_names import PrivateName, check, fault_of
 
 from .support import SECONDS, WINDOWS
 
 STANDARD = asyncio.ProactorEventLoop if WINDOWS else asyncio.SelectorEventLoop
-HERE = hooks.OVERRIDDEN + hooks.CALLED + (hooks.ON_PROACTORS if WINDOWS else hooks.ON_SELECTORS)
-ALL = hooks.OVERRIDDEN + hooks.CALLED + hooks.ON_PROACTORS + hooks.ON_SELECTORS
+HERE = (
+    private_names.OVERRIDDEN
+    + private_names.CALLED
+    + (private_names.ON_PROACTORS if WINDOWS else private_names.ON_SELECTORS)
+)
+ALL = (
+    private_names.OVERRIDDEN
+    + private_names.CALLED
+    + private_names.ON_PROACTORS
+    + private_names.ON_SELECTORS
+)
 
 PACKAGE = pathlib.Path(zerio_asyncio.__file__).parent
 
 
-@pytest.mark.parametrize("hook", [pytest.param(hook, id=hook.path) for hook in HERE])
-def test_this_python_has_it_as_the_table_says(hook):
-    assert fault_of(hook, STANDARD) is None
+@pytest.mark.parametrize("entry", [pytest.param(entry, id=entry.path) for entry in HERE])
+def test_this_python_has_it_as_the_table_says(entry):
+    assert fault_of(entry, STANDARD) is None
 
 
 def test_each_stands_in_the_table_once():
-    paths = [hook.path for hook in ALL]
+    paths = [entry.path for entry in ALL]
     assert len(paths) == len(set(paths))
 
 
@@ -48,7 +57,7 @@ def names_of(cls: type) -> set[str]:
 
 
 def named() -> set[str]:
-    return {re.split("[:.]", hook.path)[-1] for hook in ALL}
+    return {re.split("[:.]", entry.path)[-1] for entry in ALL}
 
 
 def test_all_that_is_overridden_is_in_the_table():
@@ -78,7 +87,7 @@ OURS_TOO = {"_check_signal", "_read_ready"}
 
 
 def test_all_of_the_loops_that_is_called_is_in_the_table():
-    calls = {name for path in (PACKAGE / "loop").glob("*.py") for name in used(path)} | {
+    calls = {name for path in (PACKAGE / "loop").rglob("*.py") for name in used(path)} | {
         name for path in (PACKAGE / "core").glob("*.pyx") for name in used(path)
     }
     functions = private(
@@ -94,7 +103,10 @@ class Changed(STANDARD):
     _check_closed = None
 
 
-CHANGED = (Hook("loop:_write_to_self", {(3, 10): ""}), Hook("loop:_no_such", {(3, 10): "a b"}))
+CHANGED = (
+    PrivateName("loop:_write_to_self", {(3, 10): ""}),
+    PrivateName("loop:_no_such", {(3, 10): "a b"}),
+)
 
 
 def test_a_change_is_told_by_name_and_both_versions():
@@ -108,7 +120,7 @@ def test_a_change_is_told_by_name_and_both_versions():
 
 
 def test_a_change_that_was_known_before_its_python_is_none():
-    later = Hook("loop:_write_to_self", {(3, 10): "", (9, 9): "loudly"})
+    later = PrivateName("loop:_write_to_self", {(3, 10): "", (9, 9): "loudly"})
     assert fault_of(later, Changed) is None
 
 

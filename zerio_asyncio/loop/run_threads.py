@@ -20,7 +20,7 @@ import threading
 from asyncio import events
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from zerio_asyncio.loop.arguments import ERROR_GROUP
+from zerio_asyncio.loop.later_arguments import ERROR_GROUP
 from zerio_asyncio.loop.policy import new_event_loop, run
 
 if TYPE_CHECKING:

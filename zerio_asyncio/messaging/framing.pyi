@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 from _typeshed import ReadableBuffer
 
-from zerio_asyncio.core.protocols import FramingError as FramingError
+from zerio_asyncio.messaging.errors import FramingError as FramingError
 
 class MessageFramer:
     length_max: int

@@ -1,6 +1,6 @@
 from _typeshed import ReadableBuffer
 
-from zerio_asyncio.core.framing import MessageWriter
+from zerio_asyncio.messaging.framing import MessageWriter
 
 TAKEN: int
 FULL: int

@@ -9,8 +9,6 @@ import time
 
 import pytest
 
-from zerio_asyncio.core.framing import MessageWriter
-from zerio_asyncio.core.ring import FULL, OVER, TAKEN, SendingRing
 from zerio_asyncio.messaging import (
     NotConnectedError,
     SendingBuffersFullError,
@@ -19,6 +17,8 @@ from zerio_asyncio.messaging import (
     ZerioClientConfiguration,
     ZerioServerConfiguration,
 )
+from zerio_asyncio.messaging.framing import MessageWriter
+from zerio_asyncio.messaging.sending_ring import FULL, OVER, TAKEN, SendingRing
 
 from .support import connected, pair, plain, serving
 

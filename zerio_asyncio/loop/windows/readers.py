@@ -1,7 +1,7 @@
 """Callbacks for readiness of sockets, on a loop whose base class knows none.
 
 A socket that was closed meanwhile is found by identity; what it had gives way to whoever has its
-number now (see selector.py).
+number now (see descriptors.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio.loop.selector import descriptor_of, has_lost
+from zerio_asyncio.loop.descriptors import descriptor_of, has_lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,9 +2,9 @@
 
 Streams and datagrams go through the RIO table. What else that loop does by overlapped operations
 (pipes, processes, ``sock_*``, files) goes on unchanged, on our port instead of its own
-(proactor.py). ``add_reader`` and ``add_writer``, which it lacks, are readiness of our port.
+(port_proactor.py). ``add_reader`` and ``add_writer``, which it lacks, are readiness of our port.
 
-What it takes of the standard library's private parts is listed in hooks.py.
+What it takes of the standard library's private parts is listed in private_names.py.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 assert sys.platform == "win32"  # a type checker of another platform reads no further
 
-from zerio_asyncio.loop import hooks, wakeup
+from zerio_asyncio.loop import private_names, signal_wakeup
 from zerio_asyncio.loop.base import BaseLoop
-from zerio_asyncio.loop.calls import CheckedCalls
-from zerio_asyncio.loop.proactor import PortProactor
-from zerio_asyncio.loop.readers import Readers
-from zerio_asyncio.loop.registered import ProviderSockets
-from zerio_asyncio.loop.selector import descriptor_of
+from zerio_asyncio.loop.descriptors import descriptor_of
 from zerio_asyncio.loop.sendfile import sending_a_file
+from zerio_asyncio.loop.windows.port_proactor import PortProactor
+from zerio_asyncio.loop.windows.provider_sockets import ProviderSockets
+from zerio_asyncio.loop.windows.readers import Readers
+from zerio_asyncio.loop.windows.sock_calls import CheckedCalls
 
 if TYPE_CHECKING:
     import socket
@@ -40,7 +40,10 @@ NO_FILES = frozenset({10022, 10045})
 documents that it takes files. They are then read and written."""
 
 
-hooks.check(hooks.OVERRIDDEN + hooks.CALLED + hooks.ON_PROACTORS, asyncio.ProactorEventLoop)
+private_names.check(
+    private_names.OVERRIDDEN + private_names.CALLED + private_names.ON_PROACTORS,
+    asyncio.ProactorEventLoop,
+)
 
 
 class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[misc]
@@ -62,7 +65,7 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
             self._tear_down()
             raise
         if threading.current_thread() is threading.main_thread():
-            wakeup.wanted(self)
+            signal_wakeup.wanted(self)
 
     def close(self) -> None:
         """Close the loop and everything on it; harmless if it is closed already."""
@@ -71,7 +74,7 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
                 self.remove_signal_handler(number)
             self._readers.close(self)
         super().close()
-        wakeup.given_up(self)
+        signal_wakeup.given_up(self)
 
     # ------------------------------------------------- what the port has for us
 

@@ -6,7 +6,7 @@ are left out. Nothing is allocated for a message.
 
 No Python code is called between looking at the ring and changing it, so the GIL keeps threads
 apart, or the ring's lock where there is none. Waiting for room and waking the loop are the caller's
-(messaging/threads.py). Any thread may ``put``; all else is the loop's.
+(messaging/outbox.py). Any thread may ``put``; all else is the loop's.
 
 A writer may call Python code (a transport that is not ours, a handler of its errors), which may
 come back here. The message that is being sent keeps its slots until the writer has returned:
@@ -24,9 +24,9 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
-from zerio_asyncio.core.engine cimport Engine
-from zerio_asyncio.core.framing cimport MessageWriter
+from zerio_asyncio.core.sending cimport SendingTransport
 from zerio_asyncio.core.threads cimport thread_lock_give, thread_lock_take
+from zerio_asyncio.messaging.framing cimport MessageWriter
 
 cdef enum:
     IS_TAKEN = 0
@@ -150,7 +150,7 @@ cdef class SendingRing:
 
     cdef bint _send(self, size_t messages_max) except -1:
         cdef MessageWriter writer
-        cdef Engine engine = None
+        cdef SendingTransport gathering = None
         try:
             while self._skip():
                 if messages_max == 0:
@@ -158,14 +158,14 @@ cdef class SendingRing:
                 messages_max -= 1
                 self.held = self._at(self.head).slots
                 writer = self._take(self.head)
-                if engine is None and writer.direct is not None:
+                if gathering is None and writer.direct is not None:
                     # Those that leave together may share a slice, as those of one chunk do.
-                    engine = writer.direct.engine
-                    engine.deliveries += 1
+                    gathering = writer.direct
+                    gathering.begin_gathering()
                 self._send_first(writer, self._at(self.head))
         finally:
-            if engine is not None:
-                engine.end_delivery()
+            if gathering is not None:
+                gathering.end_gathering()
         return False
 
     cdef bint _skip(self) noexcept:

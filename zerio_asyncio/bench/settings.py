@@ -1,0 +1,60 @@
+"""How to measure: rounds, times, cores."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from zerio_asyncio.bench import messaging
+from zerio_asyncio.bench.courier import CourierConfig
+from zerio_asyncio.bench.limits import cores
+from zerio_asyncio.bench.load import LoadConfig
+
+if TYPE_CHECKING:
+    from zerio_asyncio.bench.workloads import Workload
+
+SCHEDULER_COUNT = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to measure; times in seconds, cores None where a process is left free."""
+
+    rounds: int = 5
+    warmup_s: float = 0.5
+    measure_s: float = 1.5
+    server_core: int | None = 0
+    load_core: int | None = 1
+    scheduler_count: int = SCHEDULER_COUNT
+    scheduler_repeats: int = 5
+
+    def cores_of(self, loops: int) -> list[int]:
+        """CPUs of so many loops: the server's, others that are free, and only then the load's."""
+        if self.server_core is None:
+            return []
+        first = [self.server_core]
+        others = [core for core in cores() if core not in (self.server_core, self.load_core)]
+        if self.load_core is not None:
+            others.append(self.load_core)
+        return (first + others)[:loops]
+
+    def check(self, workload: Workload) -> None:
+        """Refuse now, by ValueError, what the generator would refuse later."""
+        if workload.mode in messaging.MODES:
+            CourierConfig(
+                connections=workload.connections,
+                size=workload.size,
+                burst=workload.burst,
+                delay_us=workload.delay_us,
+                warmup_s=self.warmup_s,
+                measure_s=self.measure_s,
+            )
+            return
+        LoadConfig(
+            connections=workload.connections,
+            size=workload.size,
+            depth=workload.depth,
+            datagrams=workload.datagrams,
+            warmup_s=self.warmup_s,
+            measure_s=self.measure_s,
+        )

@@ -1,0 +1,7 @@
+# What a loop class defines for the engine.
+
+from zerio_asyncio.core.scheduler cimport Scheduler
+
+
+cdef class LoopHooks(Scheduler):
+    pass

@@ -1,0 +1,1 @@
+"""What only Unix has of the loop: the selector loop, children, signals, ``os.sendfile``."""
