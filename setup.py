@@ -54,7 +54,7 @@ def cffi_modules() -> list[str]:
 
 def core_extensions() -> list[Extension]:
     folders = ("zerio_asyncio/rio", "zerio_asyncio/core")
-    headers = [str(header) for folder in folders for header in Path(folder).glob("*.h")]
+    headers = [str(header) for folder in folders for header in Path(folder).rglob("*.h")]
     return [
         Extension(
             ".".join(source.with_suffix("").parts),

@@ -40,7 +40,7 @@ cdef extern from "Python.h":
     int PyObject_GenericSetAttr(object, object, object) except -1
     int PyObject_GenericDelAttr "PyObject_GenericSetAttr"(object, object, PyObject *) except -1
 
-cdef extern from "clock.h":
+cdef extern from "table/clock.h":
     double clock_seconds() noexcept nogil
 
 cdef extern from *:
