@@ -65,8 +65,10 @@ def test_systems_have_the_same_files_for_the_same_roles():
     }
     assert {"providers", "sockets", "entries"} <= roles["linux"] & roles["windows"]
     for role in ("accept", "connect", "watch"):
-        assert {f"epoll_{role}", f"uring_{role}"} <= roles["linux"]
-        assert f"iocp_{role}" in roles["windows"]
+        assert role in roles["linux"], "what both providers share"
+        for owner in ("linux/epoll", "linux/uring", "windows/iocp"):
+            module = f"{owner}_{role}"
+            assert module.rpartition("/")[2] in UNITS[module].public, "the entry of the port"
 
 
 def test_c_has_no_circles():

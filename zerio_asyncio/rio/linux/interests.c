@@ -101,7 +101,6 @@ int32_t interests_put(interests_set *set, int descriptor, enum interests_purpose
     if (interests__tell(set, EPOLL_CTL_ADD, descriptor, purpose, mask, generation) != 0)
         return interests__code(errno);
     set->generation = generation;
-    set->active += interest->purpose == FOR_NOTHING;
     *interest = (interests_entry){ key, generation, (uint8_t)purpose, (uint8_t)mask, 0 };
     return 0;
 }
@@ -113,16 +112,13 @@ int interests_drop(interests_set *set, int descriptor, enum interests_purpose pu
     if (interest == NULL)
         return 0;
     interest->purpose = FOR_NOTHING;
-    set->active--;
     return epoll_ctl(set->epoll, EPOLL_CTL_DEL, descriptor, &unused) == 0;
 }
 
 void interests_forget(interests_set *set, int descriptor)
 {
-    if ((uint32_t)descriptor < set->length && set->table[descriptor].purpose != FOR_NOTHING) {
+    if ((uint32_t)descriptor < set->length)
         set->table[descriptor].purpose = FOR_NOTHING;
-        set->active--;
-    }
 }
 
 interests_entry *interests_at(const interests_set *set, int descriptor,
@@ -199,5 +195,4 @@ void interests_free(interests_set *set)
     free(set->table);
     set->table = NULL;
     set->length = 0;
-    set->active = 0;
 }

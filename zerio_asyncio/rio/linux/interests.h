@@ -34,7 +34,6 @@ typedef struct interests_set {
     int epoll;
     uint32_t length;
     uint32_t generation;
-    uint32_t active;
     uint32_t stale; /* events that were of no entry, since the instance was made */
     interests_entry *table;
 } interests_set;

@@ -24,7 +24,6 @@ struct io_uring_sqe {
     union {
         uint32_t poll32_events;
         uint32_t msg_flags;
-        uint32_t accept_flags;
         uint32_t cancel_flags;
     };
     uint64_t user_data;
@@ -75,7 +74,6 @@ enum {
     IORING_OP_POLL_ADD = 6,
     IORING_OP_SENDMSG = 9,
     IORING_OP_RECVMSG = 10,
-    IORING_OP_ACCEPT = 13,
     IORING_OP_ASYNC_CANCEL = 14,
     IORING_OP_SEND = 26,
     IORING_OP_RECV = 27
@@ -91,7 +89,6 @@ enum {
 #define IORING_ASYNC_CANCEL_ALL (1u << 0)
 #define IORING_ASYNC_CANCEL_ANY (1u << 2)
 #define IORING_RECVSEND_POLL_FIRST (1u << 0)
-#define IORING_ACCEPT_MULTISHOT (1u << 0)
 
 #define IORING_CQE_F_MORE (1u << 1)
 #define IORING_CQE_F_SOCK_NONEMPTY (1u << 2)

@@ -13,8 +13,8 @@
  *              thread that enables it, not to the one that made it
  *   Linux 5.19 COOP_TASKRUN, TASKRUN_FLAG
  * and always SUBMIT_ALL (a bad entry does not stop those behind it), CQSIZE, CLAMP. No SQPOLL: a
- * kernel thread that spins takes a core from the program. Older kernels lack what uring.c needs
- * (multishot accept, poll first): the provider is refused there and epoll is taken.
+ * kernel thread that spins takes a core from the program. Older kernels lack what uring_requests.c
+ * needs (poll first): the provider is refused there and epoll is taken.
  *
  * A registered ring descriptor saves io_uring_enter the look-up and reference of the file. It
  * belongs to the thread, sixteen at most; without one we use the descriptor.

@@ -12,7 +12,6 @@
  *
  * Links: https://man7.org/linux/man-pages/man3/io_uring_prep_cancel.3.html
  */
-
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

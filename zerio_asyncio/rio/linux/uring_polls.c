@@ -25,8 +25,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* events of the inner instance in one wait: 3 KiB of stack */
-
 void uring_polls_list(uring_port *port, uring_poll *poll)
 {
     if (poll->listed || poll->busy || poll->stopped)

@@ -50,10 +50,10 @@ struct uring_port {
     ring_state ring;
     uint64_t thread; /* whose ring it is; 0: nobody's yet */
     uint8_t parked;
-    uint8_t parking; /* park takes everything back */
-    uint8_t watches_stir; /* the inner epoll instance has something */
+    uint8_t parking;        /* park takes everything back */
+    uint8_t watches_stir;   /* the inner epoll instance has something */
     uint8_t listeners_stir; /* so has that of the listeners, or it had */
-    uint32_t sends;       /* submission entries of sends, not yet handed over */
+    uint32_t sends;         /* submission entries of sends, not yet handed over */
     rio_rq *first_due, *last_due;
     uring_gather *gathers; /* one for each submission entry */
     uring_poll *first_poll;
@@ -66,22 +66,22 @@ struct uring_port {
     interests_set listening;
     uint32_t calls_count; /* listeners that the kernel named and nobody has asked yet */
     uint64_t calls[PORT_LISTENERS_MAX];
-    uint32_t polite;       /* connections to come after each of which others go first */
-    int64_t polite_until;  /* monotonic ns; 0: the listeners are waited for */
+    uint32_t polite;      /* connections to come after each of which others go first */
+    int64_t polite_until; /* monotonic ns; 0: the listeners are waited for */
 };
 
 /* The driver's part of a request queue. */
 typedef struct uring_side {
     rio_rq *next, *previous; /* of those that are due */
     uint8_t due;
-    uint8_t more;    /* the kernel said that the socket holds more than was received */
-    uint8_t vain;    /* datagrams to come before the socket is tried for more */
-    uint8_t blocked; /* a send came back without having sent: ask for room first */
-    uint8_t edges; /* its polls say ready all the time: it is told of by edges (uring_edges.c) */
+    uint8_t more;     /* the kernel said that the socket holds more than was received */
+    uint8_t vain;     /* datagrams to come before the socket is tried for more */
+    uint8_t blocked;  /* a send came back without having sent: ask for room first */
+    uint8_t edges;    /* its polls say ready all the time: it is told of by edges */
     uint8_t readable; /* with edges: one came, and nothing was found missing since */
-    uint8_t edge; /* one came while a receive was in the kernel */
-    uint8_t idle; /* parks in a row that took its receive back before anything came */
-    uint8_t rests; /* its receive waits for readiness, among the watches */
+    uint8_t edge;     /* one came while a receive was in the kernel */
+    uint8_t idle;     /* parks in a row that took its receive back before anything came */
+    uint8_t rests;    /* its receive waits for readiness, among the watches */
     struct msghdr message; /* a datagram's receive: must stay until it is over */
     struct iovec piece;
     struct sockaddr_in6 address;

@@ -24,7 +24,7 @@
 
 #include "table/errors.h"
 
-#define RING_MIN 64 /* entries: a smaller ring would only be grown at once */
+#define ENTRIES_MIN 64 /* a smaller ring would only be grown at once */
 
 static void cq__link(rio_cq *cq, rio_hub *hub)
 {
@@ -62,7 +62,7 @@ void cq_unlink(rio_cq *cq)
 static void cq__free(rio_cq *cq)
 {
     assert(cq->closed && cq->attached == 0);
-    free(cq->ring);
+    free(cq->entries);
     free(cq);
 }
 
@@ -126,15 +126,15 @@ int cq_reserve(rio_cq *cq, uint32_t more)
     if (more > cq->size - cq->reserved)
         return 0;
     uint32_t reserved = cq->reserved + more;
-    if (cq->ring == NULL || reserved > cq->mask + 1) {
-        uint32_t length = cq_ring_length(reserved < RING_MIN ? RING_MIN : reserved);
-        rio_entry *ring = malloc((size_t)length * sizeof *ring);
-        if (ring == NULL)
+    if (cq->entries == NULL || reserved > cq->mask + 1) {
+        uint32_t length = cq_length(reserved < ENTRIES_MIN ? ENTRIES_MIN : reserved);
+        rio_entry *entries = malloc((size_t)length * sizeof *entries);
+        if (entries == NULL)
             return 0;
         for (uint32_t i = cq->head; i != cq->tail; i++)
-            ring[i & (length - 1)] = cq->ring[i & cq->mask];
-        free(cq->ring);
-        cq->ring = ring;
+            entries[i & (length - 1)] = cq->entries[i & cq->mask];
+        free(cq->entries);
+        cq->entries = entries;
         cq->mask = length - 1;
     }
     cq->reserved = reserved;

@@ -18,7 +18,7 @@ typedef struct rio_entry {
 #define CQ_OWNER_BITS ((uintptr_t)3)
 
 struct rio_cq {
-    rio_entry *ring; /* as long as what is reserved, not as long as `size` allows */
+    rio_entry *entries; /* as long as what is reserved, not as long as `size` allows */
     uint32_t mask;
     uint32_t head;
     uint32_t tail;
@@ -40,7 +40,7 @@ struct rio_cq {
 };
 
 /* The length of a ring that has room for so many. */
-static inline uint32_t cq_ring_length(uint32_t least)
+static inline uint32_t cq_length(uint32_t least)
 {
     uint32_t power = 1;
     while (power < least)

@@ -8,7 +8,6 @@
  *
  * Links: https://learn.microsoft.com/windows/win32/winsock/windows-sockets-error-codes-2
  */
-
 #include "table/errors.h"
 
 #include <stddef.h>

@@ -15,7 +15,7 @@ static uint32_t results__take(rio_cq *cq, RIORESULT *results, uint32_t size)
     uint32_t count = 0;
 
     while (count < size && cq->head != cq->tail) {
-        const rio_entry *entry = &cq->ring[cq->head++ & cq->mask];
+        const rio_entry *entry = &cq->entries[cq->head++ & cq->mask];
         uintptr_t owner = entry->owner;
         rio_rq *rq = (rio_rq *)(owner & ~CQ_OWNER_BITS);
         rio_lane *lane = &rq->lanes[owner & CQ_OWNER_SENDS];
@@ -66,7 +66,7 @@ void RIO_CALL results_close_queue(RIO_CQ handle)
     cq->armed = 0;
     cq->attached++; /* settling below must not free it under our feet */
     for (; cq->head != cq->tail; cq->head++) {
-        uintptr_t owner = cq->ring[cq->head & cq->mask].owner;
+        uintptr_t owner = cq->entries[cq->head & cq->mask].owner;
         rio_rq *rq = (rio_rq *)(owner & ~CQ_OWNER_BITS);
         rq->lanes[owner & CQ_OWNER_SENDS].outstanding--;
         if (rq->retired)

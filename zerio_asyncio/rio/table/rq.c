@@ -25,7 +25,7 @@
 
 static int rq__lane_make(const rio_rq *rq, rio_lane *lane, uint32_t limit)
 {
-    uint32_t length = cq_ring_length(limit);
+    uint32_t length = cq_length(limit);
     rio_request *requests = malloc(length * sizeof *requests);
     rio_envelope *envelopes = rq->stream ? NULL : malloc(length * sizeof *envelopes);
     rio_lease *leases = rq->leases ? malloc(length * sizeof *leases) : NULL;

@@ -139,7 +139,7 @@ static inline void rq_complete(rio_rq *rq, enum rio_direction direction, int32_t
         return;
     }
     assert(cq->tail - cq->head < cq->reserved);
-    rio_entry *entry = &cq->ring[cq->tail++ & cq->mask];
+    rio_entry *entry = &cq->entries[cq->tail++ & cq->mask];
     entry->status = status;
     entry->bytes = request->done;
     entry->context = request->context;

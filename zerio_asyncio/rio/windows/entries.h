@@ -10,8 +10,8 @@
 
 #define ENTRIES_OF_PORT                                                                            \
     .size = sizeof(rio_port_table), .pending = iocp_pending, .post = iocp_post,                    \
-    .watch = iocp_watch_change, .accept = iocp_accept, .accept_stop = iocp_accept_stop,            \
-    .connect = iocp_connect_start, .connect_stop = iocp_connect_stop, .retire = iocp_retire,       \
+    .watch = iocp_watch, .accept = iocp_accept, .accept_stop = iocp_accept_stop,                   \
+    .connect = iocp_connect, .connect_stop = iocp_connect_stop, .retire = iocp_retire,             \
     .park = iocp_park, .statistics = hub_statistics, .join = iocp_join_foreign,                    \
     .native = iocp_native, .accept_alone = iocp_accept_alone
 

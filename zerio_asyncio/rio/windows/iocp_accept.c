@@ -2,9 +2,8 @@
  *
  * AcceptEx takes a socket that will become the connection, and writes both addresses behind a
  * first message that we do not ask for; GetAcceptExSockaddrs finds the peer's there. It is called
- * some times ahead, so that a burst of clients finds a socket each. It
- * leaves the new connection without its context (getpeername, shutdown, inherited
- * options) until an option is set.
+ * some times ahead, so that a burst of clients finds a socket each, and leaves the new connection
+ * without its context (getpeername, shutdown, inherited options) until an option is set.
  *
  * What can go wrong.
  *   - A client that is gone before it was accepted ends one AcceptEx (WSAECONNRESET and the like);
@@ -18,7 +17,6 @@
  *   https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-acceptex
  *   https://learn.microsoft.com/windows/win32/api/mswsock/nf-mswsock-getacceptexsockaddrs
  */
-
 #include "windows/iocp_accept.h"
 
 #include <stdlib.h>
@@ -32,7 +30,7 @@
 
 #define ADDRESS_BYTES (sizeof(SOCKADDR_STORAGE) + 16) /* as AcceptEx wants it */
 
-typedef struct iocp_accepts iocp_accepts;
+typedef struct iocp_listener iocp_listener;
 
 /* The address of an accepted connection: its event's until it was told, then the port's. */
 typedef struct iocp_peer {
@@ -42,15 +40,15 @@ typedef struct iocp_peer {
 
 typedef struct iocp_slot {
     iocp_operation operation;
-    iocp_accepts *accepts;
+    iocp_listener *accepts;
     SOCKET socket;
     uint8_t busy;
     char addresses[2 * ADDRESS_BYTES];
 } iocp_slot;
 
 /* What happens at one listener. Freed when stopped and no slot is busy. */
-struct iocp_accepts {
-    iocp_accepts *next;
+struct iocp_listener {
+    iocp_listener *next;
     LPFN_ACCEPTEX accept;
     LPFN_GETACCEPTEXSOCKADDRS addresses; /* or null */
     SOCKET listener;
@@ -65,7 +63,7 @@ struct iocp_accepts {
 /* The source: all listeners of a port. */
 typedef struct iocp_accepting {
     iocp_source source; /* first */
-    iocp_accepts *accepts;
+    iocp_listener *accepts;
     iocp_peer *first_told, *last_told;
     uint32_t told, told_last; /* peers in this list, and how many of them are the last wait's */
 } iocp_accepting;
@@ -96,17 +94,17 @@ static iocp_accepting *iocp_accept__of(const iocp_port *port)
     return (iocp_accepting *)iocp_source_of(port, &iocp_accept__kind);
 }
 
-static iocp_accepts *iocp_accept__find(const iocp_port *port, SOCKET listener)
+static iocp_listener *iocp_accept__find(const iocp_port *port, SOCKET listener)
 {
     const iocp_accepting *accepting = iocp_accept__of(port);
-    iocp_accepts *accepts = accepting != NULL ? accepting->accepts : NULL;
+    iocp_listener *accepts = accepting != NULL ? accepting->accepts : NULL;
     while (accepts != NULL && accepts->listener != listener)
         accepts = accepts->next;
     return accepts;
 }
 
 /* A socket for the next connection, of the kind that the provider likes best where it can be. */
-static SOCKET iocp_accept__socket(const iocp_port *port, iocp_accepts *accepts)
+static SOCKET iocp_accept__socket(const iocp_port *port, iocp_listener *accepts)
 {
     SOCKET socket = INVALID_SOCKET;
     if (port->make_socket != NULL && !accepts->plain)
@@ -121,7 +119,7 @@ static SOCKET iocp_accept__socket(const iocp_port *port, iocp_accepts *accepts)
 /* One AcceptEx more. 0 or a code. */
 static int32_t iocp_accept__await(iocp_port *port, iocp_slot *slot)
 {
-    iocp_accepts *accepts = slot->accepts;
+    iocp_listener *accepts = slot->accepts;
     DWORD bytes;
 
     slot->socket = iocp_accept__socket(port, accepts);
@@ -146,9 +144,9 @@ static int32_t iocp_accept__await(iocp_port *port, iocp_slot *slot)
 }
 
 /* Accepting is over: no event carries its key any more, but the one that is told now. */
-static void iocp_accept__over(iocp_port *port, iocp_accepts *accepts, int32_t code)
+static void iocp_accept__over(iocp_port *port, iocp_listener *accepts, int32_t code)
 {
-    iocp_accepts **link = &iocp_accept__of(port)->accepts;
+    iocp_listener **link = &iocp_accept__of(port)->accepts;
     while (*link != accepts)
         link = &(*link)->next;
     *link = accepts->next;
@@ -166,7 +164,7 @@ static void iocp_accept__over(iocp_port *port, iocp_accepts *accepts, int32_t co
 }
 
 /* Fills the free slots; when there is none at all, accepting is over. */
-static void iocp_accept__fill(iocp_port *port, iocp_accepts *accepts)
+static void iocp_accept__fill(iocp_port *port, iocp_listener *accepts)
 {
     int32_t code = 0;
     for (int i = 0; i < AHEAD && code == 0; i++)
@@ -179,7 +177,7 @@ static void iocp_accept__fill(iocp_port *port, iocp_accepts *accepts)
 }
 
 /* The new connection, as sockets of a loop are: complete, and not blocking. 0 or a code. */
-static int32_t iocp_accept__adopt(const iocp_accepts *accepts, SOCKET socket)
+static int32_t iocp_accept__adopt(const iocp_listener *accepts, SOCKET socket)
 {
     u_long on = 1;
     if (setsockopt(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (const char *)&accepts->listener,
@@ -190,7 +188,7 @@ static int32_t iocp_accept__adopt(const iocp_accepts *accepts, SOCKET socket)
 }
 
 /* Whom the new connection is from; null if that cannot be said. */
-static iocp_peer *iocp_accept__peer(const iocp_accepts *accepts, iocp_slot *slot)
+static iocp_peer *iocp_accept__peer(const iocp_listener *accepts, iocp_slot *slot)
 {
     struct sockaddr *own = NULL, *remote = NULL;
     int own_length = 0, length = 0;
@@ -213,7 +211,7 @@ static void iocp_accept__accepted(iocp_port *port, iocp_operation *operation, in
                                   uint32_t bytes)
 {
     iocp_slot *slot = CONTAINING_RECORD(operation, iocp_slot, operation);
-    iocp_accepts *accepts = slot->accepts;
+    iocp_listener *accepts = slot->accepts;
     rio_port_event event = { .kind = RIO_PORT_ACCEPT,
                              .key = accepts->key,
                              .value = (uint64_t)slot->socket };
@@ -238,7 +236,7 @@ static void iocp_accept__accepted(iocp_port *port, iocp_operation *operation, in
         free(accepts);
 }
 
-static int32_t iocp_accept__listens(SOCKET listener, iocp_accepts *accepts)
+static int32_t iocp_accept__listens(SOCKET listener, iocp_listener *accepts)
 {
     WSAPROTOCOL_INFOW protocol;
     BOOL listens;
@@ -258,13 +256,13 @@ int32_t iocp_accept(rio_port *handle, rio_socket listener, uint64_t key)
 {
     static const GUID accept_ex = WSAID_ACCEPTEX;
     static const GUID accept_addresses = WSAID_GETACCEPTEXSOCKADDRS;
-    iocp_accepts asked = { .listener = (SOCKET)listener, .key = key };
+    iocp_listener asked = { .listener = (SOCKET)listener, .key = key };
     int32_t code = 0;
     iocp_port *port = iocp_port_of(handle, NULL, &code);
 
     if (port == NULL || (code = iocp_accept__listens(asked.listener, &asked)) != 0)
         return code;
-    iocp_accepts *accepts = iocp_accept__find(port, asked.listener);
+    iocp_listener *accepts = iocp_accept__find(port, asked.listener);
     if (accepts != NULL) {
         (void)iocp_turn(port, 0); /* it is over if that was another listener with this number */
         accepts = iocp_accept__find(port, asked.listener);
@@ -315,7 +313,7 @@ int32_t iocp_accept_stop(rio_port *handle, rio_socket listener)
     iocp_port *port = iocp_port_of(handle, NULL, &code);
     if (port == NULL)
         return code;
-    iocp_accepts *accepts = iocp_accept__find(port, (SOCKET)listener);
+    iocp_listener *accepts = iocp_accept__find(port, (SOCKET)listener);
     if (accepts != NULL) {
         iocp_accept__over(port, accepts, 0); /* at least one slot is busy: its packet frees */
         (void)iocp_turn(port, 0);

@@ -14,11 +14,11 @@
 #include "windows/codes.h"
 #include "windows/sockets.h"
 
-typedef struct iocp_connect iocp_connect;
+typedef struct iocp_attempt iocp_attempt;
 
-struct iocp_connect {
+struct iocp_attempt {
     iocp_operation operation;
-    iocp_connect *next;
+    iocp_attempt *next;
     SOCKET socket;
     uint64_t key;
     uint8_t stopped;
@@ -27,21 +27,21 @@ struct iocp_connect {
 /* The source: all connects of a port that are under way. */
 typedef struct iocp_connecting {
     iocp_source source; /* first */
-    iocp_connect *connects;
+    iocp_attempt *connects;
 } iocp_connecting;
 
-static iocp_connect **iocp_connect__find(iocp_connecting *connecting, SOCKET socket)
+static iocp_attempt **iocp_connect__find(iocp_connecting *connecting, SOCKET socket)
 {
-    iocp_connect **link = &connecting->connects;
+    iocp_attempt **link = &connecting->connects;
     while (*link != NULL && (*link)->socket != socket)
         link = &(*link)->next;
     return link;
 }
 
 /* Nobody wants to hear of it; its packet frees it. */
-static void iocp_connect__give_up(iocp_connect **link)
+static void iocp_connect__give_up(iocp_attempt **link)
 {
-    iocp_connect *connect = *link;
+    iocp_attempt *connect = *link;
     *link = connect->next;
     connect->stopped = 1;
     iocp_cancel(&connect->operation);
@@ -68,7 +68,7 @@ static iocp_connecting *iocp_connect__of(const iocp_port *port)
 static void iocp_connect__done(iocp_port *port, iocp_operation *operation, int32_t code,
                                uint32_t bytes)
 {
-    iocp_connect *connect = CONTAINING_RECORD(operation, iocp_connect, operation);
+    iocp_attempt *connect = CONTAINING_RECORD(operation, iocp_attempt, operation);
 
     (void)bytes;
     if (!connect->stopped) {
@@ -118,8 +118,8 @@ static int32_t iocp_connect__check(rio_socket socket, const void *address, uint3
     return iocp_connect__bound((SOCKET)socket, family);
 }
 
-int32_t iocp_connect_start(rio_port *handle, rio_socket socket, const void *address,
-                           uint32_t length, uint64_t key)
+int32_t iocp_connect(rio_port *handle, rio_socket socket, const void *address, uint32_t length,
+                     uint64_t key)
 {
     static const GUID connect_ex = WSAID_CONNECTEX;
     int32_t code = 0;
@@ -135,7 +135,7 @@ int32_t iocp_connect_start(rio_port *handle, rio_socket socket, const void *addr
     if ((code = iocp_join(port, (SOCKET)socket)) != 0)
         return code;
     LPFN_CONNECTEX start = (LPFN_CONNECTEX)sockets_extension((SOCKET)socket, connect_ex);
-    iocp_connect *connect = start != NULL ? calloc(1, sizeof *connect) : NULL;
+    iocp_attempt *connect = start != NULL ? calloc(1, sizeof *connect) : NULL;
     if (connect == NULL)
         return start == NULL ? RIO_EOPNOTSUPP : RIO_ENOBUFS;
     connect->operation.done = iocp_connect__done;
@@ -166,7 +166,7 @@ int32_t iocp_connect_stop(rio_port *handle, rio_socket socket)
     if (port == NULL)
         return code;
     iocp_connecting *connecting = iocp_connect__of(port);
-    iocp_connect **link =
+    iocp_attempt **link =
         connecting != NULL ? iocp_connect__find(connecting, (SOCKET)socket) : NULL;
     if (link != NULL && *link != NULL) {
         iocp_connect__give_up(link);

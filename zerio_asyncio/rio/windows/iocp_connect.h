@@ -4,7 +4,7 @@
 
 #include "windows/iocp.h"
 
-int32_t iocp_connect_start(rio_port *, rio_socket, const void *, uint32_t length, uint64_t key);
+int32_t iocp_connect(rio_port *, rio_socket, const void *, uint32_t length, uint64_t key);
 int32_t iocp_connect_stop(rio_port *, rio_socket);
 
 #endif

@@ -22,7 +22,6 @@
  *   https://learn.microsoft.com/windows/win32/devnotes/ntassociatewaitcompletionpacket
  *   https://learn.microsoft.com/windows/win32/devnotes/ntcancelwaitcompletionpacket
  */
-
 #include "windows/iocp_timer.h"
 
 #include <winternl.h>

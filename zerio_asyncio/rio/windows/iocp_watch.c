@@ -50,12 +50,12 @@ typedef struct afd_question {
     } handles[1];
 } afd_question;
 
-typedef struct iocp_watch iocp_watch;
+typedef struct iocp_watched iocp_watched;
 
-struct iocp_watch {
+struct iocp_watched {
     iocp_operation operation;
-    iocp_watch *next;        /* in the bucket of its socket */
-    iocp_watch *next_to_arm;
+    iocp_watched *next;        /* in the bucket of its socket */
+    iocp_watched *next_to_arm;
     afd_question question;
     SOCKET socket, base;
     uint64_t key;
@@ -69,8 +69,8 @@ struct iocp_watch {
 /* The source: all watches of a port. */
 typedef struct iocp_watching {
     iocp_source source; /* first */
-    iocp_watch *watches[BUCKETS];
-    iocp_watch *to_arm;
+    iocp_watched *watches[BUCKETS];
+    iocp_watched *to_arm;
     HANDLE afd; /* null: not opened yet */
 } iocp_watching;
 
@@ -92,15 +92,15 @@ static iocp_watching *iocp_watch__of(const iocp_port *port)
     return (iocp_watching *)iocp_source_of(port, &iocp_watch__kind);
 }
 
-static iocp_watch **iocp_watch__link(iocp_watching *watching, SOCKET socket)
+static iocp_watched **iocp_watch__link(iocp_watching *watching, SOCKET socket)
 {
-    iocp_watch **link = &watching->watches[(socket >> 2) % BUCKETS];
+    iocp_watched **link = &watching->watches[(socket >> 2) % BUCKETS];
     while (*link != NULL && (*link)->socket != socket)
         link = &(*link)->next;
     return link;
 }
 
-static void iocp_watch__list(iocp_watching *watching, iocp_watch *watch)
+static void iocp_watch__list(iocp_watching *watching, iocp_watched *watch)
 {
     if (watch->listed)
         return;
@@ -110,9 +110,9 @@ static void iocp_watch__list(iocp_watching *watching, iocp_watch *watch)
 }
 
 /* Takes a watch out of its bucket; freed when neither the driver nor the list has it. */
-static void iocp_watch__drop(iocp_watch **link)
+static void iocp_watch__drop(iocp_watched **link)
 {
-    iocp_watch *watch = *link;
+    iocp_watched *watch = *link;
     *link = watch->next;
     watch->stopped = 1;
     if (watch->busy)
@@ -124,7 +124,7 @@ static void iocp_watch__drop(iocp_watch **link)
 static void iocp_watch__polled(iocp_port *port, iocp_operation *operation, int32_t code,
                                uint32_t bytes)
 {
-    iocp_watch *watch = CONTAINING_RECORD(operation, iocp_watch, operation);
+    iocp_watched *watch = CONTAINING_RECORD(operation, iocp_watched, operation);
     ULONG events = watch->question.handles[0].events;
     iocp_watching *watching = iocp_watch__of(port);
 
@@ -181,7 +181,7 @@ static int32_t iocp_watch__open(iocp_port *port, iocp_watching *watching)
     return 0;
 }
 
-static int32_t iocp_watch__poll(iocp_port *port, const iocp_watching *watching, iocp_watch *watch)
+static int32_t iocp_watch__poll(iocp_port *port, const iocp_watching *watching, iocp_watched *watch)
 {
     OVERLAPPED *overlapped = iocp_fresh(&watch->operation, watching->afd);
     afd_question *question = &watch->question;
@@ -211,7 +211,7 @@ static void iocp_watch__arm(iocp_port *port, iocp_source *source)
     iocp_watching *watching = (iocp_watching *)source;
 
     while (watching->to_arm != NULL) {
-        iocp_watch *watch = watching->to_arm;
+        iocp_watched *watch = watching->to_arm;
         watching->to_arm = watch->next_to_arm;
         watch->listed = 0;
         if (watch->stopped) {
@@ -226,13 +226,13 @@ static void iocp_watch__arm(iocp_port *port, iocp_source *source)
 static void iocp_watch__stop(iocp_port *port, SOCKET socket)
 {
     iocp_watching *watching = iocp_watch__of(port);
-    iocp_watch **link = watching != NULL ? iocp_watch__link(watching, socket) : NULL;
+    iocp_watched **link = watching != NULL ? iocp_watch__link(watching, socket) : NULL;
     if (link != NULL && *link != NULL)
         iocp_watch__drop(link);
     events_withdraw(&port->events, (rio_socket)socket, RIO_PORT_READY);
 }
 
-int32_t iocp_watch_change(rio_port *handle, rio_socket socket, uint32_t mask, uint64_t key)
+int32_t iocp_watch(rio_port *handle, rio_socket socket, uint32_t mask, uint64_t key)
 {
     int32_t code = 0;
     iocp_port *port = iocp_port_of(handle, NULL, &code);
@@ -260,8 +260,8 @@ int32_t iocp_watch_change(rio_port *handle, rio_socket socket, uint32_t mask, ui
         return codes_winsock((DWORD)WSAGetLastError());
     if ((code = iocp_watch__open(port, watching)) != 0)
         return code;
-    iocp_watch **link = iocp_watch__link(watching, (SOCKET)socket);
-    iocp_watch *watch = *link;
+    iocp_watched **link = iocp_watch__link(watching, (SOCKET)socket);
+    iocp_watched *watch = *link;
     if (watch == NULL) {
         watch = calloc(1, sizeof *watch);
         if (watch == NULL)

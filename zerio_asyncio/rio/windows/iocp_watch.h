@@ -4,6 +4,6 @@
 
 #include "windows/iocp.h"
 
-int32_t iocp_watch_change(rio_port *, rio_socket, uint32_t mask, uint64_t key);
+int32_t iocp_watch(rio_port *, rio_socket, uint32_t mask, uint64_t key);
 
 #endif
