@@ -1,8 +1,8 @@
 """The module graph: who includes, calls or imports whom, and the circles in it.
 
 ``python -m tests.tidy.graph`` prints it for the C sources of rio and for the Python and Cython
-modules; ``--arrows`` adds every arrow. A folder of C sources to read may be named, for a
-comparison with another tree.
+modules; ``--arrows`` adds every arrow, ``--types`` what Python imports for its types alone. A
+folder of C sources to read may be named, for a comparison with another tree.
 
 A C module is a source with its header, named by their stem. One leads to another when it includes
 the other's header, or when it names a function or variable that the other defines. The sources are
@@ -122,10 +122,11 @@ def graph_of_c(folder: pathlib.Path = RIO) -> dict[str, set[str]]:
     return graph
 
 
-def imported(path: pathlib.Path, modules: set[str]) -> set[str]:
-    """Our modules that a file imports when it is loaded or later, but not for its types alone."""
+def imported(path: pathlib.Path, modules: set[str], types: bool = False) -> set[str]:
+    """Our modules that a file imports when it is loaded or later, or also for its types alone."""
     text = re.sub(r'"""(?:.|\n)*?"""', "", path.read_text(encoding="utf-8"))
-    text = re.sub(r"^if TYPE_CHECKING:\n(?:    .*\n|\n)+", "", text, flags=re.MULTILINE)
+    if not types:
+        text = re.sub(r"^if TYPE_CHECKING:\n(?:    .*\n|\n)+", "", text, flags=re.MULTILINE)
     found: set[str] = set()
     parents = module_of(path).split(".")
     if path.stem != "__init__":
@@ -146,12 +147,12 @@ def imported(path: pathlib.Path, modules: set[str]) -> set[str]:
     return (found & modules) - {module_of(path)}
 
 
-def graph_of_python(package: str = "zerio_asyncio") -> dict[str, set[str]]:
+def graph_of_python(package: str = "zerio_asyncio", types: bool = False) -> dict[str, set[str]]:
     paths = with_suffix(".py", ".pyx", ".pxd", under=f"{package}/")
     modules = {module_of(path) for path in paths}
     graph: dict[str, set[str]] = {module: set() for module in modules}
     for path in paths:
-        graph[module_of(path)] |= imported(path, modules)
+        graph[module_of(path)] |= imported(path, modules, types)
     return graph
 
 
@@ -222,11 +223,12 @@ def main() -> None:
     reader = argparse.ArgumentParser(prog="python -m tests.tidy.graph", description=__doc__)
     reader.add_argument("folder", nargs="?", type=pathlib.Path, default=RIO, help="of C sources")
     reader.add_argument("--arrows", action="store_true", help="print every arrow")
+    reader.add_argument("--types", action="store_true", help="imports for types, too")
     chosen = reader.parse_args()
     c = graph_of_c(chosen.folder)
     print(report("C", c, back_up(c, ROOMS, ROOM), chosen.arrows))
     if chosen.folder == RIO:
-        python = graph_of_python()
+        python = graph_of_python(types=chosen.types)
         print(report("Python", python, back_up(python, LEVELS, PART), chosen.arrows))
 
 
