@@ -56,7 +56,7 @@ def cffi_modules() -> list[str]:
 def cython_extensions() -> list[Extension]:
     folders = ("zerio_asyncio/rio", "zerio_asyncio/core")
     sources = [source for name in CYTHON for source in Path(*name.split(".")).glob("*.pyx")]
-    headers = [str(header) for folder in folders for header in Path(folder).glob("*.h")]
+    headers = [str(header) for folder in folders for header in Path(folder).rglob("*.h")]
     return [
         Extension(
             ".".join(source.with_suffix("").parts),

@@ -65,13 +65,16 @@ MISTAKES = {
     ),
     "the calling convention": ("i686", "rio.h", "#define RIO_CALL __stdcall", "#define RIO_CALL"),
     "how the table is asked for": (
-        "x86_64", "winsock_table.h", "_WSAIORW(IOC_WS2, 36)", "_WSAIORW(IOC_WS2, 6)",
+        "x86_64", "windows/winsock_table.h", "_WSAIORW(IOC_WS2, 36)", "_WSAIORW(IOC_WS2, 6)",
     ),
     "the entries that are looked at": (
-        "x86_64", "winsock_table.h", "#define WINSOCK_ENTRIES 13", "#define WINSOCK_ENTRIES 12",
+        "x86_64", "windows/winsock_table.h",
+        "#define WINSOCK_ENTRIES 13", "#define WINSOCK_ENTRIES 12",
     ),
-    "the driver's question": ("x86_64", "afd.c", "ULONG exclusive;", "ULONGLONG exclusive;"),
-    "the driver's request": ("x86_64", "afd.c", "AFD_POLL 0x00012024u", "AFD_POLL 0x00012020u"),
+    "the driver's question": ("x86_64", abi.INCLUDED, "ULONG exclusive;", "ULONGLONG exclusive;"),
+    "the driver's request": (
+        "x86_64", abi.INCLUDED, "AFD_POLL 0x00012024u", "AFD_POLL 0x00012020u",
+    ),
 }  # fmt: skip
 
 
@@ -79,9 +82,10 @@ MISTAKES = {
 def test_a_mistake_does_not_compile(tmp_path, mistake):
     machine, name, right, wrong = MISTAKES[mistake]
     compiler = compiler_for(machine)
-    for path in abi.RIO.iterdir():
-        if path.suffix in {".c", ".h"}:
-            shutil.copy(path, tmp_path)
+    for path in [*abi.RIO.rglob("*.c"), *abi.RIO.rglob("*.h")]:
+        copy = tmp_path / path.relative_to(abi.RIO)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(path, copy)
     text = (tmp_path / name).read_text(encoding="utf-8")
     assert text.count(right) == 1
     (tmp_path / name).write_text(text.replace(right, wrong), encoding="utf-8")

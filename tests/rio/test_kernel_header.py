@@ -12,7 +12,7 @@ import pytest
 
 from zerio_asyncio.rio import build
 
-OURS = Path(build.__file__).parent / "io_uring.h"
+OURS = Path(build.__file__).parent / "linux" / "io_uring.h"
 THEIRS = Path("/usr/include/linux/io_uring.h")
 COMPILER = shutil.which("gcc") or shutil.which("cc")
 

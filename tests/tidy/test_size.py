@@ -18,8 +18,6 @@ CODE = (".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".sh")
 # Name of the file, or file:function: how long it may be instead, and why.
 EXCEPTIONS: dict[str, tuple[int, str]] = {
     "zerio_asyncio/core/engine.pyx": (670, "one class again: the tick is read in one place"),
-    "zerio_asyncio/rio/epoll.c": (700, "a provider is one file, with the port that belongs to it"),
-    "zerio_asyncio/rio/uring.c": (700, "a provider is one file, with the port that belongs to it"),
 }
 
 # What tools want at the end of a line, and addresses, cannot be broken.

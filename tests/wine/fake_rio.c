@@ -6,7 +6,7 @@
  * more strictly than the original: what the documentation forbids is written down as a violation,
  * and the tests (fake_rio.py) fail with it.
  *
- * It is nothing but a test tool. The provider asks it only after rio_winsock_replace was called
+ * It is nothing but a test tool. The provider asks it only after winsock_table_replace was called
  * with its two functions that stand in for WSAIoctl and WSASocketW.
  *
  * How it works. A worker thread starts the requests, one in each direction of a socket, when the

@@ -43,7 +43,7 @@ def _pointer(function: object) -> ctypes.c_void_p:
 
 
 def _replace(ioctl: ctypes.c_void_p | None, socket: ctypes.c_void_p | None) -> None:
-    _module.rio_winsock_replace(ioctl, socket)
+    _module.winsock_table_replace(ioctl, socket)
 
 
 _close = socket.socket._real_close  # type: ignore[attr-defined]

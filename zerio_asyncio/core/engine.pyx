@@ -57,7 +57,7 @@ from zerio_asyncio.core.protocols import InvariantError
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
 
-cdef extern from "clock.h":
+cdef extern from "table/clock.h":
     double clock_seconds() noexcept nogil
 
 # A day: asyncio's own limit, below every system's (MAXIMUM_SELECT_TIMEOUT in base_events).

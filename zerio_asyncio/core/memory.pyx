@@ -58,7 +58,7 @@ cdef extern from *:
     Py_ssize_t Py_REFCNT(PyObject *) noexcept
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
 
-cdef extern from "pages.h":
+cdef extern from "table/pages.h":
     void *pages_map(size_t bytes) noexcept
     void pages_unmap(void *memory, size_t bytes) noexcept
 

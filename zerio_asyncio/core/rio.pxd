@@ -24,11 +24,9 @@ cdef extern from "rio.h" nogil:
     uint32_t RIO_MSG_COMMIT_ONLY
     int32_t RIO_IOCP_COMPLETION
     int32_t RIO_OPERATION_ABORTED
-    int32_t RIO_ENOBUFS
     int32_t RIO_ENETDOWN
     int32_t RIO_EWOULDBLOCK
     uint32_t RIO_CAP_SEND_MEMORY
-    uint32_t RIO_CAP_DATAGRAM
     uint32_t RIO_CAP_NOW
     uint32_t RIO_CAP_BATCH
     uint32_t RIO_CAP_PENDING
@@ -85,10 +83,8 @@ cdef extern from "rio.h" nogil:
         pass
 
     int RIO_PORT_NOTIFY
-    int RIO_PORT_POST
     int RIO_PORT_READY
     int RIO_PORT_ACCEPT
-    int RIO_PORT_CONNECT
     int RIO_PORT_PACKET
     uint32_t RIO_WATCH_READ
     uint32_t RIO_WATCH_WRITE
@@ -137,7 +133,6 @@ cdef extern from "rio.h" nogil:
         int64_t (*send_datagrams_now)(RIO_RQ, const rio_datagram *, uint32_t) noexcept nogil
         int64_t (*socket_send)(rio_socket, const void *, uint32_t) noexcept nogil
         int64_t (*socket_receive)(rio_socket, void *, uint32_t) noexcept nogil
-        rio_socket (*make_socket)(int32_t, int32_t, int32_t) noexcept
         int32_t (*recall_receives)(RIO_RQ) noexcept
         uint64_t (*socket_identity)(rio_socket) noexcept
         int32_t (*guard)(RIO_RQ, uint64_t) noexcept

@@ -36,7 +36,7 @@ from zerio_asyncio.core.views import TimerList
 cdef extern from "Python.h":
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
 
-cdef extern from "clock.h":
+cdef extern from "table/clock.h":
     double clock_seconds() noexcept nogil
 
 cdef extern from *:

@@ -17,38 +17,18 @@ from cffi import FFI
 
 # Relative to setup.py, from where every build runs: setuptools wants it so.
 HERE = "zerio_asyncio/rio"
+ROOT = Path(__file__).resolve().parent
+
+# What is compiled where: what all emulated tables share, and one system's own.
+FOLDERS = {"linux": ("table", "linux"), "win32": ("table", "windows")}
 
 SOURCES = {
-    "linux": [
-        "handles.c",
-        "emulation.c",
-        "queues.c",
-        "inbox.c",
-        "linux.c",
-        "listeners.c",
-        "datagrams.c",
-        "errands.c",
-        "ring.c",
-        "epoll.c",
-        "readiness.c",
-        "uring.c",
-        "recalls.c",
-        "registry.c",
-    ],
-    "win32": [
-        "handles.c",
-        "emulation.c",
-        "queues.c",
-        "inbox.c",
-        "iocp.c",
-        "timers.c",
-        "connections.c",
-        "afd.c",
-        "overlapped.c",
-        "winsock.c",
-        "winsock_table.c",
-        "registry.c",
-    ],
+    platform: [
+        path.relative_to(ROOT).as_posix()
+        for folder in folders
+        for path in sorted(ROOT.glob(f"{folder}/*.c"))
+    ]
+    for platform, folders in FOLDERS.items()
 }
 
 # Without the GIL there is no stable ABI, and cffi before 2.0 must be told so twice.
@@ -106,7 +86,7 @@ def _builder() -> FFI:
         "zerio_asyncio.rio._rio",
         '#include "rio.h"',
         sources=[f"{HERE}/{name}" for name in SOURCES[sys.platform]],
-        depends=sorted(str(name) for name in Path(HERE).glob("*.h")),
+        depends=sorted(str(name) for name in Path(HERE).rglob("*.h")),
         include_dirs=[HERE],
         libraries=LIBRARIES.get(sys.platform, []),
         **ABI,

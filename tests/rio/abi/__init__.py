@@ -15,8 +15,9 @@ HERE = Path(__file__).resolve().parent
 RIO = Path(build.__file__).resolve().parent
 PROGRAM = HERE / "abi.exe"
 
-# abi.c includes afd.c; the rest is what that needs.
-OTHERS = [name for name in build.SOURCES["win32"] if name != "afd.c"]
+# abi.c includes this one; the rest is what that needs.
+INCLUDED = "windows/iocp_watch.c"
+OTHERS = [name for name in build.SOURCES["win32"] if name != INCLUDED]
 
 
 def mingw(machine: str) -> str | None:

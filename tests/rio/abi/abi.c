@@ -33,8 +33,8 @@ static const ULONG_PTR sdk_invalid_bufferid = (ULONG_PTR)RIO_INVALID_BUFFERID;
 static const ULONG_PTR sdk_invalid_cq = (ULONG_PTR)RIO_INVALID_CQ;
 static const ULONG_PTR sdk_invalid_rq = (ULONG_PTR)RIO_INVALID_RQ;
 
-#include "afd.c"
-#include "winsock_table.h"
+#include "windows/iocp_watch.c"
+#include "windows/winsock_table.h"
 
 #include <stdio.h>
 

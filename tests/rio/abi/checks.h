@@ -49,7 +49,7 @@ CHECK("sizeof RIO_EXTENSION_FUNCTION_TABLE, SDK", sizeof(RIO_EXTENSION_FUNCTION_
       sizeof(sdk_RIO_EXTENSION_FUNCTION_TABLE))
 CHECK("entries of the table", ENTRIES, 13)
 CHECK("entries of winsock.c's table", WINSOCK_ENTRIES, ENTRIES)
-CHECK("sizeof winsock.c's table", sizeof winrio, P + WINSOCK_ENTRIES * P)
+CHECK("sizeof winsock.c's table", sizeof winsock_table, P + WINSOCK_ENTRIES * P)
 #define ENTRY(name, result, parameters)                                                           \
     CHECK("RIO_EXTENSION_FUNCTION_TABLE." #name, offsetof(RIO_EXTENSION_FUNCTION_TABLE, name),    \
           P * (1 + PLACE_##name))

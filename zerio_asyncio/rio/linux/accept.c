@@ -1,0 +1,159 @@
+/* accept.c: accepting connections on Linux, for both providers.
+ *
+ * A listener may be shared: servers fork workers that all accept on one socket. So nothing of ours
+ * waits inside the kernel with an accept, for that is exclusive: the process whose accept was first
+ * would get every connection, also while it computes. A listener is waited for by its readiness,
+ * as an entry of an epoll instance, and a connection is taken by accept4 in a port's wait, that is
+ * when the process is about to serve it.
+ *
+ * How many, and who. One connection from each listener in one wait: a burst is shared by all who
+ * are idle, and the connections that a process has get their turn between two new ones. The entry
+ * is level-triggered, what is left is reported again. It is exclusive (EPOLLEXCLUSIVE): a
+ * connection wakes one process that sleeps in epoll_wait, or else is shown to all. And it goes to
+ * the end of the listener's queue after each connection, so that the next one wakes somebody else.
+ * Under io_uring nobody sleeps in epoll_wait: all who are idle are woken, and those who come too
+ * late sleep on.
+ *   A listener that no other process has (accept_alone) needs none of that: a wait takes several
+ * connections, more while that empties no queue, and the entry stays where it is.
+ *
+ * The address. A client may be gone when its connection is taken; accept4 knows its address all the
+ * same, getpeername would not. It stands in the port, in a ring of the last ones.
+ *
+ * What can go wrong.
+ *   - The limit of descriptors: the listener would stay ready for ever. It is reported once and its
+ *     entry removed; the caller decides when to go on (rio.h).
+ *   - A blocking listener whose connection another process took would block us: it is made
+ *     non-blocking.
+ *   - A listener closed without accept_stop leaves the instance by itself. Its number may be that
+ *     of another listener when accept is called again, so an entry is never changed but made anew.
+ *
+ * Links: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html (EPOLLEXCLUSIVE: Linux 4.5)
+ *        https://man7.org/linux/man-pages/man2/accept.2.html (error handling)
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "linux/accept.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/socket.h>
+
+#include "linux/sockets.h"
+
+_Static_assert(sizeof(struct sockaddr_storage) == sizeof(((rio_peer *)0)->address), "an address");
+
+rio_port_event accept_event(int descriptor, int error, uint64_t key)
+{
+    return (rio_port_event){
+        .kind = RIO_PORT_ACCEPT,
+        .status = descriptor < 0 ? rio_code_of_errno(error) : 0,
+        .key = key,
+        .value = descriptor < 0 ? (uint64_t)RIO_INVALID_SOCKET : (uint64_t)descriptor,
+    };
+}
+
+/* 1 if an error of accept4 concerns one client that is gone, not the listener. */
+static int accept__survives(int error)
+{
+    switch (error) {
+    case EAGAIN: /* somebody else took it */
+    case ECONNABORTED: /* gone before we came */
+    case EINTR:
+    case EPERM: /* a firewall's doing */
+    case EPROTO:
+    case ENETDOWN: /* Linux hands pending network errors of the new socket to accept */
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+    case ECONNRESET:
+    case ETIMEDOUT:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+int32_t accept_check(rio_socket listener)
+{
+    int listens, flags;
+    if (sockets_option(listener, SO_ACCEPTCONN, &listens) != 0)
+        return rio_code_of_errno(errno);
+    if (!listens)
+        return RIO_EINVAL;
+    flags = fcntl((int)listener, F_GETFL);
+    if ((flags & O_NONBLOCK) == 0 && fcntl((int)listener, F_SETFL, flags | O_NONBLOCK) != 0)
+        return rio_code_of_errno(errno);
+    return 0;
+}
+
+/* To the end of the queue of those who share the listener. */
+static void accept__last(port_base *port, interests_set *set, int listener, uint64_t key)
+{
+    int32_t code = interests_put(set, listener, FOR_ACCEPT, RIO_WATCH_READ, key);
+    port->hub.counts.system_calls += 2;
+    if (code == 0)
+        return;
+    rio_port_event event = accept_event(-1, rio_errno(code), key);
+    (void)events_put(&port->events, &event, (rio_socket)listener);
+}
+
+int accept_alone(interests_set *set, rio_socket listener, uint32_t alone)
+{
+    interests_entry *interest =
+        listener <= INT_MAX ? interests_at(set, (int)listener, FOR_ACCEPT) : NULL;
+    if (interest != NULL)
+        interest->burst = alone != 0;
+    return interest != NULL;
+}
+
+/* One connection, or the listener's own error: 1; 0 if there is none now. */
+static int accept__take(port_base *port, interests_set *set, int listener, uint64_t key,
+                        rio_port_event *event)
+{
+    rio_peer *peer = &port->peers[port->peer % PORT_PEERS];
+    socklen_t length = sizeof peer->address;
+    int descriptor = accept4(listener, (struct sockaddr *)(void *)peer->address, &length,
+                             SOCK_NONBLOCK | SOCK_CLOEXEC);
+    port->hub.counts.system_calls++;
+    if (descriptor < 0 && accept__survives(errno))
+        return 0;
+    *event = accept_event(descriptor, errno, key);
+    if (descriptor < 0) {
+        interests_drop(set, listener, FOR_ACCEPT);
+        return 1;
+    }
+    peer->length = length < sizeof peer->address ? length : sizeof peer->address;
+    event->overlapped = peer;
+    port->peer++;
+    return 1;
+}
+
+uint32_t accept_take(port_base *port, interests_set *set, uint64_t tag, rio_port_event *events,
+                     uint32_t room)
+{
+    interests_entry *interest = interests_of(set, tag);
+    int listener = (int)(tag >> TAG_DESCRIPTOR_SHIFT);
+    uint32_t count = 0;
+
+    if (interest == NULL)
+        return 0;
+    uint64_t key = interest->key;
+    uint32_t burst = interest->burst;
+    uint32_t most = burst != 0 && burst < room ? burst : burst != 0 ? room : 1;
+    while (count < most && accept__take(port, set, listener, key, events + count)) {
+        if (events[count++].status != 0)
+            return count;
+    }
+    if (burst == 0 && count != 0)
+        accept__last(port, set, listener, key);
+    else if (burst != 0) /* twice as many next time if there may be more, else as many as came */
+        interest->burst = (uint16_t)(count < burst                ? count + (count == 0)
+                                     : 2 * burst > PORT_BURST_MAX ? PORT_BURST_MAX
+                                                                  : 2 * burst);
+    return count;
+}

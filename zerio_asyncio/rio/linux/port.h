@@ -1,0 +1,54 @@
+/* port.h: what the ports of both Linux providers have (port.c). */
+#ifndef ZERIO_PORT_H
+#define ZERIO_PORT_H
+
+#include "table/emulation.h"
+#include "table/events.h"
+#include "table/wakeup.h"
+
+/* Listeners that are looked at in one wait, and connections taken from one that nobody shares:
+ * about what the transports of a tick can be made of before those that are there wait too long. */
+#define PORT_LISTENERS_MAX 16
+#define PORT_BURST_MAX 16
+
+/* Addresses that are kept: those of a wait, and as many of later ones as rio.h promises. */
+#define PORT_PEERS (RIO_PEERS_KEPT + PORT_LISTENERS_MAX * PORT_BURST_MAX)
+
+/* First member of a provider's own port. */
+typedef struct port_base {
+    rio_hub hub; /* first: handles of ports lead to a hub */
+    wakeup_state wakeup;
+    int wakeup_descriptor; /* an eventfd, written to when the thread sleeps */
+    events_list events;
+    uint32_t peer; /* counts on, around the ring of those that were told last */
+    rio_peer peers[PORT_PEERS];
+} port_base;
+
+/* As hub_of. */
+static inline port_base *port_of(const rio_port *handle, const rio_driver *driver, int32_t *code)
+{
+    return (port_base *)hub_of(handle, driver, code);
+}
+
+/* A zeroed port of `bytes` with its wake-up; null and rio_last_error. */
+port_base *port_begin(const rio_driver *, const rio_port_options *, size_t bytes);
+/* Everything but the memory and what the provider added. */
+void port_end(port_base *);
+/* Events that are there without asking the system. */
+uint32_t port_take(port_base *, rio_port_event *, uint32_t size);
+
+/* 1 if port_take would find something. */
+static inline uint32_t port_ready(const port_base *port)
+{
+    return port->hub.first_packet != NULL || events_wait(&port->events) ||
+           wakeup_waits(&port->wakeup);
+}
+
+/* Entries of the port table that are the same for both. */
+int32_t port_pending(rio_port *);
+int32_t port_post(rio_port *, uint64_t key);
+int32_t port_retire(rio_port *, rio_socket);
+int32_t port_join(rio_port *, rio_socket);
+uintptr_t port_native(rio_port *);
+
+#endif

@@ -1,0 +1,56 @@
+/* hub.c: ports as callers know them: a handle that leads to the hub of one driver's port, in the
+ * process that made it (rules 13 and 14). */
+#include "table/hub.h"
+
+#include "table/errors.h"
+
+void hub_begin(rio_hub *hub, const rio_driver *driver, const volatile uint32_t *mark, uint32_t era)
+{
+    hub->driver = driver;
+    hub->mark = mark;
+    hub->era = era;
+}
+
+rio_hub *hub_of(const rio_port *handle, const rio_driver *driver, int32_t *code)
+{
+    rio_hub *hub = handles_object(handle, HANDLES_PORT);
+    if (RIO_UNLIKELY(hub == NULL || (driver != NULL && hub->driver != driver))) {
+        *code = RIO_EINVAL;
+        return NULL;
+    }
+    if (RIO_UNLIKELY(!hub_ours(hub))) {
+        *code = RIO_ENETDOWN;
+        return NULL;
+    }
+    return hub;
+}
+
+rio_port *hub_publish(rio_hub *hub)
+{
+    if (hub == NULL)
+        return NULL;
+    hub->handle = handles_open(HANDLES_PORT, hub, 0);
+    if (hub->handle != NULL)
+        return hub->handle;
+    hub->driver->shut(hub);
+    errors_refuse(RIO_ENOBUFS);
+    return NULL;
+}
+
+int32_t hub_statistics(rio_port *handle, rio_port_statistics *statistics)
+{
+    int32_t code = 0;
+    const rio_hub *hub = hub_of(handle, NULL, &code);
+    if (hub != NULL && statistics == NULL)
+        return RIO_EFAULT;
+    if (hub != NULL)
+        *statistics = hub->counts;
+    return code;
+}
+
+rio_socket hub_any_socket(int32_t family, int32_t type, int32_t protocol)
+{
+    (void)family, (void)type, (void)protocol;
+    errors_refuse(RIO_EOPNOTSUPP);
+    return RIO_INVALID_SOCKET;
+}

@@ -1,0 +1,220 @@
+/* rq.h: request queues: what was asked and is not over, and what a driver does with it (rq.c). */
+#ifndef ZERIO_RQ_H
+#define ZERIO_RQ_H
+
+#include <assert.h>
+
+#include "table/cq.h"
+#include "table/errors.h"
+
+/* Bytes that one system call is asked to move. Linux cuts at 2 GiB less a page without telling;
+ * below that a short result always means "no more now". Longer requests go on where it stopped. */
+#define RQ_TRANSFER_MAX (1u << 30)
+
+/* Requests that go out together. 16 pieces of a transport's write are rarely there at once, and
+ * 16 descriptions (256 bytes) are four cache lines. */
+#define RQ_GATHER_MAX 16
+
+/* Requests in one direction of one request queue. Windows sets no number but its quota; this one
+ * keeps ring indexes in 32 bits and a mistaken argument from taking all memory. */
+#define RQ_LANE_MAX (1u << 20)
+
+/* Of a request: it was taken back while the system had it or one before it. */
+#define RQ_RECALLED 0x80000000u
+
+typedef struct rio_request {
+    char *memory;
+    uint64_t context;
+    uint32_t length; /* bytes asked */
+    uint32_t done;   /* bytes moved so far */
+    uint32_t flags;  /* RIO_MSG_DONT_NOTIFY, RIO_MSG_WAITALL, RQ_RECALLED; the upper half but for
+                        that is the driver's */
+    int32_t status;  /* the driver's */
+} rio_request;
+
+/* What a datagram has beside its bytes; null where nobody asked. */
+typedef struct rio_envelope {
+    char *remote; /* RIO_SOCKADDR_INET: whom it is for, or whom it came from */
+    char *flags;  /* uint32_t: the system's message flags of a received one */
+} rio_envelope;
+
+/* The registrations that a request uses; null where it uses none. Only request queues whose driver
+ * hands registered memory on as such (`leases`) keep them. */
+typedef struct rio_lease {
+    void *data, *remote, *flags;
+} rio_lease;
+
+/* One direction of a request queue: a ring of requests, cut by four running counters.
+ *
+ *      head                  posted             tail
+ *       | driver's | waiting   |   deferred      |
+ *
+ * The driver holds the `flight` first ones. Results are made at head, in order (rule 2).
+ * `outstanding` also counts what is complete and not yet dequeued (rule 5). */
+typedef struct rio_lane {
+    rio_request *requests;
+    rio_cq *cq;
+    uint32_t mask;
+    uint32_t head;
+    uint32_t posted;
+    uint32_t tail;
+    uint32_t flight;
+    uint32_t outstanding;
+    uint32_t limit;
+    uint32_t filler;
+    rio_envelope *envelopes; /* datagram sockets only */
+    rio_lease *leases;       /* request queues with `leases` only */
+} rio_lane;
+
+struct rio_rq {
+    rio_hub *hub;
+    void *socket_context;
+    rio_socket socket;
+    uint8_t stream;  /* bytes, not datagrams */
+    uint8_t retired; /* 1: its handle is closed; 2: and the driver had its chance to let go */
+    uint8_t leases;  /* set by attach: requests hold the registrations they use */
+    uint8_t filler;
+    int32_t broken;    /* the code with which the connection died; see rq_received */
+    rio_lane lanes[2]; /* by enum rio_direction */
+    RIO_RQ handle;
+    rio_rq *next; /* in the hub's table by descriptor */
+    uint64_t identity; /* of a socket that others may close (rio.h, guard); 0: nobody does */
+    _Alignas(16) unsigned char driver[];
+};
+
+/* Entries of RIO's table. The first needs to know whose table it stands in. */
+RIO_RQ rq_create(const rio_driver *, rio_socket, uint32_t max_receives,
+                 uint32_t max_receive_buffers, uint32_t max_sends, uint32_t max_send_buffers,
+                 RIO_CQ, RIO_CQ, void *context);
+int32_t RIO_CALL rq_resize(RIO_RQ, uint32_t, uint32_t);
+
+rio_rq *rq_find(const rio_hub *, rio_socket);
+void rq_retire(rio_hub *, rio_socket);
+/* A retired queue: aborts what the driver does not hold; frees it when nothing is outstanding. The
+ * queue must not be touched after this. */
+void rq_settle(rio_rq *);
+/* Closes the port's handle, retires every request queue, takes leave of the completion queues.
+ * Again does nothing. */
+void rq_end_all(rio_hub *);
+/* The registrations of a request are not used by it any more. */
+void rq_end_lease(const rio_driver *, const rio_lease *);
+
+/* -------------------------------------------------------------------------- what drivers call */
+
+static inline uint32_t rq_waiting(const rio_lane *lane)
+{
+    return lane->posted - lane->head - lane->flight;
+}
+
+static inline rio_request *rq_request(const rio_lane *lane, uint32_t ahead)
+{
+    return &lane->requests[(lane->head + ahead) & lane->mask];
+}
+
+static inline rio_lease *rq_lease(const rio_lane *lane, uint32_t ahead)
+{
+    return &lane->leases[(lane->head + ahead) & lane->mask];
+}
+
+static inline rio_envelope *rq_envelope(const rio_lane *lane, uint32_t ahead)
+{
+    return &lane->envelopes[(lane->head + ahead) & lane->mask];
+}
+
+/* The request at the head of the lane is over: its result goes to the completion queue. */
+static inline void rq_complete(rio_rq *rq, enum rio_direction direction, int32_t status)
+{
+    rio_lane *lane = &rq->lanes[direction];
+    rio_request *request = rq_request(lane, 0);
+    rio_cq *cq = lane->cq;
+
+    assert(lane->head != lane->tail && lane->outstanding > 0);
+    assert(status != 0 || request->done <= request->length);
+    if (RIO_UNLIKELY(lane->leases != NULL))
+        rq_end_lease(rq->hub->driver, rq_lease(lane, 0));
+    lane->head++;
+    rq->hub->counts.completions++;
+    if (RIO_UNLIKELY(cq->closed)) {
+        lane->outstanding--; /* lost, as Microsoft documents; nobody will dequeue it */
+        return;
+    }
+    assert(cq->tail - cq->head < cq->reserved);
+    rio_entry *entry = &cq->entries[cq->tail++ & cq->mask];
+    entry->status = status;
+    entry->bytes = request->done;
+    entry->context = request->context;
+    entry->owner = (uintptr_t)rq | (uintptr_t)direction;
+    if (request->flags & RIO_MSG_DONT_NOTIFY) {
+        entry->owner |= CQ_OWNER_QUIET;
+        return;
+    }
+    cq->loud++;
+    rq->hub->loud++;
+    if (RIO_UNLIKELY(cq->armed))
+        cq_fire(cq);
+}
+
+/* Makes the results of the first receives that were taken back and that the system has not. */
+static inline void rq_recall(rio_rq *rq)
+{
+    const rio_lane *lane = &rq->lanes[RIO_RECEIVES];
+    while (lane->flight == 0 && lane->head != lane->tail &&
+           (rq_request(lane, 0)->flags & RQ_RECALLED) != 0)
+        rq_complete(rq, RIO_RECEIVES, rq_request(lane, 0)->done != 0 ? 0 : RIO_OPERATION_ABORTED);
+}
+
+/* The head receive of a stream got `bytes` (0: the end). Linux tells of a reset only once, to
+ * whoever calls first; after that, receives say "end of stream". Rule 8 does not allow that, so
+ * the death of a connection is remembered in `broken` and told again. */
+static inline void rq_received(rio_rq *rq, uint32_t bytes)
+{
+    rio_lane *lane = &rq->lanes[RIO_RECEIVES];
+    rio_request *request = rq_request(lane, 0);
+    assert(bytes <= request->length - request->done);
+    rq->hub->counts.bytes_received += bytes;
+    request->done += bytes;
+    if (RIO_UNLIKELY(bytes != 0 && (request->flags & RIO_MSG_WAITALL) &&
+                     request->done < request->length))
+        return;
+    rq_complete(rq, RIO_RECEIVES, bytes == 0 ? rq->broken : 0);
+}
+
+/* The head receive of a stream only asks whether there is something to receive. */
+static inline int rq_probes(const rio_request *request)
+{
+    return RIO_UNLIKELY(request->length == 0);
+}
+
+/* `bytes` of the waiting sends of a stream went out; completes those that are now whole. */
+static inline void rq_sent(rio_rq *rq, size_t bytes)
+{
+    rio_lane *lane = &rq->lanes[RIO_SENDS];
+    rq->hub->counts.bytes_sent += bytes;
+    while (bytes != 0) {
+        assert(lane->head != lane->posted);
+        rio_request *request = rq_request(lane, 0);
+        uint32_t rest = request->length - request->done;
+        if (bytes < rest) {
+            request->done += (uint32_t)bytes;
+            return;
+        }
+        request->done = request->length;
+        bytes -= rest;
+        rq_complete(rq, RIO_SENDS, 0);
+    }
+}
+
+/* The head request of a direction ended with an error. */
+static inline void rq_failed(rio_rq *rq, enum rio_direction direction, int32_t code)
+{
+    if (rq->stream && errors_end_a_stream(code) && rq->broken == 0)
+        rq->broken = code;
+    rq_complete(rq, direction, code);
+}
+
+/* The head receive of a datagram socket got one. `address` may be null. */
+void rq_datagram_received(rio_rq *, uint32_t bytes, const void *address, uint32_t length,
+                          uint32_t flags, int truncated);
+void rq_datagram_sent(rio_rq *, uint32_t bytes);
+
+#endif
