@@ -395,7 +395,7 @@ class TestConnect:
             port.connect(made, listener.getsockname(), 8)
             (event,) = port.wait(5)
             assert (event.kind, event.key, event.error) == (Kind.CONNECT, 8, None)
-            with pytest.raises(ValueError, match="no numeric address"):
+            with pytest.raises(ValueError, match="not a numeric address"):
                 port.connect(made, ("localhost.invalid", 1))
             with pytest.raises(ValueError, match="port must be"):
                 port.connect(made, ("127.0.0.1", 65536))
