@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from typing import Any
 
 from zerio_asyncio.core.hooks import LoopHooks
 from zerio_asyncio.core.memory import SlicePool
@@ -7,8 +6,6 @@ from zerio_asyncio.core.memory import SlicePool
 class Endpoint: ...
 
 class Engine(LoopHooks):
-    # The standard library's loop, the engine's second parent, has everything else.
-    def __getattr__(self, name: str) -> Any: ...
     def _attach(
         self,
         provider: int,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable
 
-    from zerio_asyncio.core.engine import Engine
+    from zerio_asyncio.loop.loop_engine import LoopEngine
 
 _log = logging.getLogger("asyncio")
 
@@ -83,7 +83,7 @@ class Listeners:
     forks = 0
     alone: ClassVar[weakref.WeakSet[Listeners]] = weakref.WeakSet()  # those that have such ones
 
-    def __init__(self, loop: Engine) -> None:
+    def __init__(self, loop: LoopEngine) -> None:
         self._made: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._loop_of = weakref.ref(loop)  # whose part this is: a closed loop is free at once
         self._keys = itertools.count(1)
@@ -91,7 +91,7 @@ class Listeners:
         self._by_socket: dict[int, Listener] = {}
 
     @property
-    def _loop(self) -> Engine:
+    def _loop(self) -> LoopEngine:
         loop = self._loop_of()
         assert loop is not None
         return loop
@@ -118,7 +118,7 @@ class Listeners:
                 with contextlib.suppress(OSError):  # closed behind our back
                     self._loop._accept(listener.descriptor, listener.key)
 
-    def stop(self, sock: socket.socket, loop: Engine) -> None:
+    def stop(self, sock: socket.socket, loop: LoopEngine) -> None:
         """Accept no more on ``sock``; harmless if it is not listening here.
 
         ``loop`` is ours: in its finalizer nobody refers to it weakly any more.
@@ -133,7 +133,7 @@ class Listeners:
             # Else the program has closed it, and its number is the other one's now.
             loop._accept_stop(listener.descriptor)
 
-    def stop_all(self, loop: Engine) -> None:
+    def stop_all(self, loop: LoopEngine) -> None:
         """Accept no more at all: the loop closes."""
         for listener in list(self._by_key.values()):
             self.stop(listener.sock, loop)
@@ -250,7 +250,7 @@ def _is_closed(server: Any) -> bool:
     return server is not None and server._sockets is None
 
 
-def _tell(loop: Engine, exc: BaseException) -> None:
+def _tell(loop: LoopEngine, exc: BaseException) -> None:
     # The standard loop tells in debug mode only: otherwise its clients meet a closed connection,
     # and nobody learns why.
     loop.call_exception_handler(
@@ -266,7 +266,7 @@ class _Refusal(asyncio.Protocol):
 
 
 def telling(
-    loop: Engine, factory: Callable[[], asyncio.BaseProtocol]
+    loop: LoopEngine, factory: Callable[[], asyncio.BaseProtocol]
 ) -> Callable[[], asyncio.BaseProtocol]:
     """Make a factory that never raises, for the standard library's way of accepting.
 

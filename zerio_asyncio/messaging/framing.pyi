@@ -2,7 +2,10 @@ from collections.abc import Callable
 
 from _typeshed import ReadableBuffer
 
+from zerio_asyncio.core.memory import ReceivedMemory
 from zerio_asyncio.messaging.errors import FramingError as FramingError
+
+class Assembly(ReceivedMemory): ...
 
 class MessageFramer:
     length_max: int

@@ -1,4 +1,5 @@
 from _typeshed import ReadableBuffer
+from typing_extensions import Self
 
 from zerio_asyncio.messaging.framing import MessageWriter
 
@@ -10,7 +11,7 @@ class SendingRing:
     count: int
     slot_length: int
     messages: int
-    def __init__(self, count: int, slot_length: int) -> None: ...
+    def __new__(cls, count: int, slot_length: int) -> Self: ...
     @property
     def length_max(self) -> int: ...
     @property

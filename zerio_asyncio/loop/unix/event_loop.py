@@ -22,6 +22,7 @@ from zerio_asyncio.loop.unix.port_selector import PortSelector
 from zerio_asyncio.loop.unix.sendfile import send_file, send_file_over
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
     from collections.abc import Callable, Iterable
     from types import FrameType
@@ -44,6 +45,15 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
     ``options``: sizes, depths and the provider, see ``LoopOptions``. ``OSError`` if the provider
     that was asked for is refused by the system, ``ValueError`` for one that does not exist.
     """
+
+    # The standard library's own, which its stubs leave out.
+    _csock: socket.socket
+    _ssock: socket.socket | None
+    _selector: PortSelector
+    _signal_handlers: dict[int, asyncio.Handle]
+    _close_self_pipe: Callable[[], None]
+    _handle_signal: Callable[[int], None]
+    _make_self_pipe: Callable[[], None]
 
     def __init__(self, options: LoopOptions | None = None) -> None:
         self._children = Children(self)

@@ -1,0 +1,34 @@
+"""The engine as a loop class has it: with the standard library's loop as its second parent.
+
+For type checkers: the names below are used in this package and come from that parent, whose stubs
+leave the private ones out (private_names.py checks those at run time).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zerio_asyncio.core.engine import Engine
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Coroutine, MutableMapping
+    from concurrent.futures import Executor
+    from typing import Any
+
+    class LoopEngine(Engine):
+        """The engine, and what it shares its loop class with."""
+
+        call_exception_handler: Callable[[dict[str, Any]], None]
+        create_task: Callable[..., asyncio.Task[Any]]
+        is_closed: Callable[[], bool]
+        is_running: Callable[[], bool]
+        _accept_connection2: Callable[..., Coroutine[Any, Any, None]]
+        _check_closed: Callable[[], None]
+        _check_running: Callable[[], None]
+        _default_executor: Executor | None
+        _process_events: Callable[[Any], None]
+        _selector: Any
+        _transports: MutableMapping[int, Any]
+else:
+    LoopEngine = Engine
