@@ -24,11 +24,9 @@ cdef extern from "rio.h" nogil:
     uint32_t RIO_MSG_COMMIT_ONLY
     int32_t RIO_IOCP_COMPLETION
     int32_t RIO_OPERATION_ABORTED
-    int32_t RIO_ENOBUFS
     int32_t RIO_ENETDOWN
     int32_t RIO_EWOULDBLOCK
     uint32_t RIO_CAP_SEND_MEMORY
-    uint32_t RIO_CAP_DATAGRAM
     uint32_t RIO_CAP_NOW
     uint32_t RIO_CAP_BATCH
     uint32_t RIO_CAP_PENDING
@@ -85,10 +83,8 @@ cdef extern from "rio.h" nogil:
         pass
 
     int RIO_PORT_NOTIFY
-    int RIO_PORT_POST
     int RIO_PORT_READY
     int RIO_PORT_ACCEPT
-    int RIO_PORT_CONNECT
     int RIO_PORT_PACKET
     uint32_t RIO_WATCH_READ
     uint32_t RIO_WATCH_WRITE
