@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import importlib
+import inspect
 import pathlib
 import re
 import subprocess
@@ -94,6 +96,34 @@ def test_all_of_the_loops_that_is_called_is_in_the_table():
         name for name, is_ in vars(base_events).items() if callable(is_)
     ) | names_of(STANDARD)
     assert (calls & functions) - named() - OURS_TOO == set()
+
+
+ATTRIBUTES = [
+    (path, name)
+    for table in (
+        private_names.ATTRIBUTES,
+        private_names.PROACTORS_ATTRIBUTES if WINDOWS else private_names.SELECTORS_ATTRIBUTES,
+    )
+    for path, listed in table.items()
+    for name in listed.split()
+]
+
+
+@pytest.mark.parametrize(("path", "name"), ATTRIBUTES)
+def test_this_python_gives_its_objects_that_attribute(path, name):
+    module, _, cls = path.partition(":")
+    owner = STANDARD if module == "loop" else None
+    if owner is None:
+        owner = getattr(importlib.import_module(f"asyncio.{module}"), cls)
+    sources = [inspect.getsource(each) for each in owner.__mro__ if each is not object]
+    # assigned, annotated, or a property
+    assert any(re.search(rf"\b(self\.|def )?{name}( *[=:]|\()", source) for source in sources)
+
+
+@pytest.mark.parametrize(("path", "name"), ATTRIBUTES)
+def test_each_attribute_of_the_table_is_used(path, name):
+    files = [*(PACKAGE / "loop").rglob("*.py"), *(PACKAGE / "core").glob("*.pyx")]
+    assert any(re.search(rf"\.{name}\b", file.read_text(encoding="utf-8")) for file in files)
 
 
 class Changed(STANDARD):

@@ -2,12 +2,9 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from cpython.object cimport PyObject
-
 from zerio_asyncio.core.hooks cimport LoopHooks
 from zerio_asyncio.core.memory cimport SlicePool, SpareBytes
-from zerio_asyncio.core.rio cimport (
-    RIO_CQ, RIORESULT, rio_port, rio_port_event, rio_port_table, rio_provider)
+from zerio_asyncio.core.rio cimport RIO_CQ, RIORESULT, rio_port, rio_port_event, rio_provider
 from zerio_asyncio.core.threads cimport FREE_THREADED, thread_load_int, thread_load_word
 
 cdef extern from "pythread.h":

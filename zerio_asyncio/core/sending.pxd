@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
-from zerio_asyncio.core.memory cimport PoolSlice, SlicePool
+from zerio_asyncio.core.memory cimport PoolSlice
 from zerio_asyncio.core.transport cimport Transport
 
 # What the request context of each request says.

@@ -28,9 +28,10 @@ cdef class Transport(Endpoint):
     cdef readonly dict _extra
     cdef readonly bint _protocol_paused
     cdef readonly object _protocol
+    cdef readonly bint _paused     # pause_reading was called, resume_reading was not
+    # --- where it stands
     cdef Life life
     cdef Reading reading
-    cdef readonly bint _paused     # pause_reading was called, resume_reading was not
     cdef object paused             # who waits for resume_writing: (context, protocol), or None
     cdef object context            # the connection's: its protocol's callbacks run in it
     cdef bint one_context          # all of them, whoever causes them

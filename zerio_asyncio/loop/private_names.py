@@ -5,8 +5,7 @@ connection. So each is listed with the parameters that it has had, from which Py
 compared when a loop class is made. Public ways are better; what stands here has none.
 
 Checked against CPython 3.10 to 3.15. Attributes of instances cannot be looked up before there is
-one: ``_closed``, ``_stopping``, ``_default_executor``, ``_transports`` of loops, ``_sockets`` of
-servers, ``_buffer`` and ``_limit`` of stream readers.
+one; they stand at the end of the table, and tests look for them.
 """
 
 from __future__ import annotations
@@ -138,6 +137,27 @@ ON_PROACTORS = (
     _private("windows_events:IocpProactor._poll", "timeout"),
     _private("windows_events:IocpProactor._check_closed"),
 )
+
+
+ATTRIBUTES = {
+    "loop": "_closed _csock _debug _default_executor _selector _ssock _stopping _thread_id",
+    "base_events:Server": "_backlog _sockets",
+    "base_subprocess:BaseSubprocessTransport": "_loop _pipes _proc",
+    "sslproto:SSLProtocol": "_app_transport",
+    "streams:StreamReader": "_buffer _limit",
+    "streams:StreamReaderProtocol": "_stream_reader",
+}
+
+SELECTORS_ATTRIBUTES = {"loop": "_signal_handlers _transports"}
+
+PROACTORS_ATTRIBUTES = {
+    "loop": "_proactor _self_reading_future",
+    "proactor_events:_ProactorBasePipeTransport": "_sock",
+    "windows_events:IocpProactor": (
+        "_cache _iocp _loop _registered _results _stopped_serving _unregistered"
+    ),
+    "windows_events:_OverlappedFuture": "_ov",
+}
 
 
 def parameters_of(function: Any) -> str:

@@ -3,9 +3,7 @@
 It starts overlapped operations (pipes, processes, ``sock_*``, files) and keeps each by the address
 of its OVERLAPPED. Their packets come to our port, which hands on what is not its own.
 
-Of the standard library's private parts, functions are listed in private_names.py. Attributes that
-this rests on, of ``IocpProactor``: _iocp, _cache, _results, _registered, _unregistered,
-_stopped_serving; of its loop: _proactor, _self_reading_future; of its pipe transports: _sock.
+What it takes of the standard library's private parts is listed in private_names.py.
 """
 
 from __future__ import annotations
