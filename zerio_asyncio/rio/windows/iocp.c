@@ -7,9 +7,9 @@
  *
  * What we do. Each operation is an iocp_operation, whose first member is the OVERLAPPED; its packet
  * calls `done`. An operation that succeeds at once gives a packet, too: there is one way only.
- * Events for the caller wait in a list, results in completion queues. What
- * else a port tells of stands in files of its own (iocp_accept.c, iocp_connect.c, iocp_watch.c):
- * event sources, which the port arms, asks and ends without knowing what they are.
+ * Events for the caller wait in a list, results in completion queues. What else a port tells of
+ * stands in files of its own (iocp_accept.c, iocp_connect.c, iocp_watch.c): event sources, which
+ * the port arms, asks and ends without knowing what they are.
  *
  * The wake-up (wakeup.h) posts a packet without an operation if the thread sleeps.
  *
