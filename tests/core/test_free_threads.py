@@ -153,6 +153,29 @@ def test_what_other_threads_may_ask(loop):
         thread.join()
 
 
+def test_statistics_of_a_loop_at_work(loop):
+    """Each number is one that was true; they need not be of one moment."""
+    over = threading.Event()
+    seen = []
+
+    def ask():
+        while not over.is_set():
+            seen.append(loop.rio_stats())
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        loop.run_until_complete(asyncio.wait_for(echo(1), PATIENCE))
+    finally:
+        over.set()
+        thread.join()
+    seen.append(loop.rio_stats())
+    for name in ("submissions", "completions", "system_calls", "waits", "bytes_sent"):
+        counts = [getattr(stats, name) for stats in seen]
+        assert counts == sorted(counts)
+        assert counts[-1] > 0
+
+
 @on_free_threads
 def test_timers_of_wrong_threads_break_nothing(loop):
     """They are not promised to be on time."""

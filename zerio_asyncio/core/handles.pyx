@@ -26,7 +26,8 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
 
-from zerio_asyncio.core.threads cimport thread_load_word, thread_store_word
+from zerio_asyncio.core.threads cimport (
+    thread_load_word, thread_store_int, thread_store_word)
 
 cdef extern from "Python.h":
     object PyContext_CopyCurrent()
@@ -133,7 +134,7 @@ cdef class Handle:
     def cancel(self):
         """Let the callback never run; harmless if it ran or was cancelled already."""
         if not self._cancelled:
-            self._cancelled = True
+            thread_store_int(<int *>&self._cancelled, True)  # the loop looks without a lock
             if self._loop.get_debug():
                 # The callback is forgotten now; keep what it looked like for the reader.
                 self._repr = repr(self)

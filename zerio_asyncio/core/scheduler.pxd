@@ -5,7 +5,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cpython.object cimport PyObject
 
 from zerio_asyncio.core.handles cimport Handle, TimerHandle
-from zerio_asyncio.core.threads cimport thread_load_word
+from zerio_asyncio.core.threads cimport thread_load_size, thread_load_word
 from zerio_asyncio.core.timers cimport Timers
 
 cdef extern from "Python.h":
@@ -27,11 +27,11 @@ cdef enum Hook:
 cdef class Scheduler(Timers):
     # --- asyncio's private names, which the standard library's loop reads and sets
     cdef public bint _stopping
-    cdef public bint _closed
     cdef public bint _debug
     cdef public double slow_callback_duration
     cdef public double _clock_resolution
     cdef public object _current_handle
+    cdef int closed                # `_closed`
     cdef uint64_t runner           # the thread that runs the loop, `_thread_id`; 0 is none
     cdef dict future_keywords      # loop=self, made once
 
@@ -44,15 +44,15 @@ cdef class Scheduler(Timers):
     # --- ready queue: a ring; 0 <= ready_count <= ready_mask + 1. The references are raw pointers
     # in malloc's memory; the engine shows them to the collector itself.
     cdef PyObject **ready
-    cdef size_t ready_mask
-    cdef size_t ready_head
-    cdef size_t ready_count
+    cdef Py_ssize_t ready_mask
+    cdef Py_ssize_t ready_head
+    cdef Py_ssize_t ready_count    # `ready_now` reads it without the lock
 
     # ready queue
     cdef int push(self, object handle) except -1
     cdef object _pop(self)
     cdef bint _grow_ready(self) noexcept
-    cdef object _ready_at(self, size_t index)
+    cdef object _ready_at(self, Py_ssize_t index)
     cpdef int _forget_callbacks(self) except -1
     cdef int _run_ready(self) except -1
     cdef int _run_timed(self, object handle) except -1
@@ -74,6 +74,11 @@ cdef class Scheduler(Timers):
     cdef int _wake(self) except -1
     cdef TimerHandle _call_at(
         self, double due, object asked, callback, tuple args, context, str method)
+
+
+# How many callbacks are ready: at least so many, for other threads only add to them.
+cdef inline Py_ssize_t ready_now(Scheduler scheduler) noexcept:
+    return thread_load_size(&scheduler.ready_count)
 
 
 cdef inline uint32_t hooks_of(Scheduler scheduler) except? 0xFFFFFFFF:

@@ -18,7 +18,8 @@ from libc.math cimport INFINITY, isnan
 from libc.stdlib cimport qsort
 
 from zerio_asyncio.core.handles cimport seconds_of
-from zerio_asyncio.core.threads cimport thread_lock_give, thread_lock_take
+from zerio_asyncio.core.threads cimport (
+    thread_load_size, thread_lock_give, thread_lock_take, thread_store_size)
 
 cdef extern from "Python.h":
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
@@ -48,7 +49,7 @@ cdef class Timers(TimerOwner):
             Py_INCREF(handle)
             handle.owner = self
             handle._scheduled = True
-            self.timer_count += 1
+            thread_store_size(&self.timer_count, self.timer_count + 1)
             self._timer_up(self.timer_count - 1, timer)
         thread_lock_give(&self.lock)
         if not room:
@@ -102,7 +103,7 @@ cdef class Timers(TimerOwner):
         cdef Timer removed = self.timers[index]
         cdef Timer moved
         cdef TimerHandle handle = <TimerHandle>removed.handle
-        self.timer_count -= 1
+        thread_store_size(&self.timer_count, self.timer_count - 1)
         if index < self.timer_count:
             moved = self.timers[self.timer_count]
             if _earlier(&moved, &removed):
@@ -202,7 +203,7 @@ cdef class Timers(TimerOwner):
 
     cdef int _forget_timers(self) except -1:
         cdef PyObject *last
-        while self.timer_count:
+        while thread_load_size(&self.timer_count):
             last = NULL
             thread_lock_take(&self.lock)
             if self.timer_count:
