@@ -161,7 +161,7 @@ static int32_t afd__poll(iocp_port *port, iocp_watch *watch)
                                   (watch->mask & RIO_WATCH_WRITE ? AFD_POLL_SEND : 0);
     question->handles[0].status = 0;
     overlapped->Internal = (ULONG_PTR)0x103; /* STATUS_PENDING */
-    port->core.counts.system_calls++;
+    rio_count(&port->core.counts.system_calls, 1);
     NTSTATUS status = NtDeviceIoControlFile(port->afd, NULL, NULL, overlapped,
                                             (IO_STATUS_BLOCK *)&overlapped->Internal, AFD_POLL,
                                             question, sizeof *question, question, sizeof *question);

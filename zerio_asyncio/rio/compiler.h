@@ -8,6 +8,10 @@
  * their name, operations are sequentially consistent; `acquire` and `release` are C11's. A relaxed
  * load tells what was stored some time ago, and orders nothing.
  *
+ * A count is a plain number that one thread changes (`rio_count`) and others may look at meanwhile
+ * (`rio_counted`): each load and store is whole, and that is all, so counting costs what it does
+ * without.
+ *
  * Links:
  *   https://learn.microsoft.com/cpp/overview/install-c17-support
  *   https://learn.microsoft.com/cpp/intrinsics/interlockedexchange-intrinsic-functions
@@ -108,6 +112,16 @@ static inline void rio_store_word(rio_atomic_word *place, uintptr_t value)
     (void)_InterlockedExchangePointer((void *volatile *)place, (void *)value);
 }
 
+static inline void rio_count(uint64_t *place, int64_t change)
+{
+    *(volatile uint64_t *)place = *place + (uint64_t)change;
+}
+
+static inline uint64_t rio_counted(const uint64_t *place)
+{
+    return *(const volatile uint64_t *)place;
+}
+
 #else
 
 #include <stdatomic.h>
@@ -178,6 +192,16 @@ static inline void rio_store_word_release(rio_atomic_word *place, uintptr_t valu
 static inline void rio_store_word(rio_atomic_word *place, uintptr_t value)
 {
     atomic_store(place, value);
+}
+
+static inline void rio_count(uint64_t *place, int64_t change)
+{
+    __atomic_store_n(place, *place + (uint64_t)change, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t rio_counted(const uint64_t *place)
+{
+    return __atomic_load_n(place, __ATOMIC_RELAXED);
 }
 
 #endif

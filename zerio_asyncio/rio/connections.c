@@ -108,7 +108,7 @@ static int32_t connections__await(iocp_port *port, iocp_slot *slot)
     DWORD bytes;
 
     slot->socket = connections__socket(port, accepts);
-    port->core.counts.system_calls += 2;
+    rio_count(&port->core.counts.system_calls, 2);
     if (slot->socket == INVALID_SOCKET)
         return iocp_code((DWORD)WSAGetLastError());
     if (!accepts->accept(accepts->listener, slot->socket, slot->addresses, 0, ADDRESS_BYTES,
@@ -415,7 +415,7 @@ int32_t iocp_connect_start(rio_port *handle, rio_socket socket, const void *addr
     connect->operation.done = connections__connected;
     connect->socket = (SOCKET)socket;
     connect->key = key;
-    port->core.counts.system_calls++;
+    rio_count(&port->core.counts.system_calls, 1);
     if (!start((SOCKET)socket, address, (int)length, NULL, 0, NULL,
                iocp_fresh(&connect->operation, (HANDLE)socket)) &&
         WSAGetLastError() != WSA_IO_PENDING) {

@@ -25,9 +25,9 @@
 static void datagrams__count(const rio_rq *rq, uint32_t moved)
 {
     rio_port_statistics *counts = &rq->core->counts;
-    counts->system_calls++;
-    counts->submissions++;
-    counts->gathered += moved > 1 ? moved - 1 : 0;
+    rio_count(&counts->system_calls, 1);
+    rio_count(&counts->submissions, 1);
+    rio_count(&counts->gathered, moved > 1 ? moved - 1 : 0);
 }
 
 int rio_linux_receive_datagrams(rio_rq *rq)
@@ -124,7 +124,7 @@ static int64_t datagrams__send_one(const rio_rq *rq, const rio_datagram *datagra
     datagrams__count(rq, 1);
     if (sent < 0)
         return -(int64_t)rio_send_code(rq, errno);
-    rq->core->counts.bytes_sent += (uint64_t)sent;
+    rio_count(&rq->core->counts.bytes_sent, (uint64_t)sent);
     return 1;
 }
 
@@ -144,7 +144,7 @@ int64_t rio_linux_datagrams_now(rio_rq *rq, const rio_datagram *datagrams, uint3
         if (sent < 0)
             return done != 0 ? (int64_t)done : -(int64_t)rio_send_code(rq, -sent);
         for (int i = 0; i < sent; i++)
-            rq->core->counts.bytes_sent += messages[i].msg_len;
+            rio_count(&rq->core->counts.bytes_sent, messages[i].msg_len);
         done += (uint32_t)sent;
         if ((uint32_t)sent < part)
             break;

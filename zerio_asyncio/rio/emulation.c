@@ -276,8 +276,18 @@ int32_t rio_emulation_statistics(rio_port *handle, rio_port_statistics *statisti
     const rio_core *core = rio_core_of(handle, NULL, &code);
     if (core != NULL && statistics == NULL)
         return RIO_EFAULT;
-    if (core != NULL)
-        *statistics = core->counts;
+    if (core != NULL) { /* word by word, while its thread counts */
+        *statistics = (rio_port_statistics){
+            .submissions = rio_counted(&core->counts.submissions),
+            .completions = rio_counted(&core->counts.completions),
+            .system_calls = rio_counted(&core->counts.system_calls),
+            .waits = rio_counted(&core->counts.waits),
+            .bytes_received = rio_counted(&core->counts.bytes_received),
+            .bytes_sent = rio_counted(&core->counts.bytes_sent),
+            .gathered = rio_counted(&core->counts.gathered),
+            .in_kernel = rio_counted(&core->counts.in_kernel),
+        };
+    }
     return code;
 }
 
@@ -298,10 +308,9 @@ static int64_t rio__now(RIO_RQ handle, enum rio_direction direction, char *memor
         return -(int64_t)RIO_EINVAL; /* 0 bytes would look like the end */
     int64_t moved = rq->core->driver->now(rq, direction, memory, length);
     rio_port_statistics *counts = &rq->core->counts;
-    counts->system_calls++;
+    rio_count(&counts->system_calls, 1);
     if (moved > 0)
-        *(direction == RIO_SENDS ? &counts->bytes_sent : &counts->bytes_received) +=
-            (uint64_t)moved;
+        rio_count(direction == RIO_SENDS ? &counts->bytes_sent : &counts->bytes_received, moved);
     else if (rio_code_is_death((int32_t)-moved) && rq->broken == 0)
         rq->broken = (int32_t)-moved;
     return moved;
@@ -387,7 +396,7 @@ void rio_datagram_received(rio_rq *rq, uint32_t bytes, const void *address, uint
     }
     if (envelope->flags != NULL)
         memcpy(envelope->flags, &flags, sizeof flags);
-    rq->core->counts.bytes_received += bytes;
+    rio_count(&rq->core->counts.bytes_received, bytes);
     request->done = bytes;
     rio_complete(rq, RIO_RECEIVES, truncated ? RIO_EMSGSIZE : 0);
 }
@@ -395,7 +404,7 @@ void rio_datagram_received(rio_rq *rq, uint32_t bytes, const void *address, uint
 void rio_datagram_sent(rio_rq *rq, uint32_t bytes)
 {
     rio_request *request = rio_lane_request(&rq->lanes[RIO_SENDS], 0);
-    rq->core->counts.bytes_sent += bytes;
+    rio_count(&rq->core->counts.bytes_sent, bytes);
     request->done = bytes;
     rio_complete(rq, RIO_SENDS, bytes == request->length ? 0 : RIO_EMSGSIZE);
 }

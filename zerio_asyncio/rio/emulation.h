@@ -305,7 +305,7 @@ static inline void rio_complete(rio_rq *rq, enum rio_direction direction, int32_
     if (RIO_UNLIKELY(lane->leases != NULL))
         rio_lease_end(rq->core->driver, rio_lane_lease(lane, 0));
     lane->head++;
-    rq->core->counts.completions++;
+    rio_count(&rq->core->counts.completions, 1);
     if (RIO_UNLIKELY(cq->closed)) {
         lane->outstanding--; /* lost, as Microsoft documents; nobody will dequeue it */
         return;
@@ -352,7 +352,7 @@ static inline void rio_received(rio_rq *rq, uint32_t bytes)
     rio_lane *lane = &rq->lanes[RIO_RECEIVES];
     rio_request *request = rio_lane_request(lane, 0);
     assert(bytes <= request->length - request->done);
-    rq->core->counts.bytes_received += bytes;
+    rio_count(&rq->core->counts.bytes_received, bytes);
     request->done += bytes;
     if (RIO_UNLIKELY(bytes != 0 && (request->flags & RIO_MSG_WAITALL) &&
                      request->done < request->length))
@@ -370,7 +370,7 @@ static inline int rio_probes(const rio_request *request)
 static inline void rio_sent(rio_rq *rq, size_t bytes)
 {
     rio_lane *lane = &rq->lanes[RIO_SENDS];
-    rq->core->counts.bytes_sent += bytes;
+    rio_count(&rq->core->counts.bytes_sent, bytes);
     while (bytes != 0) {
         assert(lane->head != lane->posted);
         rio_request *request = rio_lane_request(lane, 0);

@@ -94,8 +94,8 @@ static void epoll__receive_stream(rio_rq *rq, epoll_side *side)
             room = RIO_TRANSFER_MAX;
         ssize_t bytes = recv((int)rq->socket, request->memory + request->done, room,
                              MSG_DONTWAIT);
-        rq->core->counts.system_calls++;
-        rq->core->counts.submissions++;
+        rio_count(&rq->core->counts.system_calls, 1);
+        rio_count(&rq->core->counts.submissions, 1);
         if (RIO_LIKELY(bytes >= 0)) {
             if (bytes != 0 && (size_t)bytes < room && !side->hung_up)
                 side->readable = 0;
@@ -128,7 +128,7 @@ static void epoll__blocked(rio_rq *rq, epoll_side *side)
     if (side->hears_writable)
         return;
     side->hears_writable = 1;
-    rq->core->counts.system_calls++;
+    rio_count(&rq->core->counts.system_calls, 1);
     (void)epoll_ctl(port->main.epoll, EPOLL_CTL_MOD, (int)rq->socket, &event);
 }
 
@@ -146,10 +146,10 @@ static void epoll__send_stream(rio_rq *rq, epoll_side *side)
                                           MSG_DONTWAIT | MSG_NOSIGNAL)
                                    : sendmsg((int)rq->socket, &message,
                                              MSG_DONTWAIT | MSG_NOSIGNAL);
-        rq->core->counts.system_calls++;
-        rq->core->counts.submissions++;
+        rio_count(&rq->core->counts.system_calls, 1);
+        rio_count(&rq->core->counts.submissions, 1);
         if (RIO_LIKELY(bytes >= 0)) {
-            rq->core->counts.gathered += count - 1;
+            rio_count(&rq->core->counts.gathered, count - 1);
             rio_sent(rq, (size_t)bytes);
             if (RIO_UNLIKELY((size_t)bytes < total))
                 epoll__blocked(rq, side);
@@ -196,7 +196,7 @@ static int32_t epoll__attach(rio_core *core, rio_rq *rq)
     int result = epoll_ctl(port->main.epoll, EPOLL_CTL_ADD, descriptor, &event);
     if (result != 0 && errno == EEXIST && epoll_move_aside(port, descriptor))
         result = epoll_ctl(port->main.epoll, EPOLL_CTL_ADD, descriptor, &event);
-    core->counts.system_calls++;
+    rio_count(&core->counts.system_calls, 1);
     if (result != 0)
         return errno == ENOSPC ? RIO_ENOBUFS : errno == EEXIST ? RIO_EINVAL
                                                                : rio_code_of_errno(errno);
@@ -211,7 +211,7 @@ static void epoll__detach(rio_core *core, rio_rq *rq)
     struct epoll_event unused = { 0 };
     if (!rio_core_ours(core))
         return;
-    core->counts.system_calls++;
+    rio_count(&core->counts.system_calls, 1);
     (void)epoll_ctl(((epoll_port *)core)->main.epoll, EPOLL_CTL_DEL, (int)rq->socket, &unused);
 }
 
@@ -264,7 +264,7 @@ static void epoll__renew(epoll_port *port)
 
 static int epoll__sleep(epoll_port *port, struct epoll_event *happened, int64_t timeout_ns)
 {
-    port->base.core.counts.system_calls++;
+    rio_count(&port->base.core.counts.system_calls, 1);
     if (timeout_ns > 0 && !port->without_pwait2) {
         struct {
             int64_t seconds, nanoseconds; /* __kernel_timespec, 64-bit everywhere */
@@ -335,7 +335,7 @@ static int32_t epoll__wait(rio_port *handle, rio_port_event *events, uint32_t si
         return -code;
     if (RIO_UNLIKELY(events == NULL || size == 0))
         return -(events == NULL ? RIO_EFAULT : RIO_EINVAL);
-    port->base.core.counts.waits++;
+    rio_count(&port->base.core.counts.waits, 1);
     rio_spin *spin = &port->base.core.spin;
     uint32_t ready = rio_linux_ready(&port->base);
     epoll_poll poll = { port, events, size - ready, 0 }; /* room for one of what is ready stays */

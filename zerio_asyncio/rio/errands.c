@@ -202,7 +202,7 @@ static void uring__connected(uring_port *port, uring_errand *errand, int32_t res
         error = -result;
     else if (getsockopt(errand->descriptor, SOL_SOCKET, SO_ERROR, &error, &length) != 0)
         error = errno;
-    port->base.core.counts.system_calls++;
+    rio_count(&port->base.core.counts.system_calls, 1);
     rio_port_event event = rio_connect_event((rio_socket)errand->descriptor, error, errand->key);
     (void)rio_inbox_put(&port->base.inbox, &event, (rio_socket)errand->descriptor);
     port->errands[errand->descriptor] = NULL;
@@ -213,7 +213,7 @@ void uring_errand_done(uring_port *port, uring_errand *errand, int32_t result, u
 {
     if ((flags & IORING_CQE_F_MORE) == 0) {
         errand->busy = 0;
-        port->base.core.counts.in_kernel--;
+        rio_count(&port->base.core.counts.in_kernel, -1);
     }
     switch (errand->kind) {
     case URING_BELL: /* wait looks at the bell itself */
@@ -246,7 +246,7 @@ int32_t uring_connect(rio_port *handle, rio_socket socket, const void *address, 
     if (uring__errand_of(port, socket, URING_CONNECT) != NULL)
         return RIO_EALREADY;
     int result = connect((int)socket, address, length);
-    port->base.core.counts.system_calls++;
+    rio_count(&port->base.core.counts.system_calls, 1);
     if (result != 0 && (errno == EINPROGRESS || errno == EINTR))
         return uring__errand_add(port, (int)socket, URING_CONNECT, key);
     rio_port_event event = rio_connect_event(socket, result == 0 ? 0 : errno, key);
@@ -323,7 +323,7 @@ int uring_rest(uring_port *port, rio_rq *rq)
             return 0;
         }
         side->rests = 1;
-        port->base.core.counts.system_calls++;
+        rio_count(&port->base.core.counts.system_calls, 1);
     }
     return 1;
 }
@@ -338,7 +338,7 @@ void uring_rest_end(uring_port *port, rio_rq *rq)
     side->idle = 0;
     if (interest != NULL && interest->key == (uint64_t)(uintptr_t)rq) {
         rio_interests_drop(&port->watched, (int)rq->socket, RIO_FOR_REST);
-        port->base.core.counts.system_calls++;
+        rio_count(&port->base.core.counts.system_calls, 1);
     }
 }
 
@@ -366,7 +366,7 @@ int32_t uring_watch(rio_port *handle, rio_socket socket, uint32_t mask, uint64_t
         return RIO_EBADF;
     if (!rio_watch_valid(mask))
         return RIO_EINVAL;
-    port->base.core.counts.system_calls++;
+    rio_count(&port->base.core.counts.system_calls, 1);
     if (mask == 0) {
         if (port->watched.epoll >= 0)
             rio_interests_drop(&port->watched, (int)socket, RIO_FOR_WATCH);
@@ -395,7 +395,7 @@ uint32_t uring_watches_take(uring_port *port, rio_port_event *events, uint32_t s
         return 0;
     int found = epoll_wait(port->watched.epoll, happened,
                            size < WATCHES_MAX ? (int)size : WATCHES_MAX, 0);
-    port->base.core.counts.system_calls++;
+    rio_count(&port->base.core.counts.system_calls, 1);
     for (int i = 0; i < found; i++)
         if ((happened[i].data.u64 & RIO_TAG_PURPOSE) == RIO_FOR_REST)
             uring__rested(port, happened[i].data.u64);
@@ -465,7 +465,7 @@ void uring_edges_begin(uring_port *port, rio_rq *rq)
     if (port->listening.epoll < 0 &&
         uring__inner(port, &port->listening, &port->listeners) != 0)
         return;
-    port->base.core.counts.system_calls++;
+    rio_count(&port->base.core.counts.system_calls, 1);
     if (epoll_ctl(port->listening.epoll, EPOLL_CTL_ADD, (int)rq->socket, &event) == 0)
         uring_side_of(rq)->edges = 1; /* the first one comes at once */
 }
@@ -473,7 +473,7 @@ void uring_edges_begin(uring_port *port, rio_rq *rq)
 void uring_edges_end(uring_port *port, const rio_rq *rq)
 {
     struct epoll_event unused = { 0 };
-    port->base.core.counts.system_calls++;
+    rio_count(&port->base.core.counts.system_calls, 1);
     (void)epoll_ctl(port->listening.epoll, EPOLL_CTL_DEL, (int)rq->socket, &unused);
 }
 
@@ -499,7 +499,7 @@ int uring_listeners_look(uring_port *port)
     if (port->calls_count != 0)
         return 1;
     int found = epoll_wait(port->listening.epoll, happened, RIO_ACCEPTS_MAX, 0);
-    port->base.core.counts.system_calls++;
+    rio_count(&port->base.core.counts.system_calls, 1);
     for (int i = 0; i < found; i++) {
         if ((happened[i].data.u64 & RIO_TAG_PURPOSE) == RIO_KIND_RQ)
             uring__edge(happened[i].data.u64, happened[i].events);

@@ -142,7 +142,7 @@ static int iocp__remembers(const iocp_port *port, SOCKET socket)
 
 int32_t iocp_join(iocp_port *port, SOCKET socket)
 {
-    port->core.counts.system_calls++;
+    rio_count(&port->core.counts.system_calls, 1);
     if (CreateIoCompletionPort((HANDLE)socket, port->completions, IOCP_KEY, 0) != NULL)
         return iocp__remember(port, socket) ? 0 : RIO_ENOBUFS;
     DWORD error = GetLastError();
@@ -193,7 +193,7 @@ uint32_t iocp_turn(iocp_port *port, DWORD ms)
     OVERLAPPED_ENTRY packets[PACKETS_MAX];
     ULONG count = 0;
 
-    port->core.counts.system_calls++;
+    rio_count(&port->core.counts.system_calls, 1);
     if (!GetQueuedCompletionStatusEx(port->completions, packets, PACKETS_MAX, &count, ms, FALSE))
         return 0;
     for (ULONG i = 0; i < count; i++) {
@@ -206,7 +206,7 @@ uint32_t iocp_turn(iocp_port *port, DWORD ms)
             continue;
         }
         iocp_operation *operation = (iocp_operation *)overlapped;
-        port->core.counts.in_kernel--;
+        rio_count(&port->core.counts.in_kernel, -1);
         operation->done(port, operation, iocp__outcome(operation),
                         packets[i].dwNumberOfBytesTransferred);
     }
@@ -265,7 +265,7 @@ int32_t iocp_wait(iocp_port *port, rio_port_event *events, uint32_t size, int64_
 {
     if (events == NULL || size == 0)
         return -(events == NULL ? RIO_EFAULT : RIO_EINVAL);
-    port->core.counts.waits++;
+    rio_count(&port->core.counts.waits, 1);
     iocp_peers_forget(port, port->told_last > RIO_PEERS_KEPT ? port->told_last : RIO_PEERS_KEPT);
     iocp_watches_arm(port);
     int spins = timeout_ns != 0 && port->core.spin.limit_ns != 0 && !iocp__ready(port);

@@ -91,8 +91,8 @@ int32_t iocp_join(iocp_port *, SOCKET);
 /* To be called when the system has accepted an operation: one packet will come. */
 static inline void iocp_began(iocp_port *port)
 {
-    port->core.counts.in_kernel++;
-    port->core.counts.submissions++;
+    rio_count(&port->core.counts.in_kernel, 1);
+    rio_count(&port->core.counts.submissions, 1);
 }
 /* Cleared and addressed, ready to be handed over. */
 static inline OVERLAPPED *iocp_fresh(iocp_operation *operation, HANDLE file)

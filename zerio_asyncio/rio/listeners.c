@@ -94,7 +94,7 @@ int32_t rio_listener_check(rio_socket listener)
 static void listeners__last(rio_linux_port *port, rio_interests *set, int listener, uint64_t key)
 {
     int32_t code = rio_interests_put(set, listener, RIO_FOR_ACCEPT, RIO_WATCH_READ, key);
-    port->core.counts.system_calls += 2;
+    rio_count(&port->core.counts.system_calls, 2);
     if (code == 0)
         return;
     rio_port_event event = rio_accept_event(-1, rio_errno(code), key);
@@ -118,7 +118,7 @@ static int listeners__take(rio_linux_port *port, rio_interests *set, int listene
     socklen_t length = sizeof peer->address;
     int descriptor = accept4(listener, (struct sockaddr *)(void *)peer->address, &length,
                              SOCK_NONBLOCK | SOCK_CLOEXEC);
-    port->core.counts.system_calls++;
+    rio_count(&port->core.counts.system_calls, 1);
     if (descriptor < 0 && listeners__survives(errno))
         return 0;
     *event = rio_accept_event(descriptor, errno, key);

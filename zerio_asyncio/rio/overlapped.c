@@ -59,7 +59,7 @@ static int32_t overlapped__receive(rio_rq *rq)
     int result;
 
     side->flags = 0;
-    rq->core->counts.system_calls++;
+    rio_count(&rq->core->counts.system_calls, 1);
     if (rq->stream) {
         result = WSARecv((SOCKET)rq->socket, &piece, 1, NULL, &side->flags, overlapped, NULL);
     } else {
@@ -91,7 +91,7 @@ static int32_t overlapped__send(rio_rq *rq)
                                                                : NULL };
         total += rest;
     }
-    rq->core->counts.system_calls++;
+    rio_count(&rq->core->counts.system_calls, 1);
     if (rq->stream) {
         result = WSASend((SOCKET)rq->socket, pieces, used, NULL, 0, overlapped, NULL);
     } else {
@@ -104,7 +104,7 @@ static int32_t overlapped__send(rio_rq *rq)
     }
     if (result != 0 && WSAGetLastError() != WSA_IO_PENDING && !overlapped__warned(overlapped))
         return iocp_code((DWORD)WSAGetLastError());
-    rq->core->counts.gathered += used - 1;
+    rio_count(&rq->core->counts.gathered, used - 1);
     lane->flight = used;
     return 0;
 }

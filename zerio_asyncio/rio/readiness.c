@@ -51,7 +51,7 @@ static int32_t epoll__put_aside(epoll_port *port, int descriptor, enum rio_purpo
 static int32_t epoll__put(epoll_port *port, int descriptor, enum rio_purpose purpose,
                           uint32_t mask, uint64_t key)
 {
-    port->base.core.counts.system_calls++;
+    rio_count(&port->base.core.counts.system_calls, 1);
     if (rio_interests_at(&port->aside, descriptor, purpose) == NULL) {
         int32_t code = rio_interests_put(&port->main, descriptor, purpose, mask, key);
         if (code != RIO_EALREADY)
@@ -62,7 +62,7 @@ static int32_t epoll__put(epoll_port *port, int descriptor, enum rio_purpose pur
 
 static void epoll__drop(epoll_port *port, int descriptor, enum rio_purpose purpose)
 {
-    port->base.core.counts.system_calls++;
+    rio_count(&port->base.core.counts.system_calls, 1);
     rio_interests_drop(&port->main, descriptor, purpose);
     rio_interests_drop(&port->aside, descriptor, purpose);
 }
@@ -91,7 +91,7 @@ static uint32_t epoll__connect_event(epoll_port *port, rio_interests *set, int d
     if (getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length) != 0)
         error = errno;
     *event = rio_connect_event((rio_socket)descriptor, error, interest->key);
-    port->base.core.counts.system_calls += 2;
+    rio_count(&port->base.core.counts.system_calls, 2);
     rio_interests_drop(set, descriptor, RIO_FOR_CONNECT);
     return 1;
 }
@@ -133,7 +133,7 @@ uint32_t epoll_aside_events(epoll_port *port, rio_port_event *events, uint32_t r
     int size = room == 0 ? 0 : epoll_wait(port->aside.epoll, happened, most, 0);
     uint32_t count = 0;
 
-    port->base.core.counts.system_calls++;
+    rio_count(&port->base.core.counts.system_calls, 1);
     for (int i = 0; i < size; i++)
         count += epoll_event_take(port, &port->aside, happened[i].data.u64, happened[i].events,
                               events + count, room - count);
@@ -209,7 +209,7 @@ int32_t epoll_connect(rio_port *handle, rio_socket socket, const void *address,
         return code;
     int descriptor = (int)socket;
     int result = connect(descriptor, address, length);
-    port->base.core.counts.system_calls++;
+    rio_count(&port->base.core.counts.system_calls, 1);
     if (result != 0 && (errno == EINPROGRESS || errno == EINTR))
         return epoll__put(port, descriptor, RIO_FOR_CONNECT, RIO_WATCH_WRITE, key);
     rio_port_event event = rio_connect_event(socket, result == 0 ? 0 : errno, key);

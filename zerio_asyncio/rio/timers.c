@@ -94,7 +94,7 @@ static uint32_t timers__turn_by_packet(iocp_port *port, int64_t ns)
     }
     uint32_t count = iocp_turn(port, INFINITE);
     (void)((cancel_packet)timer->cancel)(timer->packet, TRUE);
-    port->core.counts.system_calls += 2;
+    rio_count(&port->core.counts.system_calls, 2);
     return count;
 }
 
@@ -102,7 +102,7 @@ static uint32_t timers__turn_by_waiting(iocp_port *port, int64_t ns)
 {
     HANDLE either[] = { port->completions, port->timer.object };
 
-    port->core.counts.system_calls++;
+    rio_count(&port->core.counts.system_calls, 1);
     if (WaitForMultipleObjects(2, either, FALSE, INFINITE) == WAIT_FAILED) {
         port->timer.way = COARSE;
         return timers__turn_coarsely(port, ns);
@@ -123,7 +123,7 @@ uint32_t iocp_turn_within(iocp_port *port, int64_t ns)
     LARGE_INTEGER due = { .QuadPart = -((ns + NS_PER_TIMER_UNIT - 1) / NS_PER_TIMER_UNIT) };
     if (timer->way == COARSE || !SetWaitableTimer(timer->object, &due, 0, NULL, NULL, FALSE))
         return timers__turn_coarsely(port, ns);
-    port->core.counts.system_calls++;
+    rio_count(&port->core.counts.system_calls, 1);
     return timer->way == BY_PACKET ? timers__turn_by_packet(port, ns)
                                    : timers__turn_by_waiting(port, ns);
 }

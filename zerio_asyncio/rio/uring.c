@@ -148,9 +148,9 @@ static int uring__enter(uring_port *port, int events, uint32_t least, int64_t ti
                         uint32_t gather_us)
 {
     int result = rio_ring_enter(&port->ring, events, least, timeout_ns, gather_us);
-    port->base.core.counts.system_calls++;
+    rio_count(&port->base.core.counts.system_calls, 1);
     if (RIO_LIKELY(result > 0))
-        port->base.core.counts.submissions += (uint32_t)result;
+        rio_count(&port->base.core.counts.submissions, (uint32_t)result);
     port->sends = 0;
     return result;
 }
@@ -163,7 +163,7 @@ struct io_uring_sqe *uring_next(uring_port *port)
         entry = rio_ring_next(&port->ring);
     }
     if (RIO_LIKELY(entry != NULL))
-        port->base.core.counts.in_kernel++;
+        rio_count(&port->base.core.counts.in_kernel, 1);
     return entry;
 }
 
@@ -249,7 +249,7 @@ static void uring__send(uring_port *port, rio_rq *rq, struct io_uring_sqe *entry
     if (rq->stream) {
         size_t total;
         lane->flight = rio_gather(lane, gather->pieces, &total);
-        port->base.core.counts.gathered += lane->flight - 1;
+        rio_count(&port->base.core.counts.gathered, lane->flight - 1);
     } else {
         char *remote = rio_lane_envelope(lane, 0)->remote;
         gather->pieces[0] = (struct iovec){ request->memory, request->length };
@@ -398,7 +398,7 @@ static inline void uring__result(uring_port *port, uint64_t number, int32_t resu
         uring_errand_done(port, object, result, flags);
         return;
     }
-    port->base.core.counts.in_kernel--;
+    rio_count(&port->base.core.counts.in_kernel, -1);
     if (RIO_UNLIKELY(owner == URING_NOBODY))
         return;
     assert(rq->lanes[owner].flight != 0);
@@ -543,7 +543,7 @@ static int32_t uring__wait(rio_port *handle, rio_port_event *events, uint32_t si
         return -code;
     if (RIO_UNLIKELY(events == NULL || size == 0))
         return -(events == NULL ? RIO_EFAULT : RIO_EINVAL);
-    port->base.core.counts.waits++;
+    rio_count(&port->base.core.counts.waits, 1);
     uring__write(port);
     if (timeout_ns != 0 && uring__tells(port, port->base.core.loud))
         timeout_ns = 0;

@@ -152,7 +152,7 @@ static void winsock__start(rio_core *core, rio_rq *rq, enum rio_direction direct
         }
     }
     if (flags != 0 && issued != 0) {
-        core->counts.gathered += issued - 1;
+        rio_count(&core->counts.gathered, issued - 1);
         (void)(direction == RIO_SENDS
                    ? winrio.RIOSend(side->requests, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
                    : winrio.RIOReceive(side->requests, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL));
@@ -188,8 +188,9 @@ static void winsock__complete(rio_rq *rq, enum rio_direction direction)
         status = rq->broken;
     if (status != 0 && status != RIO_EMSGSIZE)
         request->done = 0;
-    *(direction == RIO_SENDS ? &rq->core->counts.bytes_sent : &rq->core->counts.bytes_received) +=
-        request->done;
+    rio_port_statistics *counts = &rq->core->counts;
+    rio_count(direction == RIO_SENDS ? &counts->bytes_sent : &counts->bytes_received,
+              request->done);
     if (status == 0)
         rio_complete(rq, direction, 0);
     else
@@ -210,7 +211,7 @@ static void winsock__result(iocp_port *port, const RIORESULT *result)
                                                                : request->length;
     request->flags |= FINISHED;
     port->registered->flying--;
-    port->core.counts.in_kernel--;
+    rio_count(&port->core.counts.in_kernel, -1);
     while (lane->flight != 0 && (rio_lane_request(lane, 0)->flags & FINISHED))
         winsock__complete(rq, direction);
     if (rq->retired == 2) {
@@ -261,7 +262,7 @@ static void winsock__arm(iocp_port *port)
         return;
     }
     results->armed = 1;
-    port->core.counts.in_kernel++;
+    rio_count(&port->core.counts.in_kernel, 1);
 }
 
 static void winsock__notified(iocp_port *port, iocp_operation *operation, int32_t code,
@@ -478,12 +479,13 @@ static void winsock__shut(rio_core *core)
     winsock__arm(port);
     for (int turn = 0; turn < END_TURNS && results->flying != 0 && !results->corrupt; turn++)
         (void)iocp_turn(port, END_TURN_MS);
-    core->counts.in_kernel -= results->flying; /* given up, see the top */
+    rio_count(&core->counts.in_kernel, -(int64_t)results->flying); /* given up, see the top */
     results->flying = 0;
     if (results->queue != RIO_INVALID_CQ)
         winrio.RIOCloseCompletionQueue(results->queue);
     (void)iocp_turn(port, 0);
-    core->counts.in_kernel -= results->armed; /* of a closed queue no packet comes any more */
+    /* Of a closed queue no packet comes any more. */
+    rio_count(&core->counts.in_kernel, -(int64_t)results->armed);
     results->armed = 0;
     iocp_shut(core);
     free(results);
