@@ -41,6 +41,9 @@ cdef extern from "Python.h":
     int PyObject_GenericSetAttr(object, object, object) except -1
     int PyObject_GenericDelAttr "PyObject_GenericSetAttr"(object, object, PyObject *) except -1
 
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident() noexcept
+
 cdef extern from "clock.h":
     double clock_seconds() noexcept nogil
 
@@ -179,6 +182,10 @@ cdef class Scheduler(Timers):
         if handle._source_traceback:
             del handle._source_traceback[-1]
         return handle
+
+    cdef bint runs_elsewhere(self) noexcept:
+        cdef uint64_t runner = thread_load_word(&self.runner)
+        return runner != 0 and runner != PyThread_get_thread_ident()
 
     # ----------------------------------------------------------- scheduling
 
@@ -520,7 +527,7 @@ cdef class Scheduler(Timers):
     def _timers_add(self, TimerHandle handle not None):
         """Schedule it, if it is not scheduled or cancelled."""
         cdef double due = seconds_of(handle._when)
-        if handle._cancelled or handle.owner is not None:
+        if handle._cancelled or handle.index >= 0:
             return
         if isnan(due):
             raise ValueError("a timer needs a time, not NaN")

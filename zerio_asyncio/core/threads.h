@@ -27,6 +27,7 @@ typedef PyMutex thread_lock;
 #define thread_load_int(place) _Py_atomic_load_int(place)
 #define thread_store_int(place, value) _Py_atomic_store_int(place, value)
 #define thread_add_int(place, value) ((void)_Py_atomic_add_int(place, value))
+#define thread_exchange_int(place, value) _Py_atomic_exchange_int(place, value)
 #define thread_load_word(place) _Py_atomic_load_uint64(place)
 #define thread_store_word(place, value) _Py_atomic_store_uint64(place, value)
 
@@ -54,6 +55,12 @@ typedef char thread_lock;
 #define thread_load_int(place) (*(place))
 #define thread_store_int(place, value) ((void)(*(place) = (value)))
 #define thread_add_int(place, value) ((void)(*(place) += (value)))
+static inline int thread_exchange_int(int *place, int value)
+{
+    int before = *place;
+    *place = value;
+    return before;
+}
 #define thread_load_word(place) (*(place))
 #define thread_store_word(place, value) ((void)(*(place) = (value)))
 #define thread_load_size(place) (*(place))

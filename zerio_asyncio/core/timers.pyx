@@ -47,7 +47,8 @@ cdef class Timers(TimerOwner):
             self.timer_order += 1
             timer.order = self.timer_order
             Py_INCREF(handle)
-            handle.owner = self
+            if handle.owner is not self:
+                handle.owner = self  # for good: who cancels it in another thread may look
             handle._scheduled = True
             thread_store_size(&self.timer_count, self.timer_count + 1)
             self._timer_up(self.timer_count - 1, timer)
@@ -112,7 +113,6 @@ cdef class Timers(TimerOwner):
                 self._timer_down(index, moved)
         handle.index = -1
         handle._scheduled = False
-        handle.owner = None
         return removed.handle
 
     cdef bint _timer_remove(self, TimerHandle timer) noexcept:
