@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import functools
 import importlib
 import pkgutil
 import queue
@@ -153,6 +154,29 @@ def test_what_other_threads_may_ask(loop):
         thread.join()
 
 
+def test_statistics_of_a_loop_at_work(loop):
+    """Each number is one that was true; they need not be of one moment."""
+    over = threading.Event()
+    seen = []
+
+    def ask():
+        while not over.is_set():
+            seen.append(loop.rio_stats())
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        loop.run_until_complete(asyncio.wait_for(echo(1), PATIENCE))
+    finally:
+        over.set()
+        thread.join()
+    seen.append(loop.rio_stats())
+    for name in ("submissions", "completions", "system_calls", "waits", "bytes_sent"):
+        counts = [getattr(stats, name) for stats in seen]
+        assert counts == sorted(counts)
+        assert counts[-1] > 0
+
+
 @on_free_threads
 def test_timers_of_wrong_threads_break_nothing(loop):
     """They are not promised to be on time."""
@@ -168,6 +192,34 @@ def test_timers_of_wrong_threads_break_nothing(loop):
     loop.run_until_complete(asyncio.sleep(0.01))
     assert loop._timers_total() == 0
     assert len(fired) >= THREADS * 333
+
+
+@on_free_threads
+def test_cancellations_by_wrong_threads_break_nothing(loop):
+    """They are not promised to come before the callback, but the callback is whole or not run."""
+    handles = queue.SimpleQueue()
+    ran = []
+
+    def schedule(turn):
+        if turn < 3000:
+            part = functools.partial(ran.append, (turn, str(turn) * 3))
+            handles.put(loop.call_soon(part))
+            handles.put(loop.call_later(0, part))
+            loop.call_soon(schedule, turn + 1)
+        else:
+            for _ in range(THREADS):
+                handles.put(None)
+
+    def cancel(_):
+        while (handle := handles.get(timeout=PATIENCE)) is not None:
+            handle.cancel()
+            assert handle.cancelled()
+
+    loop.call_soon(schedule, 0)
+    run_beside(loop, lambda: at_once(THREADS, cancel))
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert all(text == str(turn) * 3 for turn, text in ran)
+    assert loop._timers_total() == loop._ready_total() == 0
 
 
 # ------------------------------------------------------------------- loops in several threads

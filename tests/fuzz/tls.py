@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.loop.certificates import make
+from tests.loop.issuing import make
 
 from .streams import LIMITS, Buffered, Plain, Settling, Side, folder, pair
 from .world import REFUSED

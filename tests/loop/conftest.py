@@ -194,7 +194,7 @@ def tcp() -> Iterator[tuple[socket.socket, Peer]]:
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Issues certificates for the tests of TLS."""
-    from .certificates import Authority
+    from .issuing import Authority
 
     return Authority(tmp_path_factory.mktemp("authority"))
 

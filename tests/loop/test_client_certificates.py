@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from .certificates import Authority
+from .issuing import Authority
 from .marks import beyond_proactor
 from .support import Recorder, spin
 from .tls import (
@@ -92,7 +92,7 @@ async def test_a_certificate_of_somebody_unknown(
 
 
 async def test_a_certificate_that_has_expired(loop, authority, demanding, caught):
-    client = client_context(authority, authority.issue("alice", days=-2))
+    client = client_context(authority, authority.issue("alice", days=-1))
     async with serving(greet, demanding) as address:
         await fails_at_client(address, client)
         await spin(5)

@@ -191,7 +191,7 @@ async def test_a_certificate_of_another_name(loop, contexts, caught):
 async def test_a_certificate_that_is_not_trusted(loop, contexts, authority, caught, ours):
     """Expired, or of an authority that the client does not know."""
     trusting = client_context(authority) if ours else ssl.create_default_context()
-    server = server_context(authority.issue("localhost", days=-2)) if ours else contexts[0]
+    server = server_context(authority.issue("localhost", days=-1)) if ours else contexts[0]
     async with serving(echo, server) as address:
         with pytest.raises(ssl.SSLCertVerificationError):
             await asyncio.open_connection(*address, ssl=trusting)

@@ -16,7 +16,7 @@ import pytest
 from .support import SECONDS, Peer, listener
 
 if TYPE_CHECKING:
-    from .certificates import Authority
+    from .issuing import Authority
 
 # SSLProtocol of 3.10 forgets that its transport was closed.
 forgetful = pytest.mark.filterwarnings(

@@ -66,7 +66,7 @@ class Tls:
     """A certificate for localhost, made now, and the contexts of both sides."""
 
     def __init__(self, folder: Path) -> None:
-        from tests.loop.certificates import make
+        from tests.loop.issuing import make
 
         made = make(folder)
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

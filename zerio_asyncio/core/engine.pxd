@@ -73,7 +73,7 @@ cdef class Engine(LoopHooks):
     cdef list gatherers            # those with such messages
 
     # --- statistics
-    cdef uint64_t gathered         # writes that went into another's slice
+    cdef Py_ssize_t gathered       # writes that went into another's slice
 
     # readiness: takes what concerns the engine itself, returns the rest of the mask
     cdef uint32_t became_ready(self, int descriptor, uint32_t mask) except? 0xFFFFFFFF

@@ -43,14 +43,15 @@ from libc.string cimport memmove
 from zerio_asyncio.core.addresses cimport name_of_ipv4
 from zerio_asyncio.core.by_call cimport flushes_by_call
 from zerio_asyncio.core.handles cimport new_handle, refuse_copies
-from zerio_asyncio.core.memory cimport DATAGRAM_SLAB, DATAGRAM_SLICE
+from zerio_asyncio.core.memory cimport DATAGRAM_SLAB, DATAGRAM_SLICE, SliceCounts
 from zerio_asyncio.core.overrides cimport OVERRIDE_RUN_ONCE, OVERRIDE_SELECT, overrides_of
 from zerio_asyncio.core.rio cimport (
     RIO_CAP_PENDING, RIO_CORRUPT_CQ, RIO_INVALID_CQ, RIO_IOCP_COMPLETION, RIO_MAX_CQ_SIZE,
     RIO_NOTIFICATION_COMPLETION, RIO_PORT_ACCEPT, RIO_PORT_NOTIFY, RIO_PORT_PACKET, RIO_PORT_READY,
     rio_peer)
+from zerio_asyncio.core.scheduler cimport ready_now
 from zerio_asyncio.core.threads cimport (
-    thread_load_int, thread_lock_give, thread_lock_take, thread_store_int)
+    thread_load_int, thread_load_size, thread_lock_give, thread_lock_take, thread_store_int)
 
 from zerio_asyncio.core.protocols import InvariantError
 
@@ -305,7 +306,7 @@ cdef class Engine(LoopHooks):
         if self.dirty:
             self._flush()
         # As asyncio: what is ready by now runs before protocols hear of what arrives meanwhile.
-        late = self.ready_count > 0
+        late = ready_now(self) > 0
         left = self._left()
         if left != 0 or self._must_poll():
             self._wait(_nanoseconds(left))
@@ -314,7 +315,7 @@ cdef class Engine(LoopHooks):
             self._dispatch_events()
         if not late:
             self._dispatch_results()
-        if self.timer_count:
+        if thread_load_size(&self.timer_count):
             self._fire_timers()
         # The only place where callbacks are called.
         self._run_ready()
@@ -337,10 +338,10 @@ cdef class Engine(LoopHooks):
     cdef double _left(self) except? -2.0:
         """Seconds to sleep; -1 for ever, 0 not at all."""
         cdef double left
-        if (self.ready_count or self._stopping or self.more_results or self.dirty
+        if (ready_now(self) or self._stopping or self.more_results or self.dirty
                 or self.result_next < self.result_count or self.event_next < self.event_count):
             return 0.0
-        if not self.timer_count:
+        if not thread_load_size(&self.timer_count):
             return -1.0
         left = self._timer_next() - self._now()
         return min(max(left, 0.0), LONGEST_WAIT)
@@ -386,7 +387,7 @@ cdef class Engine(LoopHooks):
         PyErr_CheckSignals()
         if self.event_next < self.event_count:
             self._dispatch_events()
-        if self.timer_count:
+        if thread_load_size(&self.timer_count):
             self._fire_timers()
         self._run_ready()
         return 0
@@ -648,12 +649,12 @@ cdef class Engine(LoopHooks):
     def _engine_counts(self):
         """Slices in use, their high-water mark, slabs, endpoints, gathered writes."""
         self._check_attached()
-        cdef SlicePool pool = self.pool
-        cdef Py_ssize_t in_use = pool.slices_in_use
-        cdef Py_ssize_t high_water = pool.slices_high_water
-        cdef Py_ssize_t slabs = pool.slabs
+        cdef SliceCounts counts = self.pool.counts()
+        cdef SliceCounts more
         if self.datagrams is not None:
-            in_use += self.datagrams.slices_in_use
-            high_water += self.datagrams.slices_high_water
-            slabs += self.datagrams.slabs
-        return (in_use, high_water, slabs, len(self.endpoints), self.gathered)
+            more = self.datagrams.counts()
+            counts.in_use += more.in_use
+            counts.high_water += more.high_water
+            counts.slabs += more.slabs
+        return (counts.in_use, counts.high_water, counts.slabs, len(self.endpoints),
+                thread_load_size(&self.gathered))

@@ -11,6 +11,7 @@ cdef class Handle:
     cdef public bint _cancelled
     cdef object __weakref__
 
+    cdef int _cancel(self, bint forgets) except -1
     cdef int run(self) except -1
     cdef int _run_loosely(self) except -1
     cdef int _failed(self) except -1
@@ -34,6 +35,7 @@ cdef class TimerHandle(Handle):
 cdef class TimerOwner:
     cdef int timer_cancelled(self, TimerHandle timer) except -1
     cdef int timer_moved(self, TimerHandle timer) except -1
+    cdef bint runs_elsewhere(self) noexcept
 
 
 cdef bint HANDLES_ARE_SHARED       # those of call_soon_threadsafe

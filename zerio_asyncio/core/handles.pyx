@@ -26,7 +26,8 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
 
-from zerio_asyncio.core.threads cimport thread_load_word, thread_store_word
+from zerio_asyncio.core.threads cimport (
+    FREE_THREADED, thread_exchange_int, thread_load_int, thread_load_word, thread_store_word)
 
 cdef extern from "Python.h":
     object PyContext_CopyCurrent()
@@ -98,6 +99,10 @@ cdef class TimerOwner:
     cdef int timer_moved(self, TimerHandle timer) except -1:
         return 0
 
+    cdef bint runs_elsewhere(self) noexcept:
+        """Whether another thread may be running callbacks now."""
+        return False
+
 
 # A chain of callbacks frees one handle while it makes the next; a server with a thousand busy
 # connections has about that many alive. 1024 of them are 130 KiB.
@@ -132,17 +137,24 @@ cdef class Handle:
 
     def cancel(self):
         """Let the callback never run; harmless if it ran or was cancelled already."""
-        if not self._cancelled:
-            self._cancelled = True
-            if self._loop.get_debug():
-                # The callback is forgotten now; keep what it looked like for the reader.
-                self._repr = repr(self)
+        # A wrong thread breaks nothing: the loop may be calling what it would forget.
+        self._cancel(not (FREE_THREADED and isinstance(self._loop, TimerOwner)
+                          and (<TimerOwner>self._loop).runs_elsewhere()))
+
+    cdef int _cancel(self, bint forgets) except -1:
+        if thread_exchange_int(<int *>&self._cancelled, True):
+            return 0
+        if self._loop.get_debug():
+            # The callback is forgotten now; keep what it looked like for the reader.
+            self._repr = repr(self)
+        if forgets:
             self._callback = None
             self._args = None
+        return 0
 
     def cancelled(self):
         """True once ``cancel`` was called."""
-        return self._cancelled
+        return thread_load_int(<int *>&self._cancelled) != 0
 
     def get_context(self):
         """The ``contextvars.Context`` that the callback runs in."""
@@ -239,7 +251,7 @@ cdef class ThreadSafeHandle(Handle):
     def cancel(self):
         """Let the callback never run; harmless if it ran or was cancelled already."""
         with self._lock:
-            Handle.cancel(self)
+            self._cancel(True)
 
     def cancelled(self):
         """True once ``cancel`` was called."""
@@ -282,7 +294,7 @@ cdef class TimerHandle(Handle):
     @_when.setter
     def _when(self, when):
         self.asked = when
-        if self.owner is not None:
+        if self.owner is not None and self.index >= 0:
             self.owner.timer_moved(self)
 
     @property
@@ -291,8 +303,8 @@ cdef class TimerHandle(Handle):
 
     def cancel(self):
         """Let the callback never run and take the timer out of the loop at once."""
-        if not self._cancelled:
-            if self.owner is not None and self.index >= 0:
+        if not thread_load_int(<int *>&self._cancelled):
+            if self.owner is not None:
                 self.owner.timer_cancelled(self)
             Handle.cancel(self)
 

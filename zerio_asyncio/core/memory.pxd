@@ -20,6 +20,11 @@ cdef struct PoolSlice:
     char *memory
     uint32_t offset        # bytes from the start of the slab
 
+cdef struct SliceCounts:
+    Py_ssize_t in_use
+    Py_ssize_t high_water
+    Py_ssize_t slabs
+
 
 cdef class SlicePool:
     cdef const rio_provider *provider
@@ -40,6 +45,7 @@ cdef class SlicePool:
     cdef void attach(self, const rio_provider *provider)
     cdef int take(self, PoolSlice *slice) except -1
     cdef void give(self, PoolSlice *slice) noexcept
+    cdef SliceCounts counts(self) noexcept
     cdef Slab *_make_slab(self) except NULL
     cdef void _take_off(self, Slab *slab) noexcept
     cdef void _release(self, Slab *slab) noexcept

@@ -136,6 +136,15 @@ cdef class SlicePool:
         if whole:
             self._release(slab)
 
+    cdef SliceCounts counts(self) noexcept:
+        cdef SliceCounts counts
+        thread_lock_take(&self.lock)
+        counts.in_use = self.slices_in_use
+        counts.high_water = self.slices_high_water
+        counts.slabs = self.slabs
+        thread_lock_give(&self.lock)
+        return counts
+
     cdef Slab *_make_slab(self) except NULL:
         cdef uint32_t i
         cdef Slab *slab = <Slab *>PyMem_RawMalloc(

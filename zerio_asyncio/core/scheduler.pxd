@@ -4,6 +4,7 @@ from libc.stdint cimport uint64_t
 
 from cpython.object cimport PyObject
 
+from zerio_asyncio.core.threads cimport thread_load_size
 from zerio_asyncio.core.timers cimport Timers
 
 
@@ -21,15 +22,15 @@ cdef class Scheduler(Timers):
     # 0 <= ready_count <= ready_mask + 1. The references are raw pointers in malloc's memory; this
     # class shows them to the collector itself.
     cdef PyObject **ready
-    cdef size_t ready_mask
-    cdef size_t ready_head
-    cdef size_t ready_count
+    cdef Py_ssize_t ready_mask
+    cdef Py_ssize_t ready_head
+    cdef Py_ssize_t ready_count    # `ready_now` reads it without the lock
 
     # ready queue
     cdef int push(self, object handle) except -1
     cdef object _pop(self)
     cdef bint _grow_ready(self) noexcept
-    cdef object _ready_at(self, size_t index)
+    cdef object _ready_at(self, Py_ssize_t index)
     cpdef int _forget_callbacks(self) except -1
     cdef int _run_ready(self) except -1
     cdef int _run_timed(self, object handle) except -1
@@ -44,3 +45,8 @@ cdef class Scheduler(Timers):
 
     cdef int _keep_keywords(self, dict keywords) except -1
     cdef int _wake(self) except -1
+
+
+# How many callbacks are ready: at least so many, for other threads only add to them.
+cdef inline Py_ssize_t ready_now(Scheduler scheduler) noexcept:
+    return thread_load_size(&scheduler.ready_count)

@@ -24,13 +24,17 @@ from zerio_asyncio.core.handles cimport (
 from zerio_asyncio.core.overrides cimport (
     OVERRIDE_CALL_SOON, OVERRIDE_PRIVATE_CALL_SOON, OVERRIDE_WRITE_TO_SELF, overrides_of)
 from zerio_asyncio.core.threads cimport (
-    thread_load_word, thread_lock_give, thread_lock_take, thread_store_word)
+    thread_load_int, thread_load_size, thread_load_word, thread_lock_give, thread_lock_take,
+    thread_store_int, thread_store_size, thread_store_word)
 from zerio_asyncio.core.timers cimport Timers
 
 from zerio_asyncio.core.views import ReadyQueue
 
 cdef extern from "Python.h":
     object PyObject_Call(object, tuple, dict)
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident() noexcept
 
 # From 3.14 on asyncio makes the handles of call_soon_threadsafe apart, not by _call_soon.
 cdef bint MADE_APART = sys.version_info >= (3, 14)
@@ -48,11 +52,11 @@ cdef class Scheduler(Timers):
             raise MemoryError("no memory for a loop")
         self.ready_mask = READY_ROOM - 1
         # Opened by the standard library's __init__: one that never got there has nothing to close.
-        self._closed = True
+        self.closed = True
         self.slow_callback_duration = 0.1
 
     def __dealloc__(self):
-        while self.ready_count:
+        while ready_now(self):
             self._pop()
         PyMem_RawFree(self.ready)
 
@@ -61,7 +65,7 @@ cdef class Scheduler(Timers):
         return 0
 
     cpdef int _forget_callbacks(self) except -1:
-        while self.ready_count:
+        while ready_now(self):
             self._pop()
         return self._forget_timers()
 
@@ -70,6 +74,10 @@ cdef class Scheduler(Timers):
         if handle._source_traceback:
             del handle._source_traceback[-1]
         return handle
+
+    cdef bint runs_elsewhere(self) noexcept:
+        cdef uint64_t runner = thread_load_word(&self.runner)
+        return runner != 0 and runner != PyThread_get_thread_ident()
 
     # ----------------------------------------------------------- scheduling
 
@@ -106,7 +114,7 @@ cdef class Scheduler(Timers):
 
     def call_soon(self, callback, *args, context=None):
         """Run ``callback(*args)`` in the next tick; see ``asyncio.loop.call_soon``."""
-        if self._closed:
+        if thread_load_int(&self.closed):
             raise RuntimeError("Event loop is closed")
         if self._debug:
             self._check_thread()
@@ -121,7 +129,7 @@ cdef class Scheduler(Timers):
 
     def call_soon_threadsafe(self, callback, *args, context=None):
         """As ``call_soon``, from any thread; wakes a sleeping loop."""
-        if self._closed:
+        if thread_load_int(&self.closed):
             raise RuntimeError("Event loop is closed")
         if self._debug:
             self._check_callback(callback, "call_soon_threadsafe")
@@ -155,7 +163,7 @@ cdef class Scheduler(Timers):
     cdef object soon(self, object callback, tuple args, object context):
         if overrides_of(self) & (OVERRIDE_CALL_SOON | OVERRIDE_PRIVATE_CALL_SOON):
             return self.call_soon(callback, *args, context=context)
-        if self._closed:
+        if thread_load_int(&self.closed):
             raise RuntimeError("Event loop is closed")
         cdef Handle handle = new_handle(self, callback, args, context)
         if self._debug:
@@ -172,16 +180,16 @@ cdef class Scheduler(Timers):
         if room:
             self.ready[(self.ready_head + self.ready_count) & self.ready_mask] = <PyObject *>handle
             Py_INCREF(handle)
-            self.ready_count += 1
+            thread_store_size(&self.ready_count, self.ready_count + 1)
         thread_lock_give(&self.lock)
         if not room:
             raise MemoryError("no memory for another callback")
         return 0
 
     cdef bint _grow_ready(self) noexcept:
-        cdef size_t room = (self.ready_mask + 1) * 2
+        cdef Py_ssize_t room = (self.ready_mask + 1) * 2
         cdef PyObject **ready = <PyObject **>PyMem_RawMalloc(room * sizeof(PyObject *))
-        cdef size_t i
+        cdef Py_ssize_t i
         if ready is NULL:
             return False
         for i in range(self.ready_count):
@@ -199,13 +207,13 @@ cdef class Scheduler(Timers):
         thread_lock_take(&self.lock)
         item = self.ready[self.ready_head]
         self.ready_head = (self.ready_head + 1) & self.ready_mask
-        self.ready_count -= 1
+        thread_store_size(&self.ready_count, self.ready_count - 1)
         thread_lock_give(&self.lock)
         handle = <object>item
         Py_DECREF(handle)
         return handle
 
-    cdef object _ready_at(self, size_t index):
+    cdef object _ready_at(self, Py_ssize_t index):
         cdef object handle = None
         thread_lock_take(&self.lock)
         if index < self.ready_count:
@@ -215,14 +223,14 @@ cdef class Scheduler(Timers):
 
     cdef int _run_ready(self) except -1:
         # Exactly those that are ready now: what they add waits for the next tick.
-        cdef size_t left = self.ready_count
+        cdef Py_ssize_t left = ready_now(self)
         cdef bint patched = run_is_patched()
         cdef object handle
-        while left and self.ready_count:
+        while left and ready_now(self):
             left -= 1
             handle = self._pop()
             if isinstance(handle, Handle):
-                if not (<Handle>handle)._cancelled:
+                if not thread_load_int(<int *>&(<Handle>handle)._cancelled):
                     if self._debug:
                         self._run_timed(handle)
                     elif patched:
@@ -277,18 +285,18 @@ cdef class Scheduler(Timers):
 
     @_ready.setter
     def _ready(self, handles):
-        self._ready_replace(self.ready_count, list(handles))
+        self._ready_replace(ready_now(self), list(handles))
 
     def _ready_list(self):
         """The handles that are ready, the first one first."""
         cdef list handles = []
-        cdef size_t i
-        for i in range(self.ready_count):  # nothing here collects: the list is made
+        cdef Py_ssize_t i
+        for i in range(ready_now(self)):  # nothing here collects: the list is made
             handles.append(self._ready_at(i))
         return handles
 
     def _ready_total(self):
-        return self.ready_count
+        return ready_now(self)
 
     def _ready_add(self, handle):
         """Put it at the end; a timer's handle leaves the timers."""
@@ -298,14 +306,14 @@ cdef class Scheduler(Timers):
 
     def _ready_first(self):
         """Take the first one out."""
-        if not self.ready_count:
+        if not ready_now(self):
             raise IndexError("pop from an empty deque")
         return self._pop()
 
-    def _ready_replace(self, size_t count, list handles):
+    def _ready_replace(self, Py_ssize_t count, list handles):
         """Put ``handles`` in the place of the first ``count``."""
         cdef list before = []
-        while self.ready_count:
+        while ready_now(self):
             before.append(self._pop())
         for handle in handles:
             self._ready_add(handle)
@@ -329,8 +337,7 @@ cdef clear_function clear_fields = <clear_function><void *>scheduler_type.tp_cle
 
 
 cdef int traverse(PyObject *scheduler, visit_function visit, void *argument) noexcept:
-    cdef size_t i
-    cdef Py_ssize_t j
+    cdef Py_ssize_t i, j
     cdef int answer
     for i in range((<Scheduler>scheduler).ready_count):
         answer = visit((<Scheduler>scheduler).ready[((<Scheduler>scheduler).ready_head + i)

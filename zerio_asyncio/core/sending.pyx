@@ -41,6 +41,7 @@ from zerio_asyncio.core.engine cimport check_thread
 from zerio_asyncio.core.rio cimport (
     RIO_BUF, RIO_CAP_SEND_MEMORY, RIO_ENETDOWN, RIO_EWOULDBLOCK, RIO_MSG_COMMIT_ONLY,
     RIO_MSG_DEFER)
+from zerio_asyncio.core.threads cimport thread_store_size
 from zerio_asyncio.core.transport cimport OPEN, is_live
 
 from zerio_asyncio.core.protocols import InvariantError
@@ -56,6 +57,11 @@ cdef enum:
 cdef bint IN_PIECES = sys.version_info >= (3, 12)
 
 cdef unsigned int WARN_AFTER = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
+
+
+cdef inline void count_unsent(Transport transport, Py_ssize_t change) noexcept:
+    # Other threads look at it, before they leave a message for the loop to send.
+    thread_store_size(<Py_ssize_t *>&transport.unsent, <Py_ssize_t>transport.unsent + change)
 
 
 cdef class SendingTransport(Transport):
@@ -218,7 +224,7 @@ cdef class SendingTransport(Transport):
             Py_INCREF(owner)
             chunk.memory = <char *>memory
             chunk.length = <uint32_t>part
-            self.unsent += part
+            count_unsent(self, part)
             memory += part
             length -= part
         return 0
@@ -240,7 +246,7 @@ cdef class SendingTransport(Transport):
             chunk.memory = slice.memory
             chunk.length = <uint32_t>part
             memcpy(chunk.memory, memory, part)
-            self.unsent += part
+            count_unsent(self, part)
             memory += part
             length -= part
         return 0
@@ -268,8 +274,8 @@ cdef class SendingTransport(Transport):
             chunk.memory = slice.memory
         memcpy(chunk.memory + chunk.length, memory, length)
         chunk.length += <uint32_t>length
-        self.unsent += length
-        self.engine.gathered += 1
+        count_unsent(self, length)
+        thread_store_size(&self.engine.gathered, self.engine.gathered + 1)
         return 1
 
     cdef Chunk *_new_chunk(self) except NULL:
@@ -307,7 +313,7 @@ cdef class SendingTransport(Transport):
         if chunk is NULL:
             chunk = self._open_chunk()
         else:
-            self.engine.gathered += 1
+            thread_store_size(&self.engine.gathered, self.engine.gathered + 1)
         chunk.pieces += 1
         return chunk.memory + chunk.length
 
@@ -315,7 +321,7 @@ cdef class SendingTransport(Transport):
         cdef Chunk *chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
         cdef bint first = self.count == 1 and chunk.length == 0
         chunk.length += <uint32_t>length
-        self.unsent += length
+        count_unsent(self, length)
         if rest:
             try:
                 self._queue(owner, memory, rest)
@@ -392,7 +398,7 @@ cdef class SendingTransport(Transport):
         if sent > 0:
             chunk.memory += sent
             chunk.length -= <uint32_t>sent
-            self.unsent -= <size_t>sent
+            count_unsent(self, -<Py_ssize_t>sent)
         elif sent != -RIO_EWOULDBLOCK:
             self._break(self.engine.error_of(<int32_t>-sent),
                         "Fatal write error on socket transport", self.context)
@@ -458,7 +464,7 @@ cdef class SendingTransport(Transport):
 
     cdef void _pop_chunk(self) noexcept:
         cdef Chunk chunk = self.chunks[self.head & self.chunk_mask]
-        self.unsent -= chunk.length
+        count_unsent(self, -<Py_ssize_t>chunk.length)
         self.head = (self.head + 1) & self.chunk_mask
         self.count -= 1
         self._release_chunk(chunk)
@@ -495,7 +501,7 @@ cdef class SendingTransport(Transport):
         while self.count > self.issued:
             self.count -= 1
             chunk = self.chunks[(self.head + self.count) & self.chunk_mask]
-            self.unsent -= chunk.length
+            count_unsent(self, -<Py_ssize_t>chunk.length)
             self._release_chunk(chunk)
 
     def can_write_eof(self):

@@ -6,7 +6,8 @@
  *   of messages. No Python code runs while one is held, no object is let go of, and no second lock
  *   is taken, so none can wait for another. The collector stops the world where no thread holds
  *   one halfway: it may look at what a lock guards without taking it;
- * - a flag or counter that is read without a lock is loaded and stored as one;
+ * - a flag or counter that is read without a lock is loaded and stored as one; a size says so much
+ *   and no more, and orders nothing;
  * - references are counted in two parts. Only the thread that made an object can tell that nobody
  *   else has it.
  */
@@ -26,8 +27,12 @@ typedef PyMutex thread_lock;
 #define thread_load_int(place) _Py_atomic_load_int(place)
 #define thread_store_int(place, value) _Py_atomic_store_int(place, value)
 #define thread_add_int(place, value) ((void)_Py_atomic_add_int(place, value))
+#define thread_exchange_int(place, value) _Py_atomic_exchange_int(place, value)
 #define thread_load_word(place) _Py_atomic_load_uint64(place)
 #define thread_store_word(place, value) _Py_atomic_store_uint64(place, value)
+
+#define thread_load_size(place) _Py_atomic_load_ssize_relaxed(place)
+#define thread_store_size(place, value) _Py_atomic_store_ssize_relaxed(place, value)
 
 /* Whether this thread made the object; only such a one can be resized. */
 #define thread_made(object) _Py_IsOwnedByCurrentThread(object)
@@ -50,8 +55,16 @@ typedef char thread_lock;
 #define thread_load_int(place) (*(place))
 #define thread_store_int(place, value) ((void)(*(place) = (value)))
 #define thread_add_int(place, value) ((void)(*(place) += (value)))
+static inline int thread_exchange_int(int *place, int value)
+{
+    int before = *place;
+    *place = value;
+    return before;
+}
 #define thread_load_word(place) (*(place))
 #define thread_store_word(place, value) ((void)(*(place) = (value)))
+#define thread_load_size(place) (*(place))
+#define thread_store_size(place, value) ((void)(*(place) = (value)))
 
 #define thread_made(object) 1
 #define thread_has_alone(object) (Py_REFCNT(object) == 1)

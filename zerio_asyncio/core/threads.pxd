@@ -15,8 +15,11 @@ cdef extern from "threads.h":
     int thread_load_int(int *place) noexcept
     void thread_store_int(int *place, int value) noexcept
     void thread_add_int(int *place, int value) noexcept
+    int thread_exchange_int(int *place, int value) noexcept
     uint64_t thread_load_word(uint64_t *place) noexcept
     void thread_store_word(uint64_t *place, uint64_t value) noexcept
+    Py_ssize_t thread_load_size(Py_ssize_t *place) noexcept
+    void thread_store_size(Py_ssize_t *place, Py_ssize_t value) noexcept
 
     bint thread_made(PyObject *object) noexcept
     bint thread_has_alone(PyObject *object) noexcept

@@ -14,13 +14,13 @@ cdef struct Timer:
 
 cdef class Timers(Overridable):
     # --- asyncio's private names, which the standard library's loop reads and sets
-    cdef public bint _closed
+    cdef int closed              # `_closed`
     cdef public bint _debug
     cdef public double _clock_resolution
 
     # a 4-ary heap; handle.index is the place of each in it
     cdef Timer *timers
-    cdef Py_ssize_t timer_count
+    cdef Py_ssize_t timer_count  # read without the lock, too
     cdef Py_ssize_t timer_room
     cdef unsigned long long timer_order
     cdef thread_lock lock  # of the heap, and of the ready queue of the class that derives from it

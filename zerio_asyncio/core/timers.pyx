@@ -29,7 +29,8 @@ from libc.stdlib cimport qsort
 from zerio_asyncio.core.handles cimport TimerHandle, new_timer, seconds_of
 from zerio_asyncio.core.overrides cimport OVERRIDE_CALL_AT, OVERRIDE_TIME, overrides_of
 from zerio_asyncio.core.threads cimport (
-    thread_load_word, thread_lock_give, thread_lock_take, thread_store_word)
+    thread_load_int, thread_load_size, thread_load_word, thread_lock_give, thread_lock_take,
+    thread_store_int, thread_store_size, thread_store_word)
 
 from zerio_asyncio.core.views import TimerList
 
@@ -88,6 +89,14 @@ cdef class Timers(Overridable):
         self._forget_timers()
         PyMem_RawFree(self.timers)
 
+    @property
+    def _closed(self):
+        return thread_load_int(&self.closed) != 0
+
+    @_closed.setter
+    def _closed(self, bint closed):
+        thread_store_int(&self.closed, closed)
+
     # ------------------------------------------------------------ scheduling
 
     def time(self):
@@ -125,7 +134,7 @@ cdef class Timers(Overridable):
 
     cdef TimerHandle _call_at(
             self, double due, object asked, callback, tuple args, context, str method):
-        if self._closed:
+        if thread_load_int(&self.closed):
             raise RuntimeError("Event loop is closed")
         if isnan(due):
             raise ValueError("a timer needs a time, not NaN")
@@ -155,9 +164,10 @@ cdef class Timers(Overridable):
             self.timer_order += 1
             timer.order = self.timer_order
             Py_INCREF(handle)
-            handle.owner = self
+            if handle.owner is not self:
+                handle.owner = self  # for good: who cancels it in another thread may look
             handle._scheduled = True
-            self.timer_count += 1
+            thread_store_size(&self.timer_count, self.timer_count + 1)
             self._timer_up(self.timer_count - 1, timer)
         thread_lock_give(&self.lock)
         if not room:
@@ -211,7 +221,7 @@ cdef class Timers(Overridable):
         cdef Timer removed = self.timers[index]
         cdef Timer moved
         cdef TimerHandle handle = <TimerHandle>removed.handle
-        self.timer_count -= 1
+        thread_store_size(&self.timer_count, self.timer_count - 1)
         if index < self.timer_count:
             moved = self.timers[self.timer_count]
             if _earlier(&moved, &removed):
@@ -220,7 +230,6 @@ cdef class Timers(Overridable):
                 self._timer_down(index, moved)
         handle.index = -1
         handle._scheduled = False
-        handle.owner = None
         return removed.handle
 
     cdef bint _timer_remove(self, TimerHandle timer) noexcept:
@@ -311,7 +320,7 @@ cdef class Timers(Overridable):
 
     cdef int _forget_timers(self) except -1:
         cdef PyObject *last
-        while self.timer_count:
+        while thread_load_size(&self.timer_count):
             last = NULL
             thread_lock_take(&self.lock)
             if self.timer_count:
@@ -353,7 +362,7 @@ cdef class Timers(Overridable):
         return self._timer_list()
 
     def _timers_total(self):
-        return self.timer_count
+        return thread_load_size(&self.timer_count)
 
     def _timers_first(self):
         """The handle of the earliest timer, or None."""
@@ -362,7 +371,7 @@ cdef class Timers(Overridable):
     def _timers_add(self, TimerHandle handle not None):
         """Schedule it, if it is not scheduled or cancelled."""
         cdef double due = seconds_of(handle._when)
-        if handle._cancelled or handle.owner is not None:
+        if handle._cancelled or handle.index >= 0:
             return
         if isnan(due):
             raise ValueError("a timer needs a time, not NaN")

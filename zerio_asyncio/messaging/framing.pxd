@@ -48,7 +48,7 @@ cdef class MessageWriter:
     cdef readonly size_t unsent_max
     cdef uint32_t conflated_max
     cdef readonly bint closed
-    cdef readonly size_t waiting   # bytes in the ring of other threads' messages
+    cdef readonly Py_ssize_t waiting  # bytes in the ring of other threads' messages
     cdef readonly uint64_t messages
 
     cdef int _write(self, object owner, const char *memory, size_t length) except -1

@@ -40,6 +40,7 @@ from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.sending cimport room_max
+from zerio_asyncio.core.threads cimport thread_load_size
 
 from zerio_asyncio.messaging.errors import FramingError
 
@@ -333,11 +334,11 @@ cdef class MessageWriter:
     @property
     def unsent(self):
         """Bytes that wait: in the transport, and in the ring of other threads' messages."""
-        return self._unsent() + self.waiting
+        return self._unsent() + thread_load_size(&self.waiting)
 
     cdef size_t _unsent(self) except? 0:
         if self.direct is not None:
-            return self.direct.unsent
+            return thread_load_size(<Py_ssize_t *>&self.direct.unsent)
         return self.transport.get_write_buffer_size()
 
     def send(self, message not None):
@@ -364,7 +365,7 @@ cdef class MessageWriter:
         if self.closed:
             return 0
         if not self._has_room(length):
-            self.overflow(self._unsent() + self.waiting)
+            self.overflow(self._unsent() + thread_load_size(&self.waiting))
             return 0
         return self._hand_over(owner, memory, length)
 
@@ -378,7 +379,7 @@ cdef class MessageWriter:
         return self._has_room_behind(self._unsent(), length)
 
     cdef bint _has_room_behind(self, size_t unsent, size_t length) noexcept:
-        return unsent + self.waiting + HEADER + length <= self.unsent_max
+        return unsent + thread_load_size(&self.waiting) + HEADER + length <= self.unsent_max
 
     cdef int _write_waited(self, const char *memory, size_t length) except -1:
         """Send what waited in the ring, where it counted already."""

@@ -29,6 +29,7 @@ cdef class SendingRing:
     cdef int _put(self, MessageWriter writer, size_t unsent, Py_buffer *view,
                   size_t slots) noexcept
     cdef bint _send(self, size_t messages_max) except -1
+    cdef uint32_t _in_use(self) noexcept
     cdef bint _skip(self) noexcept
     cdef MessageWriter _take(self, uint32_t slot)
     cdef int _send_first(self, MessageWriter writer, Record *record) except -1

@@ -25,7 +25,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.sending cimport SendingTransport
-from zerio_asyncio.core.threads cimport thread_lock_give, thread_lock_take
+from zerio_asyncio.core.threads cimport thread_lock_give, thread_lock_take, thread_store_size
 from zerio_asyncio.messaging.framing cimport MessageWriter
 
 cdef enum:
@@ -62,7 +62,14 @@ cdef class SendingRing:
     @property
     def empty(self):
         """Whether no message waits."""
-        return self.used == 0
+        return self._in_use() == 0
+
+    cdef uint32_t _in_use(self) noexcept:
+        cdef uint32_t used
+        thread_lock_take(&self.lock)
+        used = self.used
+        thread_lock_give(&self.lock)
+        return used
 
     cdef Record *_at(self, uint32_t slot) noexcept:
         return <Record *>(self.memory + <size_t>slot * self.slot_length)
@@ -102,7 +109,7 @@ cdef class SendingRing:
             record.length = view.len
             record.slots = <uint32_t>slots
             memcpy(record + 1, view.buf, view.len)
-            writer.waiting += view.len
+            thread_store_size(&writer.waiting, writer.waiting + view.len)
             self.messages += 1
         thread_lock_give(&self.lock)
         return taken
@@ -188,11 +195,11 @@ cdef class SendingRing:
         taken = record.writer
         record.writer = NULL
         if taken is not NULL:
-            (<MessageWriter>taken).waiting -= record.length
+            writer = <MessageWriter>taken
+            thread_store_size(&writer.waiting, writer.waiting - <Py_ssize_t>record.length)
         thread_lock_give(&self.lock)
         if taken is NULL:
             return None
-        writer = <MessageWriter>taken
         Py_DECREF(writer)
         return writer
 
@@ -210,7 +217,7 @@ cdef class SendingRing:
         cdef uint32_t behind = self.held
         cdef uint32_t slots
         cdef MessageWriter writer
-        while behind < self.used:
+        while behind < self._in_use():
             slots = self._at((self.head + behind) % self.count).slots
             writer = self._take((self.head + behind) % self.count)
             if self.held:

@@ -230,7 +230,7 @@ typedef struct rio_port_options {
                         never sleeps */
 } rio_port_options;
 
-/* All counts since the port was made. */
+/* All counts since the port was made. Any thread may ask for them while the port lives. */
 typedef struct rio_port_statistics {
     uint64_t submissions;    /* operations handed to the kernel */
     uint64_t completions;    /* results put into completion queues */

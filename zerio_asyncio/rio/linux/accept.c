@@ -95,7 +95,7 @@ int32_t accept_check(rio_socket listener)
 static void accept__last(port_base *port, interests_set *set, int listener, uint64_t key)
 {
     int32_t code = interests_put(set, listener, FOR_ACCEPT, RIO_WATCH_READ, key);
-    port->hub.counts.system_calls += 2;
+    counts_add(&port->hub.counts.system_calls, 2);
     if (code == 0)
         return;
     rio_port_event event = accept_event(-1, rio_errno(code), key);
@@ -119,7 +119,7 @@ static int accept__take(port_base *port, interests_set *set, int listener, uint6
     socklen_t length = sizeof peer->address;
     int descriptor = accept4(listener, (struct sockaddr *)(void *)peer->address, &length,
                              SOCK_NONBLOCK | SOCK_CLOEXEC);
-    port->hub.counts.system_calls++;
+    counts_add(&port->hub.counts.system_calls, 1);
     if (descriptor < 0 && accept__survives(errno))
         return 0;
     *event = accept_event(descriptor, errno, key);

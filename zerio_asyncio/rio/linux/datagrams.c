@@ -27,9 +27,9 @@
 static void datagrams__count(const rio_rq *rq, uint32_t moved)
 {
     rio_port_statistics *counts = &rq->hub->counts;
-    counts->system_calls++;
-    counts->submissions++;
-    counts->gathered += moved > 1 ? moved - 1 : 0;
+    counts_add(&counts->system_calls, 1);
+    counts_add(&counts->submissions, 1);
+    counts_add(&counts->gathered, moved > 1 ? moved - 1 : 0);
 }
 
 int datagrams_receive(rio_rq *rq)
@@ -126,7 +126,7 @@ static int64_t datagrams__send_one(const rio_rq *rq, const rio_datagram *datagra
     datagrams__count(rq, 1);
     if (sent < 0)
         return -(int64_t)sockets_send_code(rq, errno);
-    rq->hub->counts.bytes_sent += (uint64_t)sent;
+    counts_add(&rq->hub->counts.bytes_sent, (uint64_t)sent);
     return 1;
 }
 
@@ -146,7 +146,7 @@ int64_t datagrams_now(rio_rq *rq, const rio_datagram *datagrams, uint32_t count)
         if (sent < 0)
             return done != 0 ? (int64_t)done : -(int64_t)sockets_send_code(rq, -sent);
         for (int i = 0; i < sent; i++)
-            rq->hub->counts.bytes_sent += messages[i].msg_len;
+            counts_add(&rq->hub->counts.bytes_sent, messages[i].msg_len);
         done += (uint32_t)sent;
         if ((uint32_t)sent < part)
             break;

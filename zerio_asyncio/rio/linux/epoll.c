@@ -107,8 +107,8 @@ static void epoll__receive_stream(rio_rq *rq, epoll_side *side)
         if (RIO_UNLIKELY(room > RQ_TRANSFER_MAX))
             room = RQ_TRANSFER_MAX;
         ssize_t bytes = recv((int)rq->socket, request->memory + request->done, room, MSG_DONTWAIT);
-        rq->hub->counts.system_calls++;
-        rq->hub->counts.submissions++;
+        counts_add(&rq->hub->counts.system_calls, 1);
+        counts_add(&rq->hub->counts.submissions, 1);
         if (RIO_LIKELY(bytes >= 0)) {
             if (bytes != 0 && (size_t)bytes < room && !side->hung_up)
                 side->readable = 0;
@@ -141,7 +141,7 @@ static void epoll__blocked(rio_rq *rq, epoll_side *side)
     if (side->hears_writable)
         return;
     side->hears_writable = 1;
-    rq->hub->counts.system_calls++;
+    counts_add(&rq->hub->counts.system_calls, 1);
     (void)epoll_ctl(port->main.epoll, EPOLL_CTL_MOD, (int)rq->socket, &event);
 }
 
@@ -158,10 +158,10 @@ static void epoll__send_stream(rio_rq *rq, epoll_side *side)
         ssize_t bytes =
             count == 1 ? send((int)rq->socket, pieces->iov_base, total, MSG_DONTWAIT | MSG_NOSIGNAL)
                        : sendmsg((int)rq->socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-        rq->hub->counts.system_calls++;
-        rq->hub->counts.submissions++;
+        counts_add(&rq->hub->counts.system_calls, 1);
+        counts_add(&rq->hub->counts.submissions, 1);
         if (RIO_LIKELY(bytes >= 0)) {
-            rq->hub->counts.gathered += count - 1;
+            counts_add(&rq->hub->counts.gathered, count - 1);
             rq_sent(rq, (size_t)bytes);
             if (RIO_UNLIKELY((size_t)bytes < total))
                 epoll__blocked(rq, side);
@@ -208,7 +208,7 @@ static int32_t epoll__attach(rio_hub *hub, rio_rq *rq)
     int result = epoll_ctl(port->main.epoll, EPOLL_CTL_ADD, descriptor, &event);
     if (result != 0 && errno == EEXIST && epoll_entries_move_aside(port, descriptor))
         result = epoll_ctl(port->main.epoll, EPOLL_CTL_ADD, descriptor, &event);
-    hub->counts.system_calls++;
+    counts_add(&hub->counts.system_calls, 1);
     if (result != 0)
         return errno == ENOSPC   ? RIO_ENOBUFS
                : errno == EEXIST ? RIO_EINVAL
@@ -224,7 +224,7 @@ static void epoll__detach(rio_hub *hub, rio_rq *rq)
     struct epoll_event unused = { 0 };
     if (!hub_ours(hub))
         return;
-    hub->counts.system_calls++;
+    counts_add(&hub->counts.system_calls, 1);
     (void)epoll_ctl(((epoll_port *)hub)->main.epoll, EPOLL_CTL_DEL, (int)rq->socket, &unused);
 }
 
@@ -277,7 +277,7 @@ static void epoll__renew(epoll_port *port)
 
 static int epoll__sleep(epoll_port *port, struct epoll_event *happened, int64_t timeout_ns)
 {
-    port->base.hub.counts.system_calls++;
+    counts_add(&port->base.hub.counts.system_calls, 1);
     if (timeout_ns > 0 && !port->without_pwait2) {
         struct {
             int64_t seconds, nanoseconds; /* __kernel_timespec, 64-bit everywhere */
@@ -348,7 +348,7 @@ static int32_t epoll__wait(rio_port *handle, rio_port_event *events, uint32_t si
         return -code;
     if (RIO_UNLIKELY(events == NULL || size == 0))
         return -(events == NULL ? RIO_EFAULT : RIO_EINVAL);
-    port->base.hub.counts.waits++;
+    counts_add(&port->base.hub.counts.waits, 1);
     spin_state *spin = &port->base.hub.spin;
     uint32_t ready = port_ready(&port->base);
     epoll_poll poll = { port, events, size - ready, 0 }; /* room for one of what is ready stays */

@@ -14,7 +14,7 @@ int32_t epoll_connect(epoll_port *port, rio_socket socket, const void *address, 
 
     if (code != 0)
         return code;
-    port->base.hub.counts.system_calls++;
+    counts_add(&port->base.hub.counts.system_calls, 1);
     if (connect_begin(socket, address, length, key, &event))
         return epoll_entries_put(port, (int)socket, FOR_CONNECT, RIO_WATCH_WRITE, key);
     return events_put(&port->base.events, &event, socket) ? 0 : RIO_ENOBUFS;
@@ -32,7 +32,7 @@ rio_port_event epoll_connect_told(epoll_port *port, interests_set *set, int desc
                                   uint64_t key)
 {
     rio_port_event event = connect_ended((rio_socket)descriptor, key);
-    port->base.hub.counts.system_calls += 2;
+    counts_add(&port->base.hub.counts.system_calls, 2);
     interests_drop(set, descriptor, FOR_CONNECT);
     return event;
 }

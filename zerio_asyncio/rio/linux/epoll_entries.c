@@ -38,7 +38,7 @@ static int32_t epoll_entries__put_aside(epoll_port *port, int descriptor,
 int32_t epoll_entries_put(epoll_port *port, int descriptor, enum interests_purpose purpose,
                           uint32_t mask, uint64_t key)
 {
-    port->base.hub.counts.system_calls++;
+    counts_add(&port->base.hub.counts.system_calls, 1);
     if (interests_at(&port->aside, descriptor, purpose) == NULL) {
         int32_t code = interests_put(&port->main, descriptor, purpose, mask, key);
         if (code != RIO_EALREADY)
@@ -49,7 +49,7 @@ int32_t epoll_entries_put(epoll_port *port, int descriptor, enum interests_purpo
 
 void epoll_entries_drop(epoll_port *port, int descriptor, enum interests_purpose purpose)
 {
-    port->base.hub.counts.system_calls++;
+    counts_add(&port->base.hub.counts.system_calls, 1);
     interests_drop(&port->main, descriptor, purpose);
     interests_drop(&port->aside, descriptor, purpose);
 }

@@ -50,7 +50,7 @@ uint32_t epoll_events_aside(epoll_port *port, rio_port_event *events, uint32_t r
     int size = room == 0 ? 0 : epoll_wait(port->aside.epoll, happened, most, 0);
     uint32_t count = 0;
 
-    port->base.hub.counts.system_calls++;
+    counts_add(&port->base.hub.counts.system_calls, 1);
     for (int i = 0; i < size; i++)
         count += epoll_events_take(port, &port->aside, happened[i].data.u64, happened[i].events,
                                    events + count, room - count);

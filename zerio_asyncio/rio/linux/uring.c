@@ -160,7 +160,7 @@ static int32_t uring__wait(rio_port *handle, rio_port_event *events, uint32_t si
         return -code;
     if (RIO_UNLIKELY(events == NULL || size == 0))
         return -(events == NULL ? RIO_EFAULT : RIO_EINVAL);
-    port->base.hub.counts.waits++;
+    counts_add(&port->base.hub.counts.waits, 1);
     uring_requests_write(port);
     if (timeout_ns != 0 && uring__tells(port, port->base.hub.loud))
         timeout_ns = 0;

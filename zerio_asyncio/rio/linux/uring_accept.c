@@ -74,7 +74,7 @@ int uring_accept_look(uring_port *port)
     if (port->calls_count != 0)
         return 1;
     int found = epoll_wait(port->listening.epoll, happened, PORT_LISTENERS_MAX, 0);
-    port->base.hub.counts.system_calls++;
+    counts_add(&port->base.hub.counts.system_calls, 1);
     for (int i = 0; i < found; i++) {
         if ((happened[i].data.u64 & TAG_PURPOSE) == HANDLES_RQ)
             uring_edges_told(happened[i].data.u64, happened[i].events);

@@ -36,7 +36,7 @@ static int uring_connect__told(uring_port *port, uring_poll *poll, int32_t resul
         return 1;
     rio_port_event event =
         result < 0 ? connect_event(socket, -result, poll->key) : connect_ended(socket, poll->key);
-    port->base.hub.counts.system_calls++;
+    counts_add(&port->base.hub.counts.system_calls, 1);
     (void)events_put(&port->base.events, &event, socket);
     port->connects[poll->descriptor] = NULL;
     poll->stopped = 1;
@@ -101,7 +101,7 @@ int32_t uring_connect(uring_port *port, rio_socket socket, const void *address, 
         return code;
     if (uring_connect__of(port, socket) != NULL)
         return RIO_EALREADY;
-    port->base.hub.counts.system_calls++;
+    counts_add(&port->base.hub.counts.system_calls, 1);
     if (connect_begin(socket, address, length, key, &event))
         return uring_connect__add(port, (int)socket, key);
     return events_put(&port->base.events, &event, socket) ? 0 : RIO_ENOBUFS;

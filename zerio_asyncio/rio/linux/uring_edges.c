@@ -29,7 +29,7 @@ void uring_edges_begin(uring_port *port, rio_rq *rq)
         return;
     if (uring_polls_open_inner(port, &port->listening, &port->listeners) != 0)
         return;
-    port->base.hub.counts.system_calls++;
+    counts_add(&port->base.hub.counts.system_calls, 1);
     if (epoll_ctl(port->listening.epoll, EPOLL_CTL_ADD, (int)rq->socket, &event) == 0)
         uring_port_side(rq)->edges = 1; /* the first one comes at once */
 }
@@ -37,7 +37,7 @@ void uring_edges_begin(uring_port *port, rio_rq *rq)
 void uring_edges_end(uring_port *port, const rio_rq *rq)
 {
     struct epoll_event unused = { 0 };
-    port->base.hub.counts.system_calls++;
+    counts_add(&port->base.hub.counts.system_calls, 1);
     (void)epoll_ctl(port->listening.epoll, EPOLL_CTL_DEL, (int)rq->socket, &unused);
 }
 

@@ -119,7 +119,7 @@ void uring_polls_done(uring_port *port, uring_poll *poll, int32_t result, uint32
 {
     if ((flags & IORING_CQE_F_MORE) == 0) {
         poll->busy = 0;
-        port->base.hub.counts.in_kernel--;
+        counts_add(&port->base.hub.counts.in_kernel, -1);
     }
     if (poll->told != NULL && !poll->told(port, poll, result))
         return;

@@ -44,9 +44,9 @@ int uring_port_enter(uring_port *port, int events, uint32_t least, int64_t timeo
                      uint32_t gather_us)
 {
     int result = ring_enter(&port->ring, events, least, timeout_ns, gather_us);
-    port->base.hub.counts.system_calls++;
+    counts_add(&port->base.hub.counts.system_calls, 1);
     if (RIO_LIKELY(result > 0))
-        port->base.hub.counts.submissions += (uint32_t)result;
+        counts_add(&port->base.hub.counts.submissions, (uint32_t)result);
     port->sends = 0;
     return result;
 }
@@ -59,7 +59,7 @@ struct io_uring_sqe *uring_port_next(uring_port *port)
         entry = ring_next(&port->ring);
     }
     if (RIO_LIKELY(entry != NULL))
-        port->base.hub.counts.in_kernel++;
+        counts_add(&port->base.hub.counts.in_kernel, 1);
     return entry;
 }
 

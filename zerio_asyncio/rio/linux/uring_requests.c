@@ -145,7 +145,7 @@ static void uring_requests__send(uring_port *port, rio_rq *rq, struct io_uring_s
     if (rq->stream) {
         size_t total;
         lane->flight = sockets_gather(lane, gather->pieces, &total);
-        port->base.hub.counts.gathered += lane->flight - 1;
+        counts_add(&port->base.hub.counts.gathered, lane->flight - 1);
     } else {
         char *remote = rq_envelope(lane, 0)->remote;
         gather->pieces[0] = (struct iovec){ request->memory, request->length };
@@ -285,7 +285,7 @@ static inline void uring_requests__result(uring_port *port, uint64_t number, int
         uring_polls_done(port, object, result, flags);
         return;
     }
-    port->base.hub.counts.in_kernel--;
+    counts_add(&port->base.hub.counts.in_kernel, -1);
     if (RIO_UNLIKELY(owner == URING_NOBODY))
         return;
     assert(rq->lanes[owner].flight != 0);

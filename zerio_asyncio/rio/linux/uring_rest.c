@@ -24,7 +24,7 @@ int uring_rest(uring_port *port, rio_rq *rq)
             return 0;
         }
         side->rests = 1;
-        port->base.hub.counts.system_calls++;
+        counts_add(&port->base.hub.counts.system_calls, 1);
     }
     return 1;
 }
@@ -38,7 +38,7 @@ void uring_rest_end(uring_port *port, rio_rq *rq)
     side->idle = 0;
     if (interest != NULL && interest->key == (uint64_t)(uintptr_t)rq) {
         interests_drop(&port->watched, (int)rq->socket, FOR_REST);
-        port->base.hub.counts.system_calls++;
+        counts_add(&port->base.hub.counts.system_calls, 1);
     }
 }
 

@@ -25,7 +25,7 @@ int32_t uring_watch(uring_port *port, rio_socket socket, uint32_t mask, uint64_t
 
     if (code != 0)
         return code;
-    port->base.hub.counts.system_calls++;
+    counts_add(&port->base.hub.counts.system_calls, 1);
     if (mask == 0) {
         if (port->watched.epoll >= 0)
             interests_drop(&port->watched, (int)socket, FOR_WATCH);
@@ -48,7 +48,7 @@ uint32_t uring_watch_take(uring_port *port, rio_port_event *events, uint32_t siz
         return 0;
     int found =
         epoll_wait(port->watched.epoll, happened, size < WATCHES_MAX ? (int)size : WATCHES_MAX, 0);
-    port->base.hub.counts.system_calls++;
+    counts_add(&port->base.hub.counts.system_calls, 1);
     for (int i = 0; i < found; i++)
         if ((happened[i].data.u64 & TAG_PURPOSE) == FOR_REST)
             uring_rest_told(port, happened[i].data.u64);

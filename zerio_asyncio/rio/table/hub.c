@@ -44,7 +44,16 @@ int32_t hub_statistics(rio_port *handle, rio_port_statistics *statistics)
     if (hub != NULL && statistics == NULL)
         return RIO_EFAULT;
     if (hub != NULL)
-        *statistics = hub->counts;
+        *statistics = (rio_port_statistics){ /* word by word, while its thread counts */
+            .submissions = counts_read(&hub->counts.submissions),
+            .completions = counts_read(&hub->counts.completions),
+            .system_calls = counts_read(&hub->counts.system_calls),
+            .waits = counts_read(&hub->counts.waits),
+            .bytes_received = counts_read(&hub->counts.bytes_received),
+            .bytes_sent = counts_read(&hub->counts.bytes_sent),
+            .gathered = counts_read(&hub->counts.gathered),
+            .in_kernel = counts_read(&hub->counts.in_kernel),
+        };
     return code;
 }
 

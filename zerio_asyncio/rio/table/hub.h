@@ -9,6 +9,7 @@
 
 #include "rio.h"
 #include "table/compiler.h"
+#include "table/counts.h"
 #include "table/handles.h"
 #include "table/spin.h"
 

@@ -264,10 +264,9 @@ static int64_t requests__now(RIO_RQ handle, enum rio_direction direction, char *
         return -(int64_t)RIO_EINVAL; /* 0 bytes would look like the end */
     int64_t moved = rq->hub->driver->now(rq, direction, memory, length);
     rio_port_statistics *counts = &rq->hub->counts;
-    counts->system_calls++;
+    counts_add(&counts->system_calls, 1);
     if (moved > 0)
-        *(direction == RIO_SENDS ? &counts->bytes_sent : &counts->bytes_received) +=
-            (uint64_t)moved;
+        counts_add(direction == RIO_SENDS ? &counts->bytes_sent : &counts->bytes_received, moved);
     else if (errors_end_a_stream((int32_t)-moved) && rq->broken == 0)
         rq->broken = (int32_t)-moved;
     return moved;

@@ -314,7 +314,7 @@ void rq_datagram_received(rio_rq *rq, uint32_t bytes, const void *address, uint3
     }
     if (envelope->flags != NULL)
         memcpy(envelope->flags, &flags, sizeof flags);
-    rq->hub->counts.bytes_received += bytes;
+    counts_add(&rq->hub->counts.bytes_received, bytes);
     request->done = bytes;
     rq_complete(rq, RIO_RECEIVES, truncated ? RIO_EMSGSIZE : 0);
 }
@@ -322,7 +322,7 @@ void rq_datagram_received(rio_rq *rq, uint32_t bytes, const void *address, uint3
 void rq_datagram_sent(rio_rq *rq, uint32_t bytes)
 {
     rio_request *request = rq_request(&rq->lanes[RIO_SENDS], 0);
-    rq->hub->counts.bytes_sent += bytes;
+    counts_add(&rq->hub->counts.bytes_sent, bytes);
     request->done = bytes;
     rq_complete(rq, RIO_SENDS, bytes == request->length ? 0 : RIO_EMSGSIZE);
 }

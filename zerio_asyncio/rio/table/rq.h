@@ -133,7 +133,7 @@ static inline void rq_complete(rio_rq *rq, enum rio_direction direction, int32_t
     if (RIO_UNLIKELY(lane->leases != NULL))
         rq_end_lease(rq->hub->driver, rq_lease(lane, 0));
     lane->head++;
-    rq->hub->counts.completions++;
+    counts_add(&rq->hub->counts.completions, 1);
     if (RIO_UNLIKELY(cq->closed)) {
         lane->outstanding--; /* lost, as Microsoft documents; nobody will dequeue it */
         return;
@@ -171,7 +171,7 @@ static inline void rq_received(rio_rq *rq, uint32_t bytes)
     rio_lane *lane = &rq->lanes[RIO_RECEIVES];
     rio_request *request = rq_request(lane, 0);
     assert(bytes <= request->length - request->done);
-    rq->hub->counts.bytes_received += bytes;
+    counts_add(&rq->hub->counts.bytes_received, bytes);
     request->done += bytes;
     if (RIO_UNLIKELY(bytes != 0 && (request->flags & RIO_MSG_WAITALL) &&
                      request->done < request->length))
@@ -189,7 +189,7 @@ static inline int rq_probes(const rio_request *request)
 static inline void rq_sent(rio_rq *rq, size_t bytes)
 {
     rio_lane *lane = &rq->lanes[RIO_SENDS];
-    rq->hub->counts.bytes_sent += bytes;
+    counts_add(&rq->hub->counts.bytes_sent, bytes);
     while (bytes != 0) {
         assert(lane->head != lane->posted);
         rio_request *request = rq_request(lane, 0);

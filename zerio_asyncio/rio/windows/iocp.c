@@ -92,7 +92,7 @@ static int iocp__remembers(const iocp_port *port, SOCKET socket)
 
 int32_t iocp_join(iocp_port *port, SOCKET socket)
 {
-    port->hub.counts.system_calls++;
+    counts_add(&port->hub.counts.system_calls, 1);
     if (CreateIoCompletionPort((HANDLE)socket, port->completions, IOCP_KEY, 0) != NULL)
         return iocp__remember(port, socket) ? 0 : RIO_ENOBUFS;
     DWORD error = GetLastError();
@@ -143,7 +143,7 @@ uint32_t iocp_turn(iocp_port *port, DWORD ms)
     OVERLAPPED_ENTRY packets[PACKETS_MAX];
     ULONG count = 0;
 
-    port->hub.counts.system_calls++;
+    counts_add(&port->hub.counts.system_calls, 1);
     if (!GetQueuedCompletionStatusEx(port->completions, packets, PACKETS_MAX, &count, ms, FALSE))
         return 0;
     for (ULONG i = 0; i < count; i++) {
@@ -156,7 +156,7 @@ uint32_t iocp_turn(iocp_port *port, DWORD ms)
             continue;
         }
         iocp_operation *operation = (iocp_operation *)overlapped;
-        port->hub.counts.in_kernel--;
+        counts_add(&port->hub.counts.in_kernel, -1);
         operation->done(port, operation, iocp__outcome(operation),
                         packets[i].dwNumberOfBytesTransferred);
     }
@@ -257,7 +257,7 @@ int32_t iocp_wait(iocp_port *port, rio_port_event *events, uint32_t size, int64_
 {
     if (events == NULL || size == 0)
         return -(events == NULL ? RIO_EFAULT : RIO_EINVAL);
-    port->hub.counts.waits++;
+    counts_add(&port->hub.counts.waits, 1);
     iocp__arm(port);
     int spins = timeout_ns != 0 && port->hub.spin.limit_ns != 0 && !iocp__ready(port);
     if (spins)

@@ -93,8 +93,8 @@ int32_t iocp_join(iocp_port *, SOCKET);
 /* To be called when the system has accepted an operation: one packet will come. */
 static inline void iocp_began(iocp_port *port)
 {
-    port->hub.counts.in_kernel++;
-    port->hub.counts.submissions++;
+    counts_add(&port->hub.counts.in_kernel, 1);
+    counts_add(&port->hub.counts.submissions, 1);
 }
 
 /* Cleared and addressed, ready to be handed over. */

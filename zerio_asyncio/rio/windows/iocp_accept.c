@@ -123,7 +123,7 @@ static int32_t iocp_accept__await(iocp_port *port, iocp_slot *slot)
     DWORD bytes;
 
     slot->socket = iocp_accept__socket(port, accepts);
-    port->hub.counts.system_calls += 2;
+    counts_add(&port->hub.counts.system_calls, 2);
     if (slot->socket == INVALID_SOCKET)
         return codes_winsock((DWORD)WSAGetLastError());
     if (!accepts->accept(accepts->listener, slot->socket, slot->addresses, 0, ADDRESS_BYTES,

@@ -141,7 +141,7 @@ int32_t iocp_connect(rio_port *handle, rio_socket socket, const void *address, u
     connect->operation.done = iocp_connect__done;
     connect->socket = (SOCKET)socket;
     connect->key = key;
-    port->hub.counts.system_calls++;
+    counts_add(&port->hub.counts.system_calls, 1);
     if (!start((SOCKET)socket, address, (int)length, NULL, 0, NULL,
                iocp_fresh(&connect->operation, (HANDLE)socket)) &&
         WSAGetLastError() != WSA_IO_PENDING) {

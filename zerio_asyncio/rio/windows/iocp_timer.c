@@ -93,7 +93,7 @@ static DWORD iocp_timer__by_packet(iocp_timer *timer, HANDLE completions, int64_
         return iocp_timer__whole_ms(ns);
     }
     timer->queues = 1;
-    (*system_calls)++;
+    counts_add(system_calls, 1);
     return INFINITE;
 }
 
@@ -102,7 +102,7 @@ static DWORD iocp_timer__by_waiting(iocp_timer *timer, HANDLE completions, int64
 {
     HANDLE either[] = { completions, timer->object };
 
-    (*system_calls)++;
+    counts_add(system_calls, 1);
     if (WaitForMultipleObjects(2, either, FALSE, INFINITE) == WAIT_FAILED) {
         timer->way = COARSE;
         return iocp_timer__whole_ms(ns);
@@ -121,7 +121,7 @@ DWORD iocp_timer_start(iocp_timer *timer, HANDLE completions, int64_t ns, uint64
     LARGE_INTEGER due = { .QuadPart = -((ns + NS_PER_TIMER_UNIT - 1) / NS_PER_TIMER_UNIT) };
     if (timer->way == COARSE || !SetWaitableTimer(timer->object, &due, 0, NULL, NULL, FALSE))
         return iocp_timer__whole_ms(ns);
-    (*system_calls)++;
+    counts_add(system_calls, 1);
     return timer->way == BY_PACKET ? iocp_timer__by_packet(timer, completions, ns, system_calls)
                                    : iocp_timer__by_waiting(timer, completions, ns, system_calls);
 }
@@ -132,5 +132,5 @@ void iocp_timer_stop(iocp_timer *timer, uint64_t *system_calls)
         return;
     timer->queues = 0;
     (void)((cancel_packet)timer->cancel)(timer->packet, TRUE);
-    (*system_calls)++;
+    counts_add(system_calls, 1);
 }

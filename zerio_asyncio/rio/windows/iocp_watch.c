@@ -195,7 +195,7 @@ static int32_t iocp_watch__poll(iocp_port *port, const iocp_watching *watching, 
                                   (watch->mask & RIO_WATCH_WRITE ? AFD_POLL_SEND : 0);
     question->handles[0].status = 0;
     overlapped->Internal = (ULONG_PTR)0x103; /* STATUS_PENDING */
-    port->hub.counts.system_calls++;
+    counts_add(&port->hub.counts.system_calls, 1);
     NTSTATUS status = NtDeviceIoControlFile(watching->afd, NULL, NULL, overlapped,
                                             (IO_STATUS_BLOCK *)&overlapped->Internal, AFD_POLL,
                                             question, sizeof *question, question, sizeof *question);

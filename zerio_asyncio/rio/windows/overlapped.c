@@ -63,7 +63,7 @@ static int32_t overlapped__receive(rio_rq *rq)
     int result;
 
     side->flags = 0;
-    rq->hub->counts.system_calls++;
+    counts_add(&rq->hub->counts.system_calls, 1);
     if (rq->stream) {
         result = WSARecv((SOCKET)rq->socket, &piece, 1, NULL, &side->flags, overlapped, NULL);
     } else {
@@ -95,7 +95,7 @@ static int32_t overlapped__send(rio_rq *rq)
             (WSABUF){ rest, request->memory != NULL ? request->memory + request->done : NULL };
         total += rest;
     }
-    rq->hub->counts.system_calls++;
+    counts_add(&rq->hub->counts.system_calls, 1);
     if (rq->stream) {
         result = WSASend((SOCKET)rq->socket, pieces, used, NULL, 0, overlapped, NULL);
     } else {
@@ -108,7 +108,7 @@ static int32_t overlapped__send(rio_rq *rq)
     }
     if (result != 0 && WSAGetLastError() != WSA_IO_PENDING && !overlapped__warned(overlapped))
         return codes_winsock((DWORD)WSAGetLastError());
-    rq->hub->counts.gathered += used - 1;
+    counts_add(&rq->hub->counts.gathered, used - 1);
     lane->flight = used;
     return 0;
 }

@@ -170,7 +170,7 @@ static void winsock__start(rio_hub *hub, rio_rq *rq, enum rio_direction directio
         }
     }
     if (flags != 0 && issued != 0) {
-        hub->counts.gathered += issued - 1;
+        counts_add(&hub->counts.gathered, issued - 1);
         (void)(direction == RIO_SENDS
                    ? winsock_table.RIOSend(side->requests, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
                    : winsock_table.RIOReceive(side->requests, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL));
@@ -206,8 +206,9 @@ static void winsock__complete(rio_rq *rq, enum rio_direction direction)
         status = rq->broken;
     if (status != 0 && status != RIO_EMSGSIZE)
         request->done = 0;
-    *(direction == RIO_SENDS ? &rq->hub->counts.bytes_sent : &rq->hub->counts.bytes_received) +=
-        request->done;
+    rio_port_statistics *counts = &rq->hub->counts;
+    counts_add(direction == RIO_SENDS ? &counts->bytes_sent : &counts->bytes_received,
+               request->done);
     if (status == 0)
         rq_complete(rq, direction, 0);
     else
@@ -228,7 +229,7 @@ static void winsock__result(iocp_port *port, const RIORESULT *result)
         result->BytesTransferred < request->length ? result->BytesTransferred : request->length;
     request->flags |= FINISHED;
     winsock__results(port)->flying--;
-    port->hub.counts.in_kernel--;
+    counts_add(&port->hub.counts.in_kernel, -1);
     while (lane->flight != 0 && (rq_request(lane, 0)->flags & FINISHED))
         winsock__complete(rq, direction);
     if (rq->retired == 2) {
@@ -279,7 +280,7 @@ static void winsock__arm(iocp_port *port)
         return;
     }
     results->armed = 1;
-    port->hub.counts.in_kernel++;
+    counts_add(&port->hub.counts.in_kernel, 1);
 }
 
 static void winsock__before_sleep(iocp_port *port, iocp_source *source)
@@ -500,12 +501,13 @@ static void winsock__shut(rio_hub *hub)
     winsock__arm(port);
     for (int turn = 0; turn < END_TURNS && results->flying != 0 && !results->corrupt; turn++)
         (void)iocp_turn(port, END_TURN_MS);
-    hub->counts.in_kernel -= results->flying; /* given up, see the top */
+    counts_add(&hub->counts.in_kernel, -(int64_t)results->flying); /* given up, see the top */
     results->flying = 0;
     if (results->queue != RIO_INVALID_CQ)
         winsock_table.RIOCloseCompletionQueue(results->queue);
     (void)iocp_turn(port, 0);
-    hub->counts.in_kernel -= results->armed; /* of a closed queue no packet comes any more */
+    /* Of a closed queue no packet comes any more. */
+    counts_add(&hub->counts.in_kernel, -(int64_t)results->armed);
     results->armed = 0;
     iocp_shut(hub);
 }
