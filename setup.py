@@ -2,7 +2,8 @@
 
 What is compiled from which C files is written in the two ``build.py`` files. ``ZERIO_SANITIZE=1``
 in the environment builds everything with the address and undefined-behaviour sanitizers and with
-C assertions on (docs/rio.md tells how to run such a build).
+C assertions on, ``ZERIO_SANITIZE=threads`` with the one that looks for races (docs/rio.md tells how
+to run such builds).
 """
 
 import os
@@ -14,8 +15,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 JOBS = os.cpu_count() or 1
-SANITIZE = os.environ.get("ZERIO_SANITIZE") == "1"
-SANITIZERS = "-fsanitize=address,undefined"
+SANITIZERS = {"1": "-fsanitize=address,undefined", "threads": "-fsanitize=thread"}.get(
+    os.environ.get("ZERIO_SANITIZE", "")
+)
 
 # Of C that is written by hand; Cython's own needs no standard and is not for reading.
 CYTHON = ("zerio_asyncio.core.", "zerio_asyncio.messaging.")
@@ -28,7 +30,7 @@ def compile_flags(module: str, compiler: str) -> list[str]:
     if compiler == "msvc":  # setuptools itself tells it to optimise
         return ["/utf-8"] if cython else ["/utf-8", "/std:c11"]
     strict = [] if cython else STRICT
-    if SANITIZE:
+    if SANITIZERS:
         return [*strict, "-O1", "-g", SANITIZERS, "-fno-omit-frame-pointer", "-UNDEBUG"]
     return [*strict, "-O2"]
 
@@ -42,7 +44,7 @@ class BuildExtensions(build_ext):
             extension.extra_compile_args = compile_flags(
                 extension.name, self.compiler.compiler_type
             )
-            extension.extra_link_args = [SANITIZERS] if SANITIZE else []
+            extension.extra_link_args = [SANITIZERS] if SANITIZERS else []
         super().build_extensions()
 
 

@@ -11,6 +11,7 @@ import functools
 import importlib
 import pkgutil
 import queue
+import re
 import socket
 import subprocess
 import sys
@@ -18,12 +19,14 @@ import sysconfig
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 import zerio_asyncio
 from zerio_asyncio.messaging.framing import MessageWriter
 from zerio_asyncio.messaging.sending_ring import TAKEN, SendingRing
+from zerio_asyncio.rio import realized
 
 THREADS = 6
 PATIENCE = 60.0
@@ -274,6 +277,38 @@ def test_a_loop_that_moves_from_thread_to_thread(loop):
         with ThreadPoolExecutor(1) as pool:
             work = pool.submit(loop.run_until_complete, asyncio.wait_for(echo(number), PATIENCE))
             assert all(sent == received for sent, received in work.result())
+
+
+FIRST_LOOPS = """
+import threading, zerio_asyncio
+ready = threading.Barrier(6)
+def run():
+    ready.wait()
+    loop = zerio_asyncio.new_event_loop(zerio_asyncio.LoopOptions(provider={provider!r}))
+    loop.rio_stats()
+    loop.close()
+threads = [threading.Thread(target=run) for _ in range(6)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_the_first_loops_of_a_process_in_several_threads(make_loop, provider):
+    make_loop().close()  # skips where the provider is refused
+    code = FIRST_LOOPS.format(provider=provider)
+    for _ in range(5):
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_types_of_c_are_made_before_there_are_threads():
+    """All that are written in the modules."""
+    folder = Path(zerio_asyncio.__file__).parent / "rio"
+    call = re.compile(r'ffi\.(?:new|cast|from_buffer|typeof)\(\s*"([^"]+)"')
+    written = {
+        name for path in folder.glob("*.py") for name in call.findall(path.read_text("utf-8"))
+    }
+    assert written
+    assert set(realized.WRITTEN) >= written
 
 
 # ------------------------------------------------------------------ memory that threads let go

@@ -18,6 +18,7 @@ system has: io_uring or epoll on Linux. It knows nothing of asyncio. A connectio
 Rules and pictures: docs/rio.md; the contract in C: rio.h beside this file.
 """
 
+from zerio_asyncio.rio import realized  # noqa: F401 - first: before there are threads
 from zerio_asyncio.rio.buffers import BufferPool, PoolStatistics, Region, Slice
 from zerio_asyncio.rio.errors import RioError, code_name, winsock_error
 from zerio_asyncio.rio.ports import CompletionPort, Event, Kind, Statistics, Watch, open_port
