@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         create_task: Callable[..., asyncio.Task[Any]]
         is_closed: Callable[[], bool]
         is_running: Callable[[], bool]
+        _add_callback_signalsafe: Callable[[asyncio.Handle], None]
         _accept_connection2: Callable[..., Coroutine[Any, Any, None]]
         _check_closed: Callable[[], None]
         _check_running: Callable[[], None]
