@@ -17,10 +17,10 @@ def test_nothing_comes_of_nothing(bare):
     assert bare.wait(0) == []
     end = time.monotonic() + 0.025
     waits = 0
-    while time.monotonic() < end:  # a ring that was closed a moment ago may interrupt one of them
+    while time.monotonic() < end:  # each ring that has just been closed may interrupt one
         assert bare.wait(0.03) == []
         waits += 1
-    assert waits <= 3
+    assert waits < 100  # one that does not sleep counts thousands
     assert bare.table.pending(bare.port) == 0
 
 
