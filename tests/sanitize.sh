@@ -38,9 +38,7 @@ cd "$copy"
 
 threads() { # threads ARGUMENT...: what the arguments tell pytest, or what uses several threads
     ZERIO_SANITIZE=threads "$python" setup.py --quiet build_ext --inplace
-    [ $# -gt 0 ] || set -- tests/core/test_free_threads.py tests/messaging/test_threads.py \
-        tests/loop/test_run_threads.py tests/loop/test_running_threads.py \
-        tests/loop/test_shared_listener.py tests/loop/test_handles.py
+    [ $# -gt 0 ] || set -- tests/core/test_free_threads.py tests/loop/test_run_threads.py
     reports=$PWD/build/reports
     rm -rf "$reports"
     mkdir -p "$reports"
