@@ -293,6 +293,7 @@ for thread in threads: thread.join()
 """
 
 
+@pytest.mark.timeout(300)  # five processes, each of which takes long under the thread sanitizer
 def test_the_first_loops_of_a_process_in_several_threads(make_loop, provider):
     make_loop().close()  # skips where the provider is refused
     code = FIRST_LOOPS.format(provider=provider)
