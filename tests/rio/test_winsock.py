@@ -8,6 +8,7 @@ the other files of this folder.
 import os
 import socket
 import sys
+import time
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.rio.bare import NULL, Bare, connected, new_socket, read_all
 from tests.rio.isolated import FAKE, isolated
 from zerio_asyncio.rio import CompletionPort, by_name, pick
 from zerio_asyncio.rio._rio import ffi, lib
+from zerio_asyncio.rio.providers import RegisteredSocket
 
 pytestmark = pytest.mark.skipif(
     FAKE not in sys.modules, reason="asks the table of tests/wine/fake_rio.c what was called"
@@ -29,6 +31,7 @@ def fake():
     fake.record(True)
     yield fake
     fake.become(fake.WORKS)
+    fake.follow(fake.AS_WINDOWS)
     fake.record(False)
 
 
@@ -113,25 +116,80 @@ def test_sockets_are_made_for_it(fake, bare):
     assert fake.calls() == [f"WSASocketW {OVERLAPPED_REGISTERED_NOT_INHERITED}"]
 
 
-def test_accepted_connections_are_driven_by_it(fake):
-    with (
-        CompletionPort("winsock") as port,
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(listener.getsockname()) as peer,
-    ):
-        fake.calls()
-        port.accept(listener, 1)
-        events = []
-        while not events:
-            events = port.wait(10)
-        made = only(fake.calls(), "WSASocketW")
-        assert made
-        assert all(call.endswith(OVERLAPPED_REGISTERED_NOT_INHERITED) for call in made)
-        ours = socket.socket(fileno=events[0].value)
-        assert ours.getpeername() == peer.getsockname()
-        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
-        port.accept_stop(listener)
-        ours.close()
+@pytest.mark.parametrize("flagged", [True, False])
+def test_a_connection_is_what_its_listener_is(fake, flagged):
+    """Windows takes the receives of a connection that is not, and never ends them."""
+    made = by_name("winsock").make_socket() if flagged else socket.socket()
+    with CompletionPort("winsock") as port, made as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with socket.create_connection(listener.getsockname()) as peer:
+            fake.calls()
+            port.accept(listener, 1)
+            events = []
+            while not events:
+                events = port.wait(10)
+            made = only(fake.calls(), "WSASocketW")
+            assert bool(made) == flagged
+            assert all(call.endswith(OVERLAPPED_REGISTERED_NOT_INHERITED) for call in made)
+            ours = socket.socket(fileno=events[0].value)
+            assert ours.getpeername() == peer.getsockname()
+            assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+            port.accept_stop(listener)
+            ours.close()
+
+
+@pytest.mark.parametrize("mode", ["REFUSES", "OTHER_LAYER"])
+def test_a_transport_without_our_table_gets_a_plain_socket(fake, mode):
+    provider = by_name("winsock")
+    assert isinstance(provider.make_socket(), RegisteredSocket)
+    fake.become(getattr(fake, mode))
+    with provider.make_socket() as made:
+        assert not isinstance(made, RegisteredSocket)
+        made.setblocking(False)
+
+
+def test_blocking_is_kept_for_who_asks_and_not_told_to_the_system(fake):
+    with by_name("winsock").make_socket() as made:
+        assert made.gettimeout() is None
+        assert made.getblocking()
+        for flag, timeout in ((False, 0.0), (True, None)):
+            made.setblocking(flag)
+            assert made.gettimeout() == made.timeout == timeout
+            assert made.getblocking() == flag
+        made.settimeout(3)
+        assert made.gettimeout() == 3.0
+        assert made.getblocking()
+        with pytest.raises(ValueError, match="out of range"):
+            made.settimeout(-1)
+    assert fake.violations() == []
+
+
+def test_a_default_timeout_of_the_program_is_no_hindrance(fake):
+    socket.setdefaulttimeout(5)
+    try:
+        made = by_name("winsock").make_socket()
+    finally:
+        socket.setdefaulttimeout(None)
+    assert made.gettimeout() == 5.0
+    assert made.proto == socket.IPPROTO_TCP
+    made.close()
+    assert made.fileno() == -1
+    broken = fake.violations()
+    assert broken == ["ioctlsocket: FIONBIO on a socket for Registered I/O"], "Python tells it"
+
+
+def test_plain_calls_are_refused_there_as_on_windows(fake):
+    with by_name("winsock").make_socket() as made:
+        for call in (
+            lambda: made.send(b"x"),
+            lambda: made.recv(1),
+            lambda: made.sendto(b"x", ("127.0.0.1", 9)),
+        ):
+            with pytest.raises(OSError) as caught:  # noqa: PT011 - the number is looked at
+                call()
+            assert caught.value.winerror == lib.RIO_ENOTSOCK
+    assert len(fake.violations()) == 3
 
 
 # --------------------------------------------------------------------------------------- queues
@@ -395,27 +453,98 @@ def test_a_users_own_socket_is_driven_by_overlapped_operations(fake, bare):
 
 
 def test_a_socket_that_came_by_share_too(fake, bare):
-    ours, peer = bare.pair()
+    ours, peer = plain_pair()
+    bare.keep(ours, peer)
     shared = socket.fromshare(ours.share(os.getpid()))
     ours.close()
     bare.keep(shared)
     echo(bare, shared, peer)
+    assert {"RIOSend", "RIOReceive"}.isdisjoint(names(fake.calls()))
 
 
-def test_a_layer_that_refuses_request_queues(fake, bare):
+def test_a_refused_request_queue_is_told_for_there_is_no_way_back(fake, bare):
+    ours, _ = bare.pair()
+    queue = bare.queue()
     fake.become(fake.REFUSES_QUEUES)
-    ours, peer = bare.pair()
-    echo(bare, ours, peer)
-    calls = names(fake.calls())
-    assert "RIOCreateRequestQueue" in calls
-    assert {"RIOSend", "RIOReceive"}.isdisjoint(calls)
+    made = bare.rio.RIOCreateRequestQueue(ours.fileno(), 1, 1, 1, 1, queue, queue, NULL)
+    assert made == lib.RIO_INVALID_RQ
+    assert bare.error() == lib.RIO_EOPNOTSUPP
+    fake.become(fake.WORKS)
+    assert bare.requests(ours, queue), "and it can be asked again"
 
 
-def test_a_layer_with_functions_of_its_own(fake, bare):
-    fake.become(fake.OTHER_LAYER)
-    ours, peer = bare.pair()
-    echo(bare, ours, peer)
-    assert {"RIOCreateRequestQueue", "RIOSend", "RIOReceive"}.isdisjoint(names(fake.calls()))
+# ------------------------------------------------------------------- what goes wrong there
+
+
+def test_a_commit_that_is_refused_is_told_and_ends_its_lane(fake, bare):
+    requests, queue, ours, peer = bare.connection()
+    region = bare.region()
+    for number in range(3):
+        assert bare.send(requests, region.buf(number, 1), number, lib.RIO_MSG_DEFER) == 0
+    fake.follow(fake.AS_WINDOWS | fake.COMMIT_FAILS)
+    assert bare.commit(bare.rio.RIOSend, requests) == lib.RIO_ENOBUFS
+    assert bare.commit(bare.rio.RIOSend, requests) == lib.RIO_ENOBUFS, "it stays so"
+    assert bare.receive(requests, region.buf(64, 8), 7) == 0, "the other direction goes on"
+    peer.sendall(b"hello")
+    assert bare.collect(queue, 1) == [(0, 5, 0, 7)]
+    bare.retire(ours)
+    ended = bare.collect(queue, 3)
+    assert [done.context for done in ended] == [0, 1, 2]
+    assert {done.status for done in ended} == {lib.RIO_OPERATION_ABORTED}
+
+
+def test_what_a_close_ends_has_one_name_whatever_the_system_calls_it(fake, bare):
+    """The system says WSAECONNABORTED; also where the program closes before anybody retires."""
+    requests, queue, ours, _ = bare.connection()
+    region = bare.region()
+    assert bare.receive(requests, region.buf(0, 8), 1) == 0
+    ours.close()
+    assert bare.collect(queue, 1)[0].status == lib.RIO_OPERATION_ABORTED
+
+
+def memory_without_a_socket():
+    fake = sys.modules[FAKE]
+    provider = by_name("winsock")
+    rio = provider.c.rio
+    memory = ffi.new("char[8192]")
+    for _ in range(2):
+        handle = rio.RIORegisterBuffer(memory, 4096)
+        assert handle != lib.RIO_INVALID_BUFFERID, lib.rio_last_error()
+        rio.RIODeregisterBuffer(handle)
+        provider.make_socket().close()
+    assert fake.violations() == []
+
+
+def test_one_socket_stays_open_for_the_memory_of_the_system(fake):
+    isolated(memory_without_a_socket)
+
+
+def test_datagrams_that_find_no_receive_are_lost(fake, bare):
+    requests, queue, _, peer = bare.connection("udp")
+    region = bare.region()
+    for number in range(3):
+        assert bare.receive(requests, region.buf(number * 16, 16), number) == 0
+    for number in range(8):
+        peer.send(b"%d" % number)
+    assert [done.context for done in bare.collect(queue, 3)] == [0, 1, 2]
+    assert bytes(region.memory[0:48:16]) == b"012"
+    time.sleep(0.1)  # the table looks every few ms
+    assert bare.receive(requests, region.buf(0, 16), 9) == 0
+    bare.quiet()
+    peer.send(b"late")
+    assert bare.collect(queue, 1) == [(0, 4, 0, 9)]
+
+
+@pytest.mark.parametrize("rule", ["ACKNOWLEDGED", "BURSTS"])
+def test_results_that_come_late_or_all_at_once(fake, bare, rule):
+    fake.follow(fake.AS_WINDOWS | getattr(fake, rule))
+    requests, queue, _, peer = bare.connection(sends=8)
+    region = bare.region()
+    for number in range(8):
+        assert bare.send(requests, region.buf(number, 1), number) == 0
+    assert bare.send(requests, region.buf(0, 1), 8) == lib.RIO_ENOBUFS
+    read_all(peer, 8)
+    assert [done.context for done in bare.collect(queue, 8)] == list(range(8))
 
 
 def test_both_kinds_share_a_completion_queue(fake, bare):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable
 
+    from zerio_asyncio.loop.options import LoopOptions
     from zerio_asyncio.rio.providers import Choice, Provider
 
 
@@ -53,6 +54,7 @@ class ProviderSockets:
     """A loop whose own sockets are its provider's; goes before the standard library's loop."""
 
     _choice: Choice
+    _options: LoopOptions
 
     def _with_sockets(self, name: str) -> Any:
         own: Any = getattr(BaseEventLoop, name)
@@ -66,8 +68,16 @@ class ProviderSockets:
         return server
 
     async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> Any:
-        """Open a datagram socket; see ``asyncio.loop.create_datagram_endpoint``."""
-        return await self._with_sockets("create_datagram_endpoint")(self, *args, **kwargs)
+        """Open a datagram socket; see ``asyncio.loop.create_datagram_endpoint``.
+
+        One for Registered I/O has no buffer of the system behind it, so a program has to ask for
+        it: ``LoopOptions(datagrams="rio")``.
+        """
+        if self._options.datagrams == "rio":
+            made = self._with_sockets("create_datagram_endpoint")(self, *args, **kwargs)
+        else:
+            made = super().create_datagram_endpoint(*args, **kwargs)  # type: ignore[misc]
+        return await made
 
     # No coroutine of its own: its frame would keep the list of errors, whose tracebacks keep it.
     def _connect_sock(self, *args: Any, **kwargs: Any) -> Awaitable[socket.socket]:
