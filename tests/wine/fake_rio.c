@@ -14,8 +14,8 @@
  * come from another thread, as the kernel's do.
  *
  * How it knows sockets. A socket made with WSA_FLAG_REGISTERED_IO is marked by a receive timeout
- * that nobody else sets (17 days and some ms); its request queue's number is in it, too. So a socket
- * without the flag, a second request queue and a closed socket can be told.
+ * that nobody else sets (17 days and some ms); its request queue's number is in it, too. So a
+ * socket without the flag, a second request queue and a closed socket can be told.
  *
  * What Windows does beside its documentation, as those found who ran Registered I/O there, is done
  * here, too (the rules in fake_rio.h): what such a socket refuses, by fake_rio_hooks.c.

@@ -133,7 +133,7 @@ enum {
 enum {
     NO_BLOCKING_MODE = 1,   /* FIONBIO on a socket that was made for it: WSAEOPNOTSUPP */
     NO_PLAIN_CALLS = 2,     /* send, WSARecv, TransmitFile and the like on one: WSAENOTSOCK */
-    FLAGS_MATCH = 4,        /* a listener that is not made for it gives connections without receives */
+    FLAGS_MATCH = 4,        /* connections of a listener of another kind never end a receive */
     NO_DATAGRAM_BUFFER = 8, /* a datagram that finds no posted receive is dropped */
     CLOSE_ABORTS = 16,      /* what a close ends has WSAECONNABORTED */
     NEEDS_A_SOCKET = 32,    /* while none is open: no buffer, no completion queue (WSAEFAULT) */
@@ -141,7 +141,10 @@ enum {
     AS_WINDOWS = 127,
     COMMIT_FAILS = 128, /* the next COMMIT_ONLY, once */
     ACKNOWLEDGED = 256, /* a send ends when the peer has acknowledged it, which takes its time */
-    BURSTS = 512        /* results come many at a time */
+    BURSTS = 512,       /* results come many at a time */
+    LAYERED = 1024,     /* sockets do not tell what is below them, but for polls */
+    WAIT_PACKETS = 2048, /* ntdll has wait completion packets, which Wine 8 lacks */
+    PACKETS_LATE = 4096  /* and to cancel one comes too late, once */
 };
 
 /* ------------------------------------------------------------------------------ fake_rio_work.c */
@@ -168,6 +171,7 @@ void fire(queue *);
 void go_on(requests *, int direction); /* starts what may start and fails what cannot */
 void reclaim(void);
 void closing(SOCKET); /* what closesocket means to its requests */
+int receives(SOCKET); /* whether a stream has receives outstanding, and its peer has not ended */
 
 /* ----------------------------------------------------------------------------- fake_rio_hooks.c */
 

@@ -13,6 +13,8 @@
 
 #define SOCKETS_MAX 4096
 #define PLAIN_EXTENSION 0xC8000006u
+#define BASE_HANDLE 0x48000022u
+#define POLL_HANDLE 0x4800001Du
 
 /* Open sockets that were made for it, and those of them that no receive ever ends on. */
 static SOCKET flagged[SOCKETS_MAX], dead[SOCKETS_MAX];
@@ -180,11 +182,30 @@ static BOOL WSAAPI plain_accept_ex(SOCKET listener, SOCKET connection, void *mem
     return real_accept_ex(listener, connection, memory, data, own, remote, bytes, overlapped);
 }
 
+/* A layer's socket: another handle stands for the one below. */
+static int layered(SOCKET socket, DWORD code, SOCKET *below)
+{
+    static SOCKET lower;
+    HANDLE me = GetCurrentProcess(), copy;
+    if (!(rules & LAYERED) || socket == lower || (code != BASE_HANDLE && code != POLL_HANDLE))
+        return 0;
+    if (code == BASE_HANDLE) {
+        WSASetLastError(WSAEOPNOTSUPP);
+        return SOCKET_ERROR;
+    }
+    DuplicateHandle(me, (HANDLE)socket, me, &copy, 0, FALSE, DUPLICATE_SAME_ACCESS);
+    *below = lower = (SOCKET)copy;
+    return 1;
+}
+
 static int WSAAPI plain_wsa_ioctl(SOCKET socket, DWORD code, void *in, DWORD in_bytes, void *out,
                                   DWORD out_bytes, DWORD *bytes, OVERLAPPED *overlapped,
                                   LPWSAOVERLAPPED_COMPLETION_ROUTINE routine)
 {
     static const GUID accept_ex = WSAID_ACCEPTEX, transmit = WSAID_TRANSMITFILE;
+    int answer = layered(socket, code, out);
+    if (answer != 0)
+        return answer == SOCKET_ERROR ? SOCKET_ERROR : 0;
     int failed =
         WSAIoctl(socket, code, in, in_bytes, out, out_bytes, bytes, overlapped, routine);
     if (failed || code != PLAIN_EXTENSION || in_bytes != sizeof(GUID))
@@ -201,10 +222,119 @@ static int WSAAPI plain_wsa_ioctl(SOCKET socket, DWORD code, void *in, DWORD in_
 
 static int WSAAPI plain_close(SOCKET socket)
 {
+    struct linger how = { 0, 0 };
+    int length = sizeof how;
+    if (mark_of(socket) != 0) {
+        (void)getsockopt(socket, SOL_SOCKET, SO_LINGER, (char *)&how, &length);
+        called("closesocket resets=%d receives=%d", how.l_onoff && how.l_linger == 0,
+               receives(socket));
+    }
     closing(socket);
     take_out(flagged, socket);
     take_out(dead, socket);
     return closesocket(socket);
+}
+
+/* --------------------------------------------------------------------- wait completion packets */
+
+typedef struct {
+    HANDLE port, wait;
+    void *key, *overlapped;
+    volatile LONG queued;
+} wait_packet;
+
+/* Packets by their handles. */
+static struct {
+    HANDLE handle;
+    wait_packet *packet;
+} known_packets[64];
+
+static LONG packet_put(HANDLE handle, wait_packet *packet)
+{
+    for (int i = 0; i < 64; i++)
+        if (InterlockedCompareExchangePointer((void **)&known_packets[i].packet, packet, NULL) ==
+            NULL) {
+            known_packets[i].handle = handle;
+            return 0;
+        }
+    return (LONG)0xC0000017;
+}
+
+static wait_packet *packet_of(HANDLE handle)
+{
+    for (int i = 63; i >= 0; i--) /* the last with this number */
+        if (known_packets[i].packet != NULL && known_packets[i].handle == handle)
+            return known_packets[i].packet;
+    return NULL;
+}
+
+static void CALLBACK due(void *packet, BOOLEAN timed_out)
+{
+    wait_packet *one = packet;
+    (void)timed_out;
+    InterlockedExchange(&one->queued, 1);
+    PostQueuedCompletionStatus(one->port, 0, (ULONG_PTR)one->key, one->overlapped);
+}
+
+static LONG NTAPI create_packet(HANDLE *packet, ACCESS_MASK access, void *attributes)
+{
+    (void)access, (void)attributes;
+    static wait_packet packets[64];
+    static volatile LONG count;
+    LONG number = InterlockedIncrement(&count) - 1;
+    if (number >= 64)
+        return (LONG)0xC0000017; /* no memory */
+    /* A handle that may be closed, and by which the packet is found. */
+    *packet = CreateEventW(NULL, TRUE, FALSE, NULL);
+    return packet_put(*packet, &packets[number]);
+}
+
+static LONG NTAPI associate_packet(HANDLE packet, HANDLE port, HANDLE object, void *key,
+                                   void *overlapped, LONG status, ULONG_PTR information,
+                                   BOOLEAN *signalled)
+{
+    wait_packet *one = packet_of(packet);
+    LONG code = one->wait != NULL && !one->queued ? (LONG)0xC0000023 : 0; /* it still waits */
+    (void)status, (void)information;
+    called("NtAssociateWaitCompletionPacket code=%lx", code);
+    if (code != 0)
+        return code;
+    if (one->wait != NULL)
+        UnregisterWaitEx(one->wait, INVALID_HANDLE_VALUE);
+    one->port = port;
+    one->key = key;
+    one->overlapped = overlapped;
+    one->queued = 0;
+    *signalled = FALSE;
+    RegisterWaitForSingleObject(&one->wait, object, due, one, INFINITE, WT_EXECUTEONLYONCE);
+    return 0;
+}
+
+/* What is queued is not taken back here: an empty packet more does no harm. */
+static LONG NTAPI cancel_packet(HANDLE packet, BOOLEAN queued_too)
+{
+    wait_packet *one = packet_of(packet);
+    (void)queued_too;
+    if (InterlockedAnd(&rules, ~PACKETS_LATE) & PACKETS_LATE) {
+        return STATUS_PENDING; /* and still waits: to associate it again is refused once */
+    }
+    if (one->wait != NULL)
+        UnregisterWaitEx(one->wait, INVALID_HANDLE_VALUE);
+    one->wait = NULL;
+    return 0;
+}
+
+static FARPROC WINAPI find_export(HMODULE module, const char *name)
+{
+    if ((rules & WAIT_PACKETS) && (ULONG_PTR)name > 0xFFFF) {
+        if (strcmp(name, "NtCreateWaitCompletionPacket") == 0)
+            return (FARPROC)create_packet;
+        if (strcmp(name, "NtAssociateWaitCompletionPacket") == 0)
+            return (FARPROC)associate_packet;
+        if (strcmp(name, "NtCancelWaitCompletionPacket") == 0)
+            return (FARPROC)cancel_packet;
+    }
+    return GetProcAddress(module, name);
 }
 
 /* ---------------------------------------------------------------------------- import tables */
@@ -225,14 +355,18 @@ static const struct {
     { "WSAIoctl", plain_wsa_ioctl },
     { "accept", plain_accept },
     { "closesocket", plain_close },
+    { "GetProcAddress", find_export },
 };
 
 static int exchange(ULONG_PTR *entry)
 {
-    HMODULE winsock = GetModuleHandleA("ws2_32.dll");
+    HMODULE winsock = GetModuleHandleA("ws2_32.dll"), kernel = GetModuleHandleA("kernel32.dll");
     for (size_t i = 0; i < sizeof hooks / sizeof *hooks; i++) {
         DWORD before;
-        if (*entry != (ULONG_PTR)GetProcAddress(winsock, hooks[i].name))
+        FARPROC real = GetProcAddress(winsock, hooks[i].name);
+        if (real == NULL)
+            real = GetProcAddress(kernel, hooks[i].name);
+        if (*entry != (ULONG_PTR)real)
             continue;
         VirtualProtect(entry, sizeof *entry, PAGE_READWRITE, &before);
         *entry = (ULONG_PTR)hooks[i].ours;
@@ -253,7 +387,8 @@ EXPORT int fake_hook(HMODULE module)
     int count = 0;
 
     for (; where->Size != 0 && import->Name != 0; import++) {
-        if (_stricmp(base + import->Name, "ws2_32.dll") != 0)
+        if (_stricmp(base + import->Name, "ws2_32.dll") != 0 &&
+            _stricmp(base + import->Name, "kernel32.dll") != 0)
             continue;
         for (ULONG_PTR *entry = (void *)(base + import->FirstThunk); *entry != 0; entry++)
             count += exchange(entry);

@@ -245,6 +245,17 @@ void reclaim(void)
     }
 }
 
+int receives(SOCKET socket)
+{
+    int found = 0;
+    EnterCriticalSection(&lock);
+    for (const requests *rq = all; rq != NULL; rq = rq->next)
+        found |= rq->socket == socket && !rq->ended && is_open(rq) && rq->stream && !rq->heard &&
+                 rq->lanes[RECEIVES].outstanding != 0;
+    LeaveCriticalSection(&lock);
+    return found;
+}
+
 /* A socket is about to be closed: what closesocket means to its requests. */
 void closing(SOCKET socket)
 {

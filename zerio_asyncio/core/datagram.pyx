@@ -2,8 +2,8 @@
 
 Receiving. Several receives are posted ahead, each into a slice that holds the sender's address and
 the largest datagram there is: two at first, up to 16 when bursts use them up; as many as the
-options say on a socket for Registered I/O, which has no buffer of the system behind them. Their results come in
-order and are handed over one by one; then all are posted again with one commit, so that a
+options say on a socket for Registered I/O, which has no buffer of the system behind them. Their
+results come in order and are handed over one by one; then all are posted again with one commit, so that a
 provider may fetch a burst with one system call.
 
 Sending. A datagram is tried at once, as asyncio does: errors are told inside ``sendto`` and nothing

@@ -161,7 +161,11 @@ cdef class StreamTransport(SendingTransport):
         """Receive what the peer still sends, for nobody."""
         cdef RIO_BUF buffer
         if self.slice.slab is NULL:
-            self.pool.take(&self.slice)
+            try:
+                self.pool.take(&self.slice)
+            except MemoryError:
+                self._end_linger()
+                return 0
         buffer.BufferId = self.slice.slab.id
         buffer.Offset = self.slice.offset
         buffer.Length = self.pool.slice_size

@@ -31,9 +31,9 @@ from zerio_asyncio.core.threads cimport FREE_THREADED
 
 from zerio_asyncio.core.life import LIFE, READING, masks
 from zerio_asyncio.core.protocols import InvariantError
-from zerio_asyncio.rio.providers import RegisteredSocket
 
 logger = logging.getLogger("asyncio")
+cdef object Socket = socket.socket
 
 # The table, as the transports ask it: a bit for each state that may follow.
 cdef unsigned int LIFE_MASKS[5]
@@ -142,7 +142,7 @@ cdef class Transport(Endpoint):
         self.pool = loop.pool
         self.descriptor = sock.fileno()
         self.given = given
-        self.registered = isinstance(sock, RegisteredSocket)
+        self.registered = type(sock) is not Socket and getattr(sock, "registered", False)
         self.identity = self.provider.socket_identity(<size_t>self.descriptor)
         self._extra["socket"] = trsock.TransportSocket(sock)
         try:

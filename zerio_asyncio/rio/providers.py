@@ -66,19 +66,20 @@ class RegisteredSocket(NumberedSocket):
 
     __slots__ = ("_said",)
 
+    registered = True
+    """What transports ask for."""
+
     def __init__(self, family: int, type: int, proto: int, fileno: int) -> None:  # noqa: A002
         self._said = socket.getdefaulttimeout()
+        if self._said is not None:  # Python would tell the system at once
+            socket.setdefaulttimeout(None)
         try:
             super().__init__(family, type, proto, fileno)
-        except OSError as error:
-            # A default time-out, which Python tells the system at once. All else is done by then.
-            if getattr(error, "winerror", None) != lib.RIO_EOPNOTSUPP or self.fileno() != fileno:
-                raise
-            self._io_refs = 0
-            self._closed = False
-            self._proto = max(proto, 0) or _PROTOCOLS.get(type, 0)
+        finally:
+            if self._said is not None:
+                socket.setdefaulttimeout(self._said)
 
-    def setblocking(self, flag: bool) -> None:  # noqa: FBT001 - as socket.socket has it
+    def setblocking(self, flag: bool) -> None:
         """Keep what is said; see the class."""
         self.settimeout(None if flag else 0.0)
 
@@ -97,7 +98,7 @@ class RegisteredSocket(NumberedSocket):
         return self._said != 0.0
 
     @property
-    def timeout(self) -> float | None:  # type: ignore[override]
+    def timeout(self) -> float | None:
         """What was said last."""
         return self._said
 

@@ -11,9 +11,9 @@
  *
  *     lane ──start──▶ RIOReceive, RIOSend ──▶ RIODequeueCompletion ──drain──▶ queue of ours
  *
- * A socket that was not made for RIO is driven by overlapped.c instead, on the same port, and nobody
- * above notices: a user's own socket, one of socket.share(), AF_UNIX. One that was made for it can
- * do nothing else, so there is no way back: if RIO refuses its request queue, the caller is told.
+ * A socket that was not made for RIO is driven by overlapped.c instead, on the same port, and
+ * nobody above notices: a user's own socket, one of socket.share(), AF_UNIX. One that was made for
+ * it can do nothing else: if RIO refuses its request queue, the caller is told.
  *
  * Rules of RIO, and how they are kept.
  *   - A completion queue must have room for all that may be outstanding: it is resized before a
@@ -24,8 +24,8 @@
  *   - Memory of a request must stay registered: a registration counts its requests, and is given
  *     back with the last of them.
  *   - Several requests go as deferred ones and one commit, which costs less than to commit by the
- *     last of them. A commit that is refused ends its lane: the caller is told by the same call, and
- *     what was deferred ends when the socket is closed.
+ *     last of them. A commit that is refused ends its lane: the caller is told by the same call,
+ *     and what was deferred ends when the socket is closed.
  *   - There is no cancelling but closing the socket (RIO_CAP_CLOSE_ENDS). What a close ends has
  *     WSAECONNABORTED there; callers see WSA_OPERATION_ABORTED, as everywhere.
  *   - A connection is what its listener is: one of a listener that was not made for RIO would take
@@ -149,9 +149,9 @@ static int32_t winsock__issue(rio_rq *rq, enum rio_direction direction, uint32_t
 
 static int32_t winsock__commit(RIO_RQ queue, enum rio_direction direction)
 {
-    int32_t accepted =
-        direction == RIO_SENDS ? winsock_table.RIOSend(queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
-                               : winsock_table.RIOReceive(queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL);
+    int32_t accepted = direction == RIO_SENDS
+                           ? winsock_table.RIOSend(queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
+                           : winsock_table.RIOReceive(queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL);
     return accepted ? 0 : codes_winsock((DWORD)WSAGetLastError());
 }
 
