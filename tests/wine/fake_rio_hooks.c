@@ -240,7 +240,7 @@ static int WSAAPI plain_close(SOCKET socket)
 typedef struct {
     HANDLE port, wait;
     void *key, *overlapped;
-    volatile LONG queued;
+    volatile LONG queued, late;
 } wait_packet;
 
 /* Packets by their handles. */
@@ -294,7 +294,7 @@ static LONG NTAPI associate_packet(HANDLE packet, HANDLE port, HANDLE object, vo
                                    BOOLEAN *signalled)
 {
     wait_packet *one = packet_of(packet);
-    LONG code = one->wait != NULL && !one->queued ? (LONG)0xC0000023 : 0; /* it still waits */
+    LONG code = InterlockedExchange(&one->late, 0) ? (LONG)0xC0000023 : 0;
     (void)status, (void)information;
     called("NtAssociateWaitCompletionPacket code=%lx", code);
     if (code != 0)
@@ -316,7 +316,8 @@ static LONG NTAPI cancel_packet(HANDLE packet, BOOLEAN queued_too)
     wait_packet *one = packet_of(packet);
     (void)queued_too;
     if (InterlockedAnd(&rules, ~PACKETS_LATE) & PACKETS_LATE) {
-        return STATUS_PENDING; /* and still waits: to associate it again is refused once */
+        one->late = 1; /* to associate it again is refused once */
+        return STATUS_PENDING;
     }
     if (one->wait != NULL)
         UnregisterWaitEx(one->wait, INVALID_HANDLE_VALUE);

@@ -40,7 +40,6 @@ cdef class DatagramTransport(Transport):
     # --- letters[first .. first + held) wait for the protocol, the next `posted` are the
     # provider's, the next `spare` are not posted; together they are `ahead`
     cdef Letter *letters
-    cdef Letter few_letters[AHEAD_MAX]
     cdef uint32_t ahead_max        # how many there are: a power of two
     cdef uint32_t first
     cdef uint32_t held
@@ -57,7 +56,6 @@ cdef class DatagramTransport(Transport):
     cdef bint amid                 # amid a burst of received datagrams
 
     # receiving
-    cdef int _expect(self, uint32_t letters) except -1
     cdef Letter *_letter(self, uint32_t index) noexcept
     cdef bint _more_follow(self) noexcept
     cdef int _received(self, int32_t status, uint32_t length) except -1

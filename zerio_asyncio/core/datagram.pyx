@@ -2,8 +2,8 @@
 
 Receiving. Several receives are posted ahead, each into a slice that holds the sender's address and
 the largest datagram there is: two at first, up to 16 when bursts use them up; as many as the
-options say on a socket for Registered I/O, which has no buffer of the system behind them. Their
-results come in order and are handed over one by one; then all are posted again with one commit, so that a
+options say on a socket for Registered I/O, behind which the system has no buffer. Their results
+come in order and are handed over one by one; then all are posted again with one commit, so that a
 provider may fetch a burst with one system call.
 
 Sending. A datagram is tried at once, as asyncio does: errors are told inside ``sendto`` and nothing
@@ -84,10 +84,10 @@ cdef class DatagramTransport(Transport):
         self.book = AddressBook.__new__(AddressBook)
         self.letter_pool = loop.datagram_pool()
         self.set_protocol(protocol)
-        self.ahead_max = AHEAD_MAX
-        self.letters = self.few_letters
-        if self.registered:
-            self._expect(loop._options.datagram_receives)
+        self.ahead_max = loop._options.datagram_receives if self.registered else AHEAD_MAX
+        self.letters = <Letter *>PyMem_RawMalloc(self.ahead_max * sizeof(Letter))
+        if self.letters is NULL:
+            raise MemoryError
         self._attach(self.ahead_max, loop.send_depth)
         try:
             self._own(sock, None)
@@ -96,21 +96,11 @@ cdef class DatagramTransport(Transport):
             self._disown()
             raise
 
-    cdef int _expect(self, uint32_t letters) except -1:
-        """Post so many receives: behind a socket for Registered I/O there is nothing else."""
-        if letters > AHEAD_MAX:
-            self.letters = <Letter *>PyMem_RawMalloc(letters * sizeof(Letter))
-            if self.letters is NULL:
-                raise MemoryError
-        self.ahead_max = letters
-        return 0
-
     def __dealloc__(self):
         # What is issued in the kernel's view (a child of fork, whose results never come) stays.
         self._drop_unissued()
         PyMem_RawFree(self.waiting)
-        if self.letters is not self.few_letters:
-            PyMem_RawFree(self.letters)
+        PyMem_RawFree(self.letters)
 
     @property
     def __class__(self):

@@ -151,7 +151,7 @@ cdef class StreamTransport(SendingTransport):
         except OSError:
             return False  # the connection is broken
         self.lingering = sock
-        self.linger_timer = self._loop.call_later(LINGER, self._end_linger)
+        self.linger_timer = self._loop.call_later(LINGER, self._linger_over)
         if self.owner != KERNEL:
             self.owner = NOBODY  # what is held has nobody to go to
             self._drain()
@@ -182,6 +182,10 @@ cdef class StreamTransport(SendingTransport):
         else:
             self._drain()
         return 0
+
+    def _linger_over(self):
+        # After a look at what has come: the loop may have been held up.
+        self.linger_timer = self._loop.call_later(0, self._end_linger)
 
     def _end_linger(self):
         cdef object sock = self.lingering

@@ -317,7 +317,7 @@ cdef class Transport(Endpoint):
         if self._passed_on("abort"):
             return
         self._push_on()
-        self.resets = True
+        self.resets = is_live(self)
         self._lose(None, None)
 
     def _force_close(self, exc):

@@ -207,12 +207,6 @@ static void winsock__leave(winsock_results *results, rio_rq *rq)
     side->limits[RIO_RECEIVES] = side->limits[RIO_SENDS] = 0;
 }
 
-/* Whether the code may be that of a close behind our back, and is. */
-static int winsock__is_closed(const rio_rq *rq, int32_t status)
-{
-    return status == RIO_ECONNABORTED && !winsock_table_made((SOCKET)rq->socket);
-}
-
 /* The head request of a lane has its result. */
 static void winsock__complete(rio_rq *rq, enum rio_direction direction)
 {
@@ -222,7 +216,8 @@ static void winsock__complete(rio_rq *rq, enum rio_direction direction)
 
     lane->flight--;
     request->flags &= ~FINISHED;
-    if (status != 0 && (rq->retired || winsock__is_closed(rq, status)))
+    if (status != 0 && (rq->retired || (status == RIO_ECONNABORTED &&
+                                        !winsock_table_made((SOCKET)rq->socket))))
         status = RIO_OPERATION_ABORTED; /* closing has many names */
     else if (status != 0 && lane->refused != 0)
         status = lane->refused;
