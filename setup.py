@@ -21,7 +21,13 @@ SANITIZERS = {"1": "-fsanitize=address,undefined", "threads": "-fsanitize=thread
 
 # Of C that is written by hand; Cython's own needs no standard and is not for reading.
 CYTHON = ("zerio_asyncio.core.", "zerio_asyncio.messaging.")
-STRICT = ["-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
+STRICT = [
+    "-std=gnu11",
+    "-Wall",
+    "-Wextra",
+    "-Werror=implicit-function-declaration",  # it would end at the linker, or later
+    "-fvisibility=hidden",
+]
 
 
 def compile_flags(module: str, compiler: str) -> list[str]:

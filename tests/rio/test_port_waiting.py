@@ -109,16 +109,22 @@ def test_a_signal_ends_the_sleep_with_nothing(bare):
     received = []
     old = signal.signal(signal.SIGUSR1, lambda *_: received.append(1))
     events = ffi.new("rio_port_event[4]")
-    main = threading.main_thread().ident
-    timer = threading.Timer(0.03, signal.pthread_kill, (main, signal.SIGUSR1))
-    timer.start()
+    main, ended = threading.main_thread().ident, threading.Event()
+
+    def send():  # until one has come while it slept: before that it ends nothing
+        while not ended.wait(0.03):
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    sender = threading.Thread(target=send)
+    sender.start()
     try:
         start = time.monotonic()
         assert bare.table.wait(bare.port, events, 4, int(SECONDS * 1e9)) == 0
         assert time.monotonic() - start < SECONDS / 2
-        timer.join()
-        assert received == [1]
+        assert received
     finally:
+        ended.set()
+        sender.join()
         signal.signal(signal.SIGUSR1, old)
 
 

@@ -45,7 +45,8 @@ def _rio_module(places: Places) -> list[str]:
     ffi.emit_c_code(str(source))
     target = places.site / "zerio_asyncio" / "rio" / "_rio.pyd"
     return [
-        *_compiler(places), "-Wall", "-Wextra", "-DPy_LIMITED_API=0x030a0000",
+        *_compiler(places), "-Wall", "-Wextra", "-Werror=implicit-function-declaration",
+        "-DPy_LIMITED_API=0x030a0000",
         str(source), *[str(RIO / name) for name in rio.SOURCES["win32"]],
         "-o", str(target), str(places.python / "python3.dll"),
         *[f"-l{name}" for name in rio.LIBRARIES["win32"]],
@@ -86,7 +87,8 @@ def _fake_rio(places: Places) -> list[str]:
     """The command line for the Registered I/O that tests put in the place of Windows' own."""
     sources = sorted(map(str, (TREE / "tests" / "wine").glob("fake_rio*.c")))
     target = places.site / "tests" / "wine" / "fake_rio.dll"
-    return [*_compiler(places), "-Wall", "-Wextra", *sources, "-o", str(target), "-lws2_32"]
+    strict = ["-Wall", "-Wextra", "-Werror=implicit-function-declaration"]
+    return [*_compiler(places), *strict, *sources, "-o", str(target), "-lws2_32"]
 
 
 def build(places: Places) -> None:

@@ -1,4 +1,4 @@
-"""What a measured process asks of the system: its own core, and descriptors enough."""
+"""What a measured process asks of the system: its own core, and enough descriptors."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import resource
 
 SPARE_DESCRIPTORS = 128
-"""Beside the connections: interpreter, listener, ring, epoll, pipes."""
+"""Besides the connections: interpreter, listener, ring, epoll, pipes."""
 
 
 def pin(*cores: int | None) -> None:
-    """Bind this process to these CPUs; None leaves it free."""
+    """Pin this process to these CPUs; None leaves it free."""
     chosen = {core for core in cores if core is not None}
     if chosen:
         os.sched_setaffinity(0, chosen)
@@ -22,7 +22,7 @@ def cores() -> list[int]:
 
 
 def raise_descriptor_limit(connections: int) -> None:
-    """Lift the soft RLIMIT_NOFILE as far as needed; OSError if the hard limit forbids it."""
+    """Raise the soft RLIMIT_NOFILE as far as needed; OSError if the hard limit forbids it."""
     needed = connections + SPARE_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
