@@ -226,6 +226,7 @@ RANGES = [
     ("send_depth", 1, 1024, 1),
     ("completion_queue_size", 16, 1 << 20, 1),
     ("submission_depth", 8, 1 << 15, 8),
+    ("datagram_receives", 2, 1024, 1),
 ]
 
 
@@ -244,7 +245,13 @@ def test_options_out_of_range(name, least, most, step):
 
 @pytest.mark.parametrize(
     "options",
-    [{"slice_size": 5000}, {"slab_size": (1 << 20) + 1}, {"submission_depth": 100}],
+    [
+        {"slice_size": 5000},
+        {"slab_size": (1 << 20) + 1},
+        {"submission_depth": 100},
+        {"datagram_receives": 100},
+        {"datagrams": "udp"},
+    ],
     ids=lambda options: next(iter(options)),
 )
 def test_options_that_are_not_a_multiple(options):

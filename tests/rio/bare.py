@@ -262,11 +262,8 @@ class Bare:
 
 def new_socket(provider: Any, family: int, kind: int) -> socket.socket:
     """Make a socket as the provider likes it best (Registered I/O takes no other)."""
-    number = provider.c.make_socket(family, kind, 0)
-    if number == lib.RIO_INVALID_SOCKET:
-        assert lib.rio_last_error() == lib.RIO_EOPNOTSUPP, "no socket"
-        return socket.socket(family, kind)
-    return socket.socket(family, kind, fileno=number)
+    made: socket.socket = provider.make_socket(family, kind)
+    return made
 
 
 def connected(kind: str, provider: Any) -> tuple[socket.socket, socket.socket]:
@@ -279,7 +276,8 @@ def connected(kind: str, provider: Any) -> tuple[socket.socket, socket.socket]:
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     family, host = (socket.AF_INET6, "::1") if kind.endswith("6") else (socket.AF_INET, "127.0.0.1")
     if kind.startswith("udp"):
-        pair = [new_socket(provider, family, socket.SOCK_DGRAM) for _ in range(2)]
+        pair = [new_socket(provider, family, socket.SOCK_DGRAM)]
+        pair.append(socket.socket(family, socket.SOCK_DGRAM))
         for sock in pair:
             sock.bind((host, 0))
         pair[0].connect(pair[1].getsockname())

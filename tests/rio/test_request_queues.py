@@ -82,6 +82,11 @@ def test_a_socket_has_one_request_queue(bare):
 def test_a_retired_socket_may_get_another_request_queue(bare):
     first, queue, ours, peer = bare.connection()
     assert bare.table.retire(bare.port, ours.fileno()) == 0
+    if bare.provider.c.capabilities & lib.RIO_CAP_CLOSE_ENDS:  # it has one for its life
+        again = bare.rio.RIOCreateRequestQueue(ours.fileno(), 1, 1, 1, 1, queue, queue, NULL)
+        assert again == lib.RIO_INVALID_RQ
+        assert bare.error() == lib.RIO_EINVAL
+        return
     second = bare.requests(ours, queue, context=77)
     region = bare.region()
     assert bare.receive(first, region.buf(0, 10)) != 0

@@ -141,7 +141,7 @@ def test_finalizers_in_another_thread_are_put_off(used):
     """What the collector ends while another sleeps is ended when that one comes out."""
     port, queue, _, _, _ = used
     provider = port.provider
-    ours, peer = connected("tcp", provider)
+    ours, peer = connected("unix", provider)  # which may have a second queue on every provider
     ours.setblocking(False)
     with ours, peer:
         forgotten = CompletionQueue(8, port)

@@ -15,6 +15,7 @@ from tests.rio.bare import NULL, Bare, connected, new_socket, read_all
 from tests.rio.isolated import FAKE, isolated
 from zerio_asyncio.rio import CompletionPort, by_name, pick
 from zerio_asyncio.rio._rio import ffi, lib
+from zerio_asyncio.rio.providers import RegisteredSocket
 
 pytestmark = pytest.mark.skipif(
     FAKE not in sys.modules, reason="asks the table of tests/wine/fake_rio.c what was called"
@@ -29,6 +30,7 @@ def fake():
     fake.record(True)
     yield fake
     fake.become(fake.WORKS)
+    fake.follow(fake.AS_WINDOWS)
     fake.record(False)
 
 
@@ -113,25 +115,38 @@ def test_sockets_are_made_for_it(fake, bare):
     assert fake.calls() == [f"WSASocketW {OVERLAPPED_REGISTERED_NOT_INHERITED}"]
 
 
-def test_accepted_connections_are_driven_by_it(fake):
-    with (
-        CompletionPort("winsock") as port,
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(listener.getsockname()) as peer,
-    ):
-        fake.calls()
-        port.accept(listener, 1)
-        events = []
-        while not events:
-            events = port.wait(10)
-        made = only(fake.calls(), "WSASocketW")
-        assert made
-        assert all(call.endswith(OVERLAPPED_REGISTERED_NOT_INHERITED) for call in made)
-        ours = socket.socket(fileno=events[0].value)
-        assert ours.getpeername() == peer.getsockname()
-        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
-        port.accept_stop(listener)
-        ours.close()
+@pytest.mark.parametrize("flagged", [True, False])
+def test_a_connection_is_what_its_listener_is(fake, flagged):
+    """Windows takes the receives of a connection that is not, and never ends them."""
+    made = by_name("winsock").make_socket() if flagged else socket.socket()
+    with CompletionPort("winsock") as port, made as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with socket.create_connection(listener.getsockname()) as peer:
+            fake.calls()
+            port.accept(listener, 1)
+            events = []
+            while not events:
+                events = port.wait(10)
+            made = only(fake.calls(), "WSASocketW")
+            assert bool(made) == flagged
+            assert all(call.endswith(OVERLAPPED_REGISTERED_NOT_INHERITED) for call in made)
+            ours = socket.socket(fileno=events[0].value)
+            assert ours.getpeername() == peer.getsockname()
+            assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+            port.accept_stop(listener)
+            ours.close()
+
+
+@pytest.mark.parametrize("mode", ["REFUSES", "OTHER_LAYER"])
+def test_a_transport_without_our_table_gets_a_plain_socket(fake, mode):
+    provider = by_name("winsock")
+    with provider.make_socket() as made:
+        assert isinstance(made, RegisteredSocket)
+    fake.become(getattr(fake, mode))
+    with provider.make_socket() as made:
+        assert not isinstance(made, RegisteredSocket)
+        made.setblocking(False)
 
 
 # --------------------------------------------------------------------------------------- queues
@@ -395,27 +410,24 @@ def test_a_users_own_socket_is_driven_by_overlapped_operations(fake, bare):
 
 
 def test_a_socket_that_came_by_share_too(fake, bare):
-    ours, peer = bare.pair()
+    ours, peer = plain_pair()
+    bare.keep(ours, peer)
     shared = socket.fromshare(ours.share(os.getpid()))
     ours.close()
     bare.keep(shared)
     echo(bare, shared, peer)
+    assert {"RIOSend", "RIOReceive"}.isdisjoint(names(fake.calls()))
 
 
-def test_a_layer_that_refuses_request_queues(fake, bare):
+def test_a_refused_request_queue_is_told_for_there_is_no_way_back(fake, bare):
+    ours, _ = bare.pair()
+    queue = bare.queue()
     fake.become(fake.REFUSES_QUEUES)
-    ours, peer = bare.pair()
-    echo(bare, ours, peer)
-    calls = names(fake.calls())
-    assert "RIOCreateRequestQueue" in calls
-    assert {"RIOSend", "RIOReceive"}.isdisjoint(calls)
-
-
-def test_a_layer_with_functions_of_its_own(fake, bare):
-    fake.become(fake.OTHER_LAYER)
-    ours, peer = bare.pair()
-    echo(bare, ours, peer)
-    assert {"RIOCreateRequestQueue", "RIOSend", "RIOReceive"}.isdisjoint(names(fake.calls()))
+    made = bare.rio.RIOCreateRequestQueue(ours.fileno(), 1, 1, 1, 1, queue, queue, NULL)
+    assert made == lib.RIO_INVALID_RQ
+    assert bare.error() == lib.RIO_EOPNOTSUPP
+    fake.become(fake.WORKS)
+    assert bare.requests(ours, queue), "and it can be asked again"
 
 
 def test_both_kinds_share_a_completion_queue(fake, bare):

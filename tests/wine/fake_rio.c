@@ -13,12 +13,12 @@
  * bell rings and every few ms: an operation would end with the thread that began it. So results
  * come from another thread, as the kernel's do.
  *
- * What it cannot see is closesocket, which ends requests at once in Windows and not always in Wine:
- * the plug-in calls fake_closing before each close.
+ * How it knows sockets. A socket made with WSA_FLAG_REGISTERED_IO is marked by a receive timeout
+ * that nobody else sets (17 days and some ms); its request queue's number is in it, too. So a
+ * socket without the flag, a second request queue and a closed socket can be told.
  *
- * How it knows sockets. A socket made with WSA_FLAG_REGISTERED_IO is marked by a send timeout that
- * nobody else sets (17 days and some ms); its request queue's number is in it, too. So a socket
- * without the flag, a second request queue and a closed socket can be told.
+ * What Windows does beside its documentation, as those found who ran Registered I/O there, is done
+ * here, too (the rules in fake_rio.h): what such a socket refuses, by fake_rio_hooks.c.
  *
  * Links:
  *   https://learn.microsoft.com/windows/win32/api/mswsock/ns-mswsock-rio_extension_function_table
@@ -50,6 +50,10 @@ static void *WSAAPI create_completion_queue(DWORD size, notification *how)
         (how != NULL && (how->u.iocp.overlapped == NULL || how->u.iocp.port == NULL))) {
         violated("RIOCreateCompletionQueue: bad arguments, size %lu", size);
         WSASetLastError(WSAEINVAL);
+        return NULL;
+    }
+    if ((rules & NEEDS_A_SOCKET) && !some_flagged()) {
+        WSASetLastError(WSAEFAULT);
         return NULL;
     }
     queue *cq = calloc(1, sizeof *cq);
@@ -196,11 +200,12 @@ static void *WSAAPI create_request_queue(SOCKET socket, ULONG receives, ULONG re
     requests *rq = code == 0 ? calloc(1, sizeof *rq) : NULL;
     if (rq != NULL) {
         DWORD mark = MARK | (rq->number = ++numbers);
-        setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, (char *)&mark, sizeof mark);
+        setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, (char *)&mark, sizeof mark);
         getsockopt(socket, SOL_SOCKET, SO_TYPE, (char *)&type, &length);
         rq->alive = 1;
         rq->socket = socket;
         rq->stream = type == SOCK_STREAM;
+        rq->dead = is_dead(socket);
         rq->context = context;
         rq->lanes[RECEIVES] = (lane){ .limit = receives, .to = receives_to };
         rq->lanes[SENDS] = (lane){ .limit = sends, .to = sends_to };
@@ -299,6 +304,8 @@ static int commit(requests *rq, int direction, const void *data, ULONG count, DW
         violated("%s: a commit with more than that", function);
         return WSAEINVAL;
     }
+    if (InterlockedAnd(&rules, ~COMMIT_FAILS) & COMMIT_FAILS)
+        return WSAENOBUFS;
     way->committed = way->last;
     SetEvent(bell);
     return 0;
@@ -401,6 +408,10 @@ static void *WSAAPI register_buffer(char *memory, DWORD length)
         WSASetLastError(memory == NULL ? WSAEFAULT : WSAEINVAL);
         return INVALID_BUFFER;
     }
+    if (mode == REFUSES_BUFFERS || ((rules & NEEDS_A_SOCKET) && !some_flagged())) {
+        WSASetLastError(mode == REFUSES_BUFFERS ? WSAENOBUFS : WSAEFAULT);
+        return INVALID_BUFFER;
+    }
     MEMORY_BASIC_INFORMATION pages;
     const DWORD writable = PAGE_READWRITE | PAGE_WRITECOPY | PAGE_EXECUTE_READWRITE |
                            PAGE_EXECUTE_WRITECOPY;
@@ -476,8 +487,10 @@ EXPORT SOCKET WSAAPI fake_socket(int family, int type, int protocol, WSAPROTOCOL
     DWORD mark = MARK;
     called("WSASocketW flags=%lx", flags);
     SOCKET made = WSASocketW(family, type, protocol, info, group, flags);
-    if (made != INVALID_SOCKET && (flags & FLAG_REGISTERED))
-        setsockopt(made, SOL_SOCKET, SO_SNDTIMEO, (char *)&mark, sizeof mark);
+    if (made != INVALID_SOCKET && (flags & FLAG_REGISTERED)) {
+        setsockopt(made, SOL_SOCKET, SO_RCVTIMEO, (char *)&mark, sizeof mark);
+        remember(made);
+    }
     return made;
 }
 
@@ -488,33 +501,10 @@ EXPORT void fake_mode(int wanted)
     mode = wanted;
 }
 
-/* A socket is about to be closed: what closesocket means to its requests. */
-EXPORT void fake_closing(SOCKET socket)
+/* Sets rules, or takes them back. */
+EXPORT void fake_rules(int wanted)
 {
-    EnterCriticalSection(&lock);
-    for (requests *rq = all; rq != NULL; rq = rq->next) {
-        if (rq->socket != socket || rq->ended || !is_open(rq))
-            continue;
-        rq->ended = 1;
-        for (int direction = 0; direction < 2; direction++) {
-            lane *way = &rq->lanes[direction];
-            if (way->active)
-                CancelIoEx((HANDLE)socket, &way->first->overlapped);
-            else
-                go_on(rq, direction);
-        }
-        for (int turn = 0; turn < CLOSING_TURNS; turn++) {
-            int busy = 0;
-            for (int direction = 0; direction < 2; direction++) {
-                const lane *way = &rq->lanes[direction];
-                busy |= way->active && way->first->overlapped.Internal == STATUS_PENDING;
-            }
-            if (!busy)
-                break;
-            Sleep(1);
-        }
-    }
-    LeaveCriticalSection(&lock);
+    InterlockedExchange(&rules, wanted);
 }
 
 /* Begins to write calls down, or ends it. */

@@ -31,6 +31,8 @@ enum { RECEIVES = 0, SENDS = 1 };
 #define LOOK_MS 2
 #define RECLAIM_TURNS 100
 #define CLOSING_TURNS 50 /* of 1 ms */
+#define ACKNOWLEDGED_MS 40
+#define BURST_MS 30
 #define TEXT_BYTES (1u << 20)
 
 typedef struct {
@@ -92,6 +94,8 @@ typedef struct requests {
     SOCKET socket;
     DWORD number;
     int stream, ended;
+    int dead;  /* accepted by a listener that was not made for it: no receive ever ends */
+    int heard; /* the peer's end has been received */
     void *context;
     lane lanes[2];
     struct requests *next;
@@ -110,6 +114,7 @@ typedef struct request {
     SOCKADDR_STORAGE address;
     INT address_length;
     DWORD out_flags;
+    ULONGLONG due; /* when its result may be told; 0: nobody has asked yet */
 } request;
 
 /* What fake_mode sets. */
@@ -120,7 +125,26 @@ enum {
     LACKS_ENTRY = 3,    /* a null entry */
     REFUSES_QUEUES = 4, /* no request queue for any socket */
     OTHER_LAYER = 5,    /* sockets answer with other functions than before */
-    CORRUPTED = 6       /* every dequeue says that the queue is damaged */
+    CORRUPTED = 6,      /* every dequeue says that the queue is damaged */
+    REFUSES_BUFFERS = 7 /* no memory can be registered */
+};
+
+/* What fake_rules sets. The first ones are how Windows is, and on unless a test says otherwise. */
+enum {
+    NO_BLOCKING_MODE = 1,   /* FIONBIO on a socket that was made for it: WSAEOPNOTSUPP */
+    NO_PLAIN_CALLS = 2,     /* send, WSARecv, TransmitFile and the like on one: WSAENOTSOCK */
+    FLAGS_MATCH = 4,        /* connections of a listener of another kind never end a receive */
+    NO_DATAGRAM_BUFFER = 8, /* a datagram that finds no posted receive is dropped */
+    CLOSE_ABORTS = 16,      /* what a close ends has WSAECONNABORTED */
+    NEEDS_A_SOCKET = 32,    /* while none is open: no buffer, no completion queue (WSAEFAULT) */
+    CLOSE_RESETS = 64,      /* a close with a receive outstanding resets the connection */
+    AS_WINDOWS = 127,
+    COMMIT_FAILS = 128, /* the next COMMIT_ONLY, once */
+    ACKNOWLEDGED = 256, /* a send ends when the peer has acknowledged it, which takes its time */
+    BURSTS = 512,       /* results come many at a time */
+    LAYERED = 1024,     /* sockets do not tell what is below them, but for polls */
+    WAIT_PACKETS = 2048, /* ntdll has wait completion packets, which Wine 8 lacks */
+    PACKETS_LATE = 4096  /* and to cancel one comes too late, once */
 };
 
 /* ------------------------------------------------------------------------------ fake_rio_work.c */
@@ -131,6 +155,7 @@ extern requests *all;
 extern int recording;
 extern char *calls, *violations;
 extern volatile LONG mode;
+extern volatile LONG rules;
 
 void violated(const char *format, ...);
 void called(const char *format, ...);
@@ -145,5 +170,13 @@ int is_open(const requests *);
 void fire(queue *);
 void go_on(requests *, int direction); /* starts what may start and fails what cannot */
 void reclaim(void);
+void closing(SOCKET); /* what closesocket means to its requests */
+int receives(SOCKET); /* whether a stream has receives outstanding, and its peer has not ended */
+
+/* ----------------------------------------------------------------------------- fake_rio_hooks.c */
+
+int some_flagged(void);    /* whether a socket that was made for it is open */
+void remember(SOCKET);     /* one was made */
+int is_dead(SOCKET);       /* accepted by a listener of another kind */
 
 #endif

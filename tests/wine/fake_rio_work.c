@@ -7,6 +7,7 @@ requests *all;
 int recording;
 char *calls, *violations;
 volatile LONG mode;
+volatile LONG rules = AS_WINDOWS;
 
 /* ---------------------------------------------------------------------------------------- notes */
 
@@ -64,7 +65,7 @@ DWORD mark_of(SOCKET socket)
 {
     DWORD mark = 0;
     int length = sizeof mark, error = WSAGetLastError();
-    if (getsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, (char *)&mark, &length) != 0)
+    if (getsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, (char *)&mark, &length) != 0)
         mark = 0;
     WSASetLastError(error);
     return (mark & MARK_BITS) == MARK ? mark : 0;
@@ -118,7 +119,7 @@ static void finish(request *one, int code)
     queue *cq = way->to;
 
     if (code == WSAENOTSOCK || (code != 0 && rq->ended))
-        code = WSA_OPERATION_ABORTED;
+        code = rules & CLOSE_ABORTS ? WSAECONNABORTED : WSA_OPERATION_ABORTED;
     way->first = one->next;
     if (way->first == NULL)
         way->last = NULL;
@@ -180,6 +181,8 @@ static int begin(request *one)
 void go_on(requests *rq, int direction)
 {
     lane *way = &rq->lanes[direction];
+    if (rq->dead && direction == RECEIVES && !rq->ended)
+        return;
     while (!way->active && way->first != NULL && (way->committed != NULL || rq->ended)) {
         int code = rq->ended ? WSA_OPERATION_ABORTED : begin(way->first);
         if (code != 0)
@@ -221,6 +224,8 @@ static void ended(requests *rq, int direction)
         return; /* not all of it yet: the rest */
     if (!rq->stream && direction == RECEIVES && (code == 0 || code == WSAEMSGSIZE))
         write_envelope(one);
+    if (rq->stream && direction == RECEIVES && code == 0 && one->done == 0)
+        rq->heard = 1;
     finish(one, code);
 }
 
@@ -240,26 +245,106 @@ void reclaim(void)
     }
 }
 
+int receives(SOCKET socket)
+{
+    int found = 0;
+    EnterCriticalSection(&lock);
+    for (const requests *rq = all; rq != NULL; rq = rq->next)
+        found |= rq->socket == socket && !rq->ended && is_open(rq) && rq->stream && !rq->heard &&
+                 rq->lanes[RECEIVES].outstanding != 0;
+    LeaveCriticalSection(&lock);
+    return found;
+}
+
+/* A socket is about to be closed: what closesocket means to its requests. */
+void closing(SOCKET socket)
+{
+    EnterCriticalSection(&lock);
+    for (requests *rq = all; rq != NULL; rq = rq->next) {
+        if (rq->socket != socket || rq->ended || !is_open(rq))
+            continue;
+        rq->ended = 1;
+        if ((rules & CLOSE_RESETS) && rq->stream && !rq->heard &&
+            rq->lanes[RECEIVES].outstanding != 0) {
+            struct linger none = { 1, 0 };
+            setsockopt(socket, SOL_SOCKET, SO_LINGER, (char *)&none, sizeof none);
+        }
+        for (int direction = 0; direction < 2; direction++) {
+            lane *way = &rq->lanes[direction];
+            if (way->active)
+                CancelIoEx((HANDLE)socket, &way->first->overlapped);
+            else
+                go_on(rq, direction);
+        }
+        for (int turn = 0; turn < CLOSING_TURNS; turn++) {
+            int busy = 0;
+            for (int direction = 0; direction < 2; direction++) {
+                const lane *way = &rq->lanes[direction];
+                busy |= way->active && way->first->overlapped.Internal == STATUS_PENDING;
+            }
+            if (!busy)
+                break;
+            Sleep(1);
+        }
+    }
+    LeaveCriticalSection(&lock);
+}
+
+/* Nothing stands behind posted receives: what found none is gone. */
+static void drop_datagrams(SOCKET socket)
+{
+    char byte;
+    for (;;) {
+        fd_set readable = { 1, { socket } };
+        TIMEVAL now = { 0, 0 };
+        if (select(0, &readable, NULL, NULL, &now) != 1)
+            return;
+        recv(socket, &byte, 1, 0); /* WSAEMSGSIZE: the rest goes, too */
+    }
+}
+
+/* Whether the operation of the head request is over, and may be told. */
+static int is_over(request *one)
+{
+    if (one->overlapped.Internal == STATUS_PENDING)
+        return 0;
+    if (one->direction == RECEIVES || !(rules & ACKNOWLEDGED) || one->owner->ended)
+        return 1;
+    if (one->due == 0)
+        one->due = GetTickCount64() + ACKNOWLEDGED_MS;
+    return GetTickCount64() >= one->due;
+}
+
+static void look(requests *rq, int direction)
+{
+    lane *way = &rq->lanes[direction];
+    do {
+        if (way->first == NULL)
+            break;
+        if (way->active && is_over(way->first))
+            ended(rq, direction);
+        if (!way->active && way->first != NULL && !rq->ended && !is_open(rq))
+            rq->ended = 1;
+        go_on(rq, direction);
+    } while (way->active && is_over(way->first));
+    if (!rq->stream && direction == RECEIVES && way->committed == NULL && !way->active &&
+        (rules & NO_DATAGRAM_BUFFER) && !rq->ended && is_open(rq))
+        drop_datagrams(rq->socket);
+}
+
 static DWORD WINAPI work(void *unused)
 {
     (void)unused;
     for (unsigned turn = 0;; turn++) {
+        if (rules & BURSTS)
+            Sleep(BURST_MS);
         WaitForSingleObject(bell, LOOK_MS);
         EnterCriticalSection(&lock);
         if (turn % RECLAIM_TURNS == 0)
             reclaim();
-        for (requests *rq = all; rq != NULL; rq = rq->next) {
-            for (int direction = 0; direction < 2; direction++) {
-                lane *way = &rq->lanes[direction];
-                if (way->first == NULL)
-                    continue;
-                if (way->active && way->first->overlapped.Internal != STATUS_PENDING)
-                    ended(rq, direction);
-                if (!way->active && way->first != NULL && !rq->ended && !is_open(rq))
-                    rq->ended = 1;
-                go_on(rq, direction);
-            }
-        }
+        for (requests *rq = all; rq != NULL; rq = rq->next)
+            for (int direction = 0; direction < 2; direction++)
+                look(rq, direction);
         LeaveCriticalSection(&lock);
     }
     return 0;

@@ -39,7 +39,8 @@ cdef class DatagramTransport(Transport):
 
     # --- letters[first .. first + held) wait for the protocol, the next `posted` are the
     # provider's, the next `spare` are not posted; together they are `ahead`
-    cdef Letter letters[AHEAD_MAX]
+    cdef Letter *letters
+    cdef uint32_t ahead_max        # how many there are: a power of two
     cdef uint32_t first
     cdef uint32_t held
     cdef uint32_t posted

@@ -1,9 +1,10 @@
 """DatagramTransport: a UDP socket on a RIO request queue.
 
 Receiving. Several receives are posted ahead, each into a slice that holds the sender's address and
-the largest possible datagram: two at first, up to 16 if bursts use them all. Their results come in
-order and are delivered one by one; then all are posted again with one commit, so a provider may
-fetch a burst with one system call.
+the largest datagram there is: two at first, up to 16 when bursts use them up; as many as the
+options say on a socket for Registered I/O, behind which the system has no buffer. Their results
+come in order and are handed over one by one; then all are posted again with one commit, so that a
+provider may fetch a burst with one system call.
 
 Sending. A datagram is tried at once, as in asyncio: errors are reported inside ``sendto`` and
 nothing is buffered unless the system has no room. With ``LoopOptions(gather=True)``, inside a
@@ -83,7 +84,11 @@ cdef class DatagramTransport(Transport):
         self.book = AddressBook.__new__(AddressBook)
         self.letter_pool = loop.datagram_pool()
         self.set_protocol(protocol)
-        self._attach(AHEAD_MAX, loop.send_depth)
+        self.ahead_max = loop._options.datagram_receives if self.registered else AHEAD_MAX
+        self.letters = <Letter *>PyMem_RawMalloc(self.ahead_max * sizeof(Letter))
+        if self.letters is NULL:
+            raise MemoryError
+        self._attach(self.ahead_max, loop.send_depth)
         try:
             self._own(sock, None)
             loop.soon(self._begin, (waiter,), None)
@@ -95,6 +100,7 @@ cdef class DatagramTransport(Transport):
         # What the kernel still considers issued (a child of fork, whose results never come) stays.
         self._drop_unissued()
         PyMem_RawFree(self.waiting)
+        PyMem_RawFree(self.letters)
 
     @property
     def __class__(self):
@@ -173,7 +179,7 @@ cdef class DatagramTransport(Transport):
         return 0
 
     cdef inline Letter *_letter(self, uint32_t index) noexcept:
-        return &self.letters[(self.first + index) & (AHEAD_MAX - 1)]
+        return &self.letters[(self.first + index) & (self.ahead_max - 1)]
 
     cdef inline bint _more_follow(self) noexcept:
         """Whether the next result that the engine delivers is also this transport's."""
@@ -216,7 +222,7 @@ cdef class DatagramTransport(Transport):
             data = self.engine.spare_bytes.make(letter.slice.memory + ADDRESS_ROOM, letter.length)
             remote = (<const RIO_SOCKADDR_INET *>letter.slice.memory)[0]
         # Behind the others, to be posted again: all that we still need of it was copied.
-        self.first = (self.first + 1) & (AHEAD_MAX - 1)
+        self.first = (self.first + 1) & (self.ahead_max - 1)
         self.held -= 1
         self._letter(self.held + self.posted + self.spare)[0] = letter
         self.spare += 1
@@ -267,9 +273,8 @@ cdef class DatagramTransport(Transport):
             self.posted += 1
             self.outstanding += 1
             done += 1
-        if flags and done:
-            self.provider.rio.RIOReceive(self.queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
-        if self.posted == 0:
+        if flags and done and not self.provider.rio.RIOReceive(
+                self.queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL) or self.posted == 0:
             self._break(self.engine.refusal(), "Fatal read error on datagram transport",
                         self.context)
         return 0
@@ -279,9 +284,9 @@ cdef class DatagramTransport(Transport):
         cdef uint32_t ahead = self.held + self.posted + self.spare
         cdef uint32_t wanted = ahead
         if ahead == 0:
-            wanted = AHEAD_MIN
+            wanted = self.ahead_max if self.registered else AHEAD_MIN
         elif self.all_used and self.spare > 1:
-            wanted = min(2 * ahead, <uint32_t>AHEAD_MAX)
+            wanted = min(2 * ahead, self.ahead_max)
         self.all_used = False
         try:
             while ahead < wanted:
@@ -386,7 +391,7 @@ cdef class DatagramTransport(Transport):
         cdef RIO_SOCKADDR_INET remote
         self._push_on()
         try:
-            if self.count == 0:
+            if self.count == 0 and not self.registered:  # that one sends by requests alone
                 sock = self._sock
                 with contextlib.suppress(BlockingIOError, InterruptedError):
                     sock.sendto(data, address)
@@ -493,9 +498,8 @@ cdef class DatagramTransport(Transport):
         except MemoryError as exc:
             if self.issued == 0:
                 return self._break(exc, "Fatal write error on datagram transport", self.context)
-        if flags and issued:
-            self.provider.rio.RIOSend(self.queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
-        if self.issued == 0:
+        if flags and issued and not self.provider.rio.RIOSend(
+                self.queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL) or self.issued == 0:
             self._break(self.engine.refusal(), "Fatal write error on datagram transport",
                         self.context)
         return 0

@@ -33,6 +33,7 @@ cdef class Endpoint:
     cdef int push(self) except -1
     cdef int fail(self, object exc) except -1
     cdef void let_go(self) noexcept
+    cdef bint is_lingering(self) noexcept
 
 
 cdef class Engine(LoopHooks):
@@ -94,6 +95,7 @@ cdef class Engine(LoopHooks):
     cdef int _fail(self, object exc) except -1
     cdef int _flush(self) except -1
 
+    cdef int _end_lingering(self) except -1
     cdef uint32_t _outstanding(self)
     cdef int _check_attached(self) except -1
     cdef int _check_here(self) except -1

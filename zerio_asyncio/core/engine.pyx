@@ -72,6 +72,8 @@ cdef uint32_t GLANCES = 16
 
 # A forgotten result would hang loop.close() for ever; the kernel cancels within microseconds.
 cdef double DRAIN_LIMIT = 5.0
+# Seconds that a closing loop gives peers to end, whose connections were closed in its last moments.
+cdef double LINGER_LIMIT = 1.0
 
 
 cdef inline int64_t _nanoseconds(double seconds) noexcept:
@@ -109,6 +111,10 @@ cdef class Endpoint:
     cdef void let_go(self) noexcept:
         """The loop closes: retire, and do not touch the protocol any more."""
         pass
+
+    cdef bint is_lingering(self) noexcept:
+        """Closed for its program, and waiting for the peer's end."""
+        return False
 
 
 cdef class Engine(LoopHooks):
@@ -175,8 +181,10 @@ cdef class Engine(LoopHooks):
         if self.port is NULL:
             return
         for endpoint in list(self.endpoints):
-            endpoint.let_go()
+            if not endpoint.is_lingering():
+                endpoint.let_go()
         self._drop_events()
+        self._end_lingering()
         while self._outstanding() and clock_seconds() < limit:
             if not self._ask(pause):
                 break  # the port is the parent's: nothing will reach this child
@@ -193,6 +201,23 @@ cdef class Engine(LoopHooks):
         if self.datagrams is not None:
             self.datagrams.close()
         self.port = NULL
+
+    cdef int _end_lingering(self) except -1:
+        """Give peers the time to read what was sent; they get a reset otherwise."""
+        cdef Endpoint endpoint
+        cdef double limit = clock_seconds() + LINGER_LIMIT
+        cdef list those = [each for each in self.endpoints if (<Endpoint>each).is_lingering()]
+        while any([(<Endpoint>each).is_lingering() for each in those]) and clock_seconds() < limit:
+            if not self._ask(10_000_000):
+                break
+            self._drop_events()
+            try:
+                self._dispatch_results()
+            except InvariantError:
+                break
+        for endpoint in those:
+            endpoint.let_go()
+        return 0
 
     cdef uint32_t _outstanding(self):
         cdef Endpoint endpoint

@@ -429,8 +429,10 @@ cdef class SendingTransport(Transport):
             self.issued += 1
             self.outstanding += 1
             deferred += 1
-        if flags and deferred:
-            self.provider.rio.RIOSend(self.queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
+        if flags and deferred and not self.provider.rio.RIOSend(
+                self.queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL):
+            return self._break(self.engine.refusal(), "Fatal write error on socket transport",
+                               self.context)
         if self.issued < last and self.issued == 0:
             self._break(self.engine.refusal(), "Fatal write error on socket transport",
                         self.context)

@@ -45,10 +45,17 @@ cdef class StreamTransport(SendingTransport):
     cdef SliceView view
     cdef uint32_t large_left       # large messages are expected, until this many small ones came
     cdef object large              # LARGE_SIZE bytes that hold one; nobody else has seen them
+    cdef bint heard_end            # the peer has ended its side, or the connection is broken
+
+    # --- closed, while the peer has not ended: see _lingers
+    cdef object lingering          # the socket, or None
+    cdef object linger_timer
 
     # receiving
     cdef int _hand(self, Owner giver, Owner taker) except -1
     cdef int _post(self) except -1
+    cdef int _drain(self) except -1
+    cdef int _drained(self, int32_t status, uint32_t count) except -1
     cdef int _received(self, int32_t status, uint32_t count) except -1
     cdef int _deliver(self) except -1
     cdef int _deliver_once(self) except -1

@@ -19,6 +19,11 @@ returned, and a connection that ends meanwhile keeps the slice until then.
 The base class handles sending (sending.pyx), and its own base the end of a connection
 (transport.pyx).
 
+Closing. A socket for Registered I/O always has a receive outstanding, and Windows may reset a
+connection that is closed so, before the peer has read what was sent last. Therefore ``close``
+ends the sending side, and waits for the peer's end, LINGER seconds at most, in the background: to
+the program the connection is closed. ``abort`` waits for nothing, and resets.
+
 Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.15).
 """
 
@@ -30,6 +35,7 @@ import asyncio
 import logging
 import sys
 from asyncio import base_events, constants, transports
+from socket import SHUT_WR
 
 cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
@@ -54,6 +60,9 @@ cdef extern from "Python.h":
 cdef enum:
     # After this many small messages a connection no longer expects large ones.
     LARGE_PATIENCE = 8
+
+# Seconds for the peer to end its side, after close().
+cdef double LINGER = 1.0
 
 # From 3.13 on a Server is told which transport comes and goes.
 cdef bint SERVER_KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
@@ -130,6 +139,73 @@ cdef class StreamTransport(SendingTransport):
 
     cdef bint _receives(self) noexcept:
         return self.owner == KERNEL
+
+    cdef bint _lingers(self) except -1:
+        cdef object sock = self._sock
+        if (not self.registered or self.resets or self.heard_end or not self.attached
+                or self.owner == PROTOCOL or sock is None):
+            return False
+        try:
+            sock.shutdown(SHUT_WR)
+        except OSError:
+            return False  # the connection is broken
+        self.lingering = sock
+        self.linger_timer = self._loop.call_later(LINGER, self._linger_over)
+        if self.owner != KERNEL:
+            self.owner = NOBODY  # what is held has nobody to go to
+            self._drain()
+        return True
+
+    cdef int _drain(self) except -1:
+        """Receive what the peer still sends, for nobody."""
+        cdef RIO_BUF buffer
+        if self.slice.slab is NULL:
+            try:
+                self.pool.take(&self.slice)
+            except MemoryError:
+                self._end_linger()
+                return 0
+        buffer.BufferId = self.slice.slab.id
+        buffer.Offset = self.slice.offset
+        buffer.Length = self.pool.slice_size
+        if not self.provider.rio.RIOReceive(self.queue, &buffer, 1, 0, <void *><size_t>RECEIVE):
+            self._end_linger()
+            return 0
+        self.owner = KERNEL
+        self.outstanding += 1
+        return 0
+
+    cdef int _drained(self, int32_t status, uint32_t count) except -1:
+        if status != 0 or count == 0:
+            self._end_linger()
+        else:
+            self._drain()
+        return 0
+
+    def _linger_over(self):
+        # After a look at what has come: the loop may have been held up.
+        self.linger_timer = self._loop.call_later(0, self._end_linger)
+
+    def _end_linger(self):
+        cdef object sock = self.lingering
+        if sock is not None:
+            self.lingering = None
+            self.linger_timer.cancel()
+            self.linger_timer = None
+            self._retire()
+            sock.close()
+
+    cdef bint is_lingering(self) noexcept:
+        return self.lingering is not None
+
+    def _end_requests(self):
+        cdef object sock = self.lingering
+        if sock is None:
+            SendingTransport._end_requests(self)
+        else:
+            self.lingering = None
+            self.linger_timer = None
+            self._close_at_last(sock)
 
     cdef int _forget(self) except -1:
         server = self._server
@@ -249,7 +325,11 @@ cdef class StreamTransport(SendingTransport):
         else:
             self._hand(KERNEL, NOBODY)
             self.readable = request == PROBE and status == 0
-            if status == RIO_OPERATION_ABORTED:
+            self.heard_end = not self.readable and (status != 0 or count == 0)
+            if self.lingering is not None:
+                self._drained(status, count)
+            elif status == RIO_OPERATION_ABORTED:
+                self.heard_end = False
                 self._post()  # cancelled by _recall; reading may have been resumed since
             elif self.life == OPEN and self.attached:
                 self._received(status, count)

@@ -39,6 +39,8 @@ cdef class Transport(Endpoint):
     cdef int descriptor
     cdef uint64_t identity         # of the socket that the descriptor referred to
     cdef bint given                # the program has the socket, too, and may close it
+    cdef bint registered           # the socket is for Registered I/O alone, see RegisteredSocket
+    cdef bint resets               # abort() was called: the peer is not waited for
     cdef object __weakref__
 
     # --- the request queue; invalid before attach and after retire
@@ -62,6 +64,7 @@ cdef class Transport(Endpoint):
     cdef bint _has_socket(self) noexcept
     cdef object _bad_descriptor(self)
     cdef int _close_socket(self) except -1
+    cdef int _close_at_last(self, object sock) except -1
     cdef int _attach(self, uint32_t receives, uint32_t sends) except -1
     cdef int _own(self, object sock, object context) except -1
     cdef void _disown(self) noexcept
@@ -73,6 +76,7 @@ cdef class Transport(Endpoint):
     cdef int _recall(self) except -1
     cdef void _drop_receive_memory(self) noexcept
     cdef int _forget(self) except -1
+    cdef bint _lingers(self) except -1
     # datagrams that wait for the end of a burst
     cdef int _push_on(self) except -1
     cdef bint _passed_on(self, str method) except -1

@@ -12,8 +12,11 @@ cdef extern from "decref.h":
     pass
 
 
+import contextlib
 import logging
 import os
+import socket
+import struct
 import warnings
 from asyncio import trsock
 from asyncio.sslproto import SSLProtocol
@@ -30,6 +33,7 @@ from zerio_asyncio.core.life import LIFE, READING, masks
 from zerio_asyncio.core.protocols import InvariantError
 
 logger = logging.getLogger("asyncio")
+cdef object Socket = socket.socket
 
 # The table in the form that transports check: a bit for each state that may follow.
 cdef unsigned int LIFE_MASKS[5]
@@ -138,6 +142,7 @@ cdef class Transport(Endpoint):
         self.pool = loop.pool
         self.descriptor = sock.fileno()
         self.given = given
+        self.registered = type(sock) is not Socket and getattr(sock, "registered", False)
         self.identity = self.provider.socket_identity(<size_t>self.descriptor)
         self._extra["socket"] = trsock.TransportSocket(sock)
         try:
@@ -224,6 +229,8 @@ cdef class Transport(Endpoint):
     cdef int _close_socket(self) except -1:
         cdef object sock = self._sock
         if self._has_socket():
+            if self.resets and self.registered:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh", 1, 0))
             sock.close()
         else:
             sock.detach()  # whoever has the number now keeps it
@@ -254,8 +261,16 @@ cdef class Transport(Endpoint):
 
     def _end_requests(self):
         # The loop closes and waits for its memory, which this system returns only then.
-        if self._sock is not None:
-            self._sock.close()
+        self._close_at_last(self._sock)
+
+    cdef int _close_at_last(self, object sock) except -1:
+        """Close it; its requests end also if another process has a copy of it."""
+        if sock is not None:
+            if self.registered:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+        return 0
 
     cdef void _drop_unissued(self) noexcept:
         pass
@@ -273,6 +288,10 @@ cdef class Transport(Endpoint):
 
     cdef int _forget(self) except -1:
         return 0
+
+    cdef bint _lingers(self) except -1:
+        """Whether the socket stays open for a while, so that the peer gets what was sent."""
+        return False
 
     cdef int _push_on(self) except -1:
         return 0
@@ -298,6 +317,7 @@ cdef class Transport(Endpoint):
         if self._passed_on("abort"):
             return
         self._push_on()
+        self.resets = is_live(self)
         self._lose(None, None)
 
     def _force_close(self, exc):
@@ -314,9 +334,10 @@ cdef class Transport(Endpoint):
             if self.protocol_connected and protocol is not None:
                 protocol.connection_lost(exc)
         finally:
-            self._retire()
-            if self._sock is not None:
-                self._close_socket()
+            if not self._lingers():
+                self._retire()
+                if self._sock is not None:
+                    self._close_socket()
             self._sock = None
             self._protocol = None
             self.paused = None

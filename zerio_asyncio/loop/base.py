@@ -239,7 +239,14 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
         self._ensure_fd_no_transport(sock)
         if carries(sock) and not self._must_call(sock, STREAM_CALLS):
             given = id(sock) in self._given
-            return StreamTransport(self, sock, protocol, waiter, extra, server, given, **context)
+            try:
+                return StreamTransport(
+                    self, sock, protocol, waiter, extra, server, given, **context
+                )
+            except BaseException:
+                if not given:  # nobody else would close it
+                    sock.close()
+                raise
         return super()._make_socket_transport(  # type: ignore[misc]
             sock, protocol, waiter, extra=extra, server=server, **context
         )

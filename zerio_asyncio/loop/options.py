@@ -44,6 +44,14 @@ class LoopOptions:
     ``submission_depth``: operations queued per system call, if the provider has such a queue
     (io_uring). 8 to 32768, a power of two.
 
+    ``datagrams``: ``"rio"`` has the datagram sockets that the loop makes on Windows' own Registered
+    I/O (the provider ``winsock``). The system then keeps nothing for the program: a datagram that
+    finds no posted receive is dropped, and nobody tells of unreachable ports. None leaves the
+    choice to the loop: the system's buffer stands behind every socket. It has no meaning elsewhere.
+
+    ``datagram_receives``: how many receives such a socket has posted, each of 64 KiB: how large a
+    burst may be while the program computes. 2 to 1024, a power of two.
+
     ``gather``: send all writes of one turn of the loop together at its end, in fewer and larger
     sends. That is cheaper if a program writes many small pieces to a connection in one turn. But
     every byte then waits until all callbacks of the turn have run: it is late if one of them
@@ -59,6 +67,8 @@ class LoopOptions:
     submission_depth: int = 1024
     wait: str | None = None
     gather: bool = False
+    datagrams: str | None = None
+    datagram_receives: int = 64
 
     def __post_init__(self) -> None:
         if self.provider is not None and not isinstance(self.provider, str):
@@ -72,10 +82,12 @@ class LoopOptions:
         self._check("send_depth", 1, 1024)
         self._check("completion_queue_size", 16, 1 << 20)
         self._check("submission_depth", 8, 1 << 15)
-        if self.submission_depth & (self.submission_depth - 1):
-            raise ValueError(
-                f"submission_depth must be a power of two, not {self.submission_depth}"
-            )
+        self._check("datagram_receives", 2, 1024)
+        for name in ("submission_depth", "datagram_receives"):
+            if (value := getattr(self, name)) & (value - 1):
+                raise ValueError(f"{name} must be a power of two, not {value}")
+        if self.datagrams not in {None, "rio"}:
+            raise ValueError(f"datagrams must be 'rio' or None, not {self.datagrams!r}")
 
     def _check(self, name: str, least: int, most: int, multiple: int = 1) -> None:
         value = getattr(self, name)

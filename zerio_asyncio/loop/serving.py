@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zerio_asyncio.core.stream import StreamTransport
 from zerio_asyncio.loop.descriptors import has_lost
 from zerio_asyncio.rio.addresses import unpack
+from zerio_asyncio.rio.providers import RegisteredSocket
 
 if TYPE_CHECKING:
     import contextvars
@@ -69,6 +70,8 @@ class Listener:
     def __post_init__(self) -> None:
         # Queried once, because Python creates an enumeration member on each access.
         self.kind = self.sock.family, self.sock.type, self.sock.proto
+        # A connection is what its listener is.
+        self.of = RegisteredSocket if isinstance(self.sock, RegisteredSocket) else socket.socket
         self.sends_at_once = self.kind in _TCP
 
 
@@ -178,7 +181,7 @@ class Listeners:
         self, listener: Listener, descriptor: int, peer: Any, context: contextvars.Context
     ) -> None:
         try:
-            connection = socket.socket(*listener.kind, fileno=descriptor)
+            connection = listener.of(*listener.kind, fileno=descriptor)
         except OSError:
             socket.close(descriptor)
             return

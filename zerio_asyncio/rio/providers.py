@@ -37,7 +37,7 @@ _REASON_SIZE = 512  # bytes; a refusal is one sentence
 _log = logging.getLogger("zerio_asyncio")
 
 
-class _Socket(socket.socket):
+class NumberedSocket(socket.socket):
     """A socket of a number that knows its protocol: Python on Windows takes it for 0.
 
     The standard library sends at once (TCP_NODELAY) where it is TCP's.
@@ -53,6 +53,54 @@ class _Socket(socket.socket):
     def proto(self) -> int:
         """The protocol, an IPPROTO number."""
         return self._proto
+
+
+class RegisteredSocket(NumberedSocket):
+    """A socket that Windows made for Registered I/O, which does not know blocking from not.
+
+    The system refuses the call by which Python says it (ioctlsocket, FIONBIO: WSAEOPNOTSUPP). So
+    what a program says is kept here, for who asks. Bytes go by a request queue alone: the system
+    refuses ``send`` and ``recv`` (WSAENOTSOCK). Options, ``bind``, ``listen``, ``shutdown`` and
+    ``close`` are as on any socket.
+    """
+
+    __slots__ = ("_said",)
+
+    registered = True
+    """What transports ask for."""
+
+    def __init__(self, family: int, type: int, proto: int, fileno: int) -> None:  # noqa: A002
+        self._said = socket.getdefaulttimeout()
+        if self._said is not None:  # Python would tell the system at once
+            socket.setdefaulttimeout(None)
+        try:
+            super().__init__(family, type, proto, fileno)
+        finally:
+            if self._said is not None:
+                socket.setdefaulttimeout(self._said)
+
+    def setblocking(self, flag: bool) -> None:
+        """Keep what is said; see the class."""
+        self.settimeout(None if flag else 0.0)
+
+    def settimeout(self, value: float | None) -> None:
+        """Keep what is said; see the class."""
+        if value is not None and value < 0:
+            raise ValueError("Timeout value out of range")
+        self._said = None if value is None else float(value)
+
+    def gettimeout(self) -> float | None:
+        """What was said last."""
+        return self._said
+
+    def getblocking(self) -> bool:
+        """False after ``setblocking(False)`` or a time-out of 0."""
+        return self._said != 0.0
+
+    @property
+    def timeout(self) -> float | None:
+        """What was said last."""
+        return self._said
 
 
 @final
@@ -108,7 +156,7 @@ class Provider:
         if family in {socket.AF_INET, socket.AF_INET6}:
             number = self.c.make_socket(family, kind, max(proto, 0))
             if number != lib.RIO_INVALID_SOCKET:
-                return _Socket(family, kind, proto, number)
+                return RegisteredSocket(family, kind, proto, number)
         return socket.socket(family, kind, proto)
 
     def probe(self) -> OSError | None:

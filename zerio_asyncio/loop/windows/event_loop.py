@@ -27,17 +27,13 @@ from zerio_asyncio.loop.windows.port_proactor import PortProactor
 from zerio_asyncio.loop.windows.provider_sockets import ProviderSockets
 from zerio_asyncio.loop.windows.readers import Readers
 from zerio_asyncio.loop.windows.sock_calls import CheckedCalls
+from zerio_asyncio.rio.providers import RegisteredSocket
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
     from zerio_asyncio.loop.options import LoopOptions
-
-
-NO_FILES = frozenset({10022, 10045})
-"""WSAEINVAL, WSAEOPNOTSUPP: what a socket with a request queue may answer to TransmitFile; nobody
-documents that it takes files. They are then read and written."""
 
 
 private_names.check(
@@ -217,12 +213,16 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
     # -------------------------------------------------------------------- files
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
+        if isinstance(transp._sock, RegisteredSocket):
+            self._check_sendfile_params(transp._sock, file, offset, count)
+            raise asyncio.SendfileNotAvailableError(
+                "a socket for Registered I/O sends registered memory alone: "
+                "the file has to be read and written"
+            )
         async with sending_a_file(self, transp, file, offset, count) as sock:
             try:
                 return await self.sock_sendfile(sock, file, offset, count, fallback=False)
             except OSError as error:
-                if getattr(error, "winerror", None) in NO_FILES:
-                    raise asyncio.SendfileNotAvailableError(str(error)) from error
                 if transp.is_closing() and not isinstance(error, ConnectionError):
                     raise ConnectionAbortedError(
                         "the connection was closed while a file was being sent"

@@ -65,6 +65,8 @@ static int32_t requests__commit(rio_rq *rq, enum rio_direction direction, const 
     if (rq_waiting(&rq->lanes[direction]) != 0 ||
         rq->lanes[direction].posted != rq->lanes[direction].tail)
         requests__start(rq, direction);
+    if (rq->lanes[direction].refused != 0)
+        return errors_refuse(rq->lanes[direction].refused);
     return 1;
 }
 

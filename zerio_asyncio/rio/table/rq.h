@@ -61,7 +61,7 @@ typedef struct rio_lane {
     uint32_t flight;
     uint32_t outstanding;
     uint32_t limit;
-    uint32_t filler;
+    int32_t refused; /* the code with which the system has refused to commit: the lane is ended */
     rio_envelope *envelopes; /* datagram sockets only */
     rio_lease *leases;       /* request queues with `leases` only */
 } rio_lane;

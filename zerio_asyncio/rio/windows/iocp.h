@@ -66,8 +66,10 @@ struct iocp_port {
     uint32_t joined_length, joined_count;
     iocp_source *sources;
     iocp_timer timer;
-    /* Sockets for AcceptEx, where plain ones are not what the provider likes best; or null. */
+    /* Sockets of the provider's own kind, for AcceptEx, and whether a listener is of that kind: its
+     * connections have to be what it is. Or null: all sockets are plain. */
     SOCKET (*make_socket)(int family, int type, int protocol);
+    int (*is_made)(SOCKET);
 };
 
 /* As hub_of. */

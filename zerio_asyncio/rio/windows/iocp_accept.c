@@ -56,7 +56,7 @@ struct iocp_listener {
     int family, type, protocol;
     uint32_t busy;
     uint8_t stopped;
-    uint8_t plain; /* what the provider likes best was refused here */
+    uint8_t made; /* of the provider's own kind, and so are its connections */
     iocp_slot slots[AHEAD];
 };
 
@@ -103,15 +103,11 @@ static iocp_listener *iocp_accept__find(const iocp_port *port, SOCKET listener)
     return accepts;
 }
 
-/* A socket for the next connection, of the kind that the provider likes best where it can be. */
-static SOCKET iocp_accept__socket(const iocp_port *port, iocp_listener *accepts)
+/* A socket for the next connection, of the listener's kind. */
+static SOCKET iocp_accept__socket(const iocp_port *port, const iocp_listener *accepts)
 {
-    SOCKET socket = INVALID_SOCKET;
-    if (port->make_socket != NULL && !accepts->plain)
-        socket = port->make_socket(accepts->family, accepts->type, accepts->protocol);
-    if (socket != INVALID_SOCKET)
-        return socket;
-    accepts->plain = 1;
+    if (accepts->made)
+        return port->make_socket(accepts->family, accepts->type, accepts->protocol);
     return WSASocketW(accepts->family, accepts->type, accepts->protocol, NULL, 0,
                       WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
 }
@@ -132,10 +128,7 @@ static int32_t iocp_accept__await(iocp_port *port, iocp_slot *slot)
         WSAGetLastError() != WSA_IO_PENDING) {
         int32_t code = codes_winsock((DWORD)WSAGetLastError());
         closesocket(slot->socket);
-        if ((code != RIO_EINVAL && code != RIO_EOPNOTSUPP) || accepts->plain)
-            return code;
-        accepts->plain = 1; /* a listener that was not made like it may not take it */
-        return iocp_accept__await(port, slot);
+        return code;
     }
     iocp_began(port);
     slot->busy = 1;
@@ -176,13 +169,14 @@ static void iocp_accept__fill(iocp_port *port, iocp_listener *accepts)
         iocp_accept__over(port, accepts, code);
 }
 
-/* The new connection, as sockets of a loop are: complete, and not blocking. 0 or a code. */
+/* The new connection, as sockets of a loop are: complete, and not blocking, which those of the
+ * provider's own kind never are, and refuse to be told. 0 or a code. */
 static int32_t iocp_accept__adopt(const iocp_listener *accepts, SOCKET socket)
 {
     u_long on = 1;
     if (setsockopt(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT, (const char *)&accepts->listener,
                    sizeof accepts->listener) != 0 ||
-        ioctlsocket(socket, FIONBIO, &on) != 0)
+        (!accepts->made && ioctlsocket(socket, FIONBIO, &on) != 0))
         return codes_winsock((DWORD)WSAGetLastError());
     return 0;
 }
@@ -274,6 +268,7 @@ int32_t iocp_accept(rio_port *handle, rio_socket listener, uint64_t key)
     }
     if ((code = iocp_join(port, asked.listener)) != 0)
         return code;
+    asked.made = port->is_made != NULL && port->is_made(asked.listener);
     asked.accept = (LPFN_ACCEPTEX)sockets_extension(asked.listener, accept_ex);
     if (asked.accept == NULL)
         return RIO_EOPNOTSUPP;

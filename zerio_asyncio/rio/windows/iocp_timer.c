@@ -15,7 +15,9 @@
  * What can go wrong.
  *   - A timer may be early by its clock's difference to the caller's: iocp.c looks at the clock and
  *     sleeps again.
- *   - A timer's packet must not end a later wait: it is cancelled, queued or not, after each.
+ *   - A timer's packet must not end a later wait: it is cancelled, queued or not, after each. One
+ *     that is under way at that moment (STATUS_PENDING) cannot be taken back, nor be started again
+ *     before it has come: the next wait may have to do without, that one alone, and may be short.
  *
  * Links:
  *   https://learn.microsoft.com/windows/win32/api/synchapi/nf-synchapi-createwaitabletimerexw
@@ -88,10 +90,13 @@ static DWORD iocp_timer__by_packet(iocp_timer *timer, HANDLE completions, int64_
                                    uint64_t *system_calls)
 {
     BOOLEAN due = FALSE;
+    uint8_t late = timer->late;
 
+    timer->late = 0;
     if (((associate_packet)timer->associate)(timer->packet, completions, timer->object, NULL, NULL,
                                              0, 0, &due) != 0) {
-        timer->way = COARSE;
+        if (!late)
+            timer->way = COARSE;
         return iocp_timer__whole_ms(ns);
     }
     timer->queues = 1;
@@ -133,6 +138,6 @@ void iocp_timer_stop(iocp_timer *timer, uint64_t *system_calls)
     if (!timer->queues)
         return;
     timer->queues = 0;
-    (void)((cancel_packet)timer->cancel)(timer->packet, TRUE);
+    timer->late = ((cancel_packet)timer->cancel)(timer->packet, TRUE) == (NTSTATUS)STATUS_PENDING;
     counts_add(system_calls, 1);
 }

@@ -10,6 +10,7 @@
 typedef struct iocp_timer {
     int way; /* iocp_timer.c */
     uint8_t queues; /* started, and its packet may come */
+    uint8_t late;   /* cancelled, but its packet was under way: it is not ours to start yet */
     HANDLE object, packet;
     void *associate, *cancel;
 } iocp_timer;

@@ -25,6 +25,12 @@
 
 #define BUCKETS 256
 
+#define LAYERS_MAX 16 /* of providers over a socket; more is a layer that answers with itself */
+
+#ifndef SIO_BSP_HANDLE_POLL
+#define SIO_BSP_HANDLE_POLL _WSAIOR(IOC_WS2, 29)
+#endif
+
 #define AFD_POLL 0x00012024u
 
 #define AFD_POLL_RECEIVE 0x0001u
@@ -232,11 +238,30 @@ static void iocp_watch__stop(iocp_port *port, SOCKET socket)
     events_withdraw(&port->events, (rio_socket)socket, RIO_PORT_READY);
 }
 
+/* The socket that AFD knows; 0 and WSAGetLastError if there is none. Some layers do not say what is
+ * below all of them, but pass on what polls ask for: the socket below the first, and so on. */
+static int iocp_watch__base(SOCKET socket, SOCKET *base)
+{
+    DWORD bytes;
+    for (int layer = 0; layer < LAYERS_MAX; layer++) {
+        if (WSAIoctl(socket, SIO_BASE_HANDLE, NULL, 0, base, sizeof *base, &bytes, NULL, NULL) == 0)
+            return 1;
+        int error = WSAGetLastError();
+        if (error == WSAENOTSOCK || WSAIoctl(socket, SIO_BSP_HANDLE_POLL, NULL, 0, base,
+                                             sizeof *base, &bytes, NULL, NULL) != 0 ||
+            *base == socket) {
+            WSASetLastError(error);
+            return 0;
+        }
+        socket = *base;
+    }
+    return 0;
+}
+
 int32_t iocp_watch(rio_port *handle, rio_socket socket, uint32_t mask, uint64_t key)
 {
     int32_t code = 0;
     iocp_port *port = iocp_port_of(handle, NULL, &code);
-    DWORD bytes;
     SOCKET base;
     int type, length = sizeof type;
 
@@ -255,8 +280,7 @@ int32_t iocp_watch(rio_port *handle, rio_socket socket, uint32_t mask, uint64_t 
     mask &= RIO_WATCH_READ | RIO_WATCH_WRITE;
     /* Wine tells the base handle of a plain file, too. */
     if (getsockopt((SOCKET)socket, SOL_SOCKET, SO_TYPE, (char *)&type, &length) != 0 ||
-        WSAIoctl((SOCKET)socket, SIO_BASE_HANDLE, NULL, 0, &base, sizeof base, &bytes, NULL,
-                 NULL) != 0)
+        !iocp_watch__base((SOCKET)socket, &base))
         return codes_winsock((DWORD)WSAGetLastError());
     if ((code = iocp_watch__open(port, watching)) != 0)
         return code;

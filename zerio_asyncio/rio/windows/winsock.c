@@ -11,8 +11,9 @@
  *
  *     lane ──start──▶ RIOReceive, RIOSend ──▶ RIODequeueCompletion ──drain──▶ queue of ours
  *
- * A request queue whose socket RIO refuses is driven by overlapped.c instead, on the same port, and
- * nobody above notices: a user's own socket, one of socket.share(), AF_UNIX, a layered transport.
+ * A socket that was not made for RIO is driven by overlapped.c instead, on the same port, and
+ * nobody above notices: a user's own socket, one of socket.share(), AF_UNIX. One that was made for
+ * it can do nothing else: if RIO refuses its request queue, the caller is told.
  *
  * Rules of RIO, and how they are kept.
  *   - A completion queue must have room for all that may be outstanding: it is resized before a
@@ -23,10 +24,12 @@
  *   - Memory of a request must stay registered: a registration counts its requests, and is given
  *     back with the last of them.
  *   - Several requests go as deferred ones and one commit, which costs less than to commit by the
- *     last of them.
- *   - There is no cancelling but closing the socket (RIO_CAP_CLOSE_ENDS).
- *   - Function pointers belong to a transport: a socket that answers with others is not driven by
- *     RIO, because queues and buffers were made with ours.
+ *     last of them. A commit that is refused ends its lane: the caller is told by the same call,
+ *     and what was deferred ends when the socket is closed.
+ *   - There is no cancelling but closing the socket (RIO_CAP_CLOSE_ENDS). What a close ends has
+ *     WSAECONNABORTED there; callers see WSA_OPERATION_ABORTED, as everywhere.
+ *   - A connection is what its listener is: one of a listener that was not made for RIO would take
+ *     receives and never end them (is_made).
  *
  * What can go wrong. RIO_CORRUPT_CQ: the system's queue is damaged; every dequeue says so from then
  * on. A port that is closed while sockets with requests still are open: results are lost, and what
@@ -144,19 +147,25 @@ static int32_t winsock__issue(rio_rq *rq, enum rio_direction direction, uint32_t
     return accepted ? 0 : codes_winsock((DWORD)WSAGetLastError());
 }
 
-static void winsock__start(rio_hub *hub, rio_rq *rq, enum rio_direction direction)
+static int32_t winsock__commit(RIO_RQ queue, enum rio_direction direction)
 {
-    winsock_side *side = winsock__side(rq);
+    int32_t accepted = direction == RIO_SENDS
+                           ? winsock_table.RIOSend(queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
+                           : winsock_table.RIOReceive(queue, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL);
+    return accepted ? 0 : codes_winsock((DWORD)WSAGetLastError());
+}
+
+/* Hands over what waits, as much as the system may have. */
+static void winsock__hand_over(rio_hub *hub, rio_rq *rq, enum rio_direction direction,
+                               uint32_t flags)
+{
+    const winsock_side *side = winsock__side(rq);
     iocp_port *port = (iocp_port *)hub;
     rio_lane *lane = &rq->lanes[direction];
     uint32_t issued = 0;
 
-    if (side->requests == RIO_INVALID_RQ) {
-        overlapped_driver.start(hub, rq, direction);
-        return;
-    }
-    uint32_t flags = rq_waiting(lane) > 1 ? RIO_MSG_DEFER : 0;
-    while (rq_waiting(lane) != 0 && lane->flight < side->limits[direction] && !rq->retired) {
+    while (rq_waiting(lane) != 0 && lane->flight < side->limits[direction] && !rq->retired &&
+           lane->refused == 0) {
         int32_t code = winsock__issue(rq, direction, flags);
         if (code == 0) {
             lane->flight++;
@@ -171,10 +180,19 @@ static void winsock__start(rio_hub *hub, rio_rq *rq, enum rio_direction directio
     }
     if (flags != 0 && issued != 0) {
         counts_add(&hub->counts.gathered, issued - 1);
-        (void)(direction == RIO_SENDS
-                   ? winsock_table.RIOSend(side->requests, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL)
-                   : winsock_table.RIOReceive(side->requests, NULL, 0, RIO_MSG_COMMIT_ONLY, NULL));
+        lane->refused = winsock__commit(side->requests, direction);
     }
+}
+
+static void winsock__start(rio_hub *hub, rio_rq *rq, enum rio_direction direction)
+{
+    const winsock_side *side = winsock__side(rq);
+
+    if (side->requests == RIO_INVALID_RQ)
+        overlapped_driver.start(hub, rq, direction);
+    else
+        winsock__hand_over(hub, rq, direction,
+                           rq_waiting(&rq->lanes[direction]) > 1 ? RIO_MSG_DEFER : 0);
 }
 
 /* ------------------------------------------------------------------------------------- results */
@@ -198,8 +216,11 @@ static void winsock__complete(rio_rq *rq, enum rio_direction direction)
 
     lane->flight--;
     request->flags &= ~FINISHED;
-    if (status != 0 && rq->retired)
+    if (status != 0 && (rq->retired || (status == RIO_ECONNABORTED &&
+                                        !winsock_table_made((SOCKET)rq->socket))))
         status = RIO_OPERATION_ABORTED; /* closing has many names */
+    else if (status != 0 && lane->refused != 0)
+        status = lane->refused;
     if (status == 0 && rq->stream && direction == RIO_SENDS && request->done != request->length)
         status = RIO_ECONNABORTED;
     if (status == 0 && rq->stream && direction == RIO_RECEIVES && request->done == 0)
@@ -236,7 +257,7 @@ static void winsock__result(iocp_port *port, const RIORESULT *result)
         winsock__leave(winsock__results(port), rq);
         rq_settle(rq);
     } else if (!rq->retired) {
-        winsock__start(&port->hub, rq, direction);
+        winsock__hand_over(&port->hub, rq, direction, 0); /* mostly one, and nobody to be told */
     }
 }
 
@@ -336,15 +357,6 @@ static int winsock__room(iocp_port *port, uint64_t wanted)
     return 1;
 }
 
-/* Whether a socket's transport is the one that our table is of. */
-static int winsock__same_transport(rio_socket socket)
-{
-    RIO_EXTENSION_FUNCTION_TABLE theirs;
-    return winsock_table_ask((SOCKET)socket, &theirs, NULL, 0) == 0 &&
-           memcmp(&theirs.RIOReceive, &winsock_table.RIOReceive,
-                  WINSOCK_ENTRIES * sizeof(void *)) == 0;
-}
-
 static RIO_RQ winsock__create(iocp_port *port, rio_rq *rq, const uint32_t limits[2])
 {
     winsock_results *results = winsock__results(port);
@@ -362,8 +374,8 @@ static RIO_RQ winsock__create(iocp_port *port, rio_rq *rq, const uint32_t limits
     }
 }
 
-/* Whether RIO drives this request queue from now on. */
-static int winsock__register(iocp_port *port, rio_rq *rq)
+/* RIO drives this request queue from now on: 0, or a code. */
+static int32_t winsock__register(iocp_port *port, rio_rq *rq)
 {
     winsock_side *side = winsock__side(rq);
     uint32_t limits[2];
@@ -372,27 +384,25 @@ static int winsock__register(iocp_port *port, rio_rq *rq)
         uint32_t limit = rq->lanes[i].limit;
         limits[i] = limit == 0 ? 1 : limit < DEPTH_MAX ? limit : DEPTH_MAX;
     }
-    if (!winsock__same_transport(rq->socket))
-        return 0;
     side->requests = winsock__create(port, rq, limits);
-    if (side->requests == RIO_INVALID_RQ)
-        return 0;
+    if (side->requests == RIO_INVALID_RQ) {
+        int32_t code = codes_winsock((DWORD)WSAGetLastError());
+        return code != 0 ? code : RIO_ENOBUFS;
+    }
     memcpy(side->limits, limits, sizeof limits);
     winsock__results(port)->reserved += limits[RIO_RECEIVES] + limits[RIO_SENDS];
     rq->leases = 1;
-    return 1;
+    return 0;
 }
 
 static int32_t winsock__attach(rio_hub *hub, rio_rq *rq)
 {
     int family;
-    int32_t code = sockets_kind(rq->socket, &rq->stream, &family);
 
-    if (code != 0)
-        return code;
-    if ((family == AF_INET || family == AF_INET6) && winsock__register((iocp_port *)hub, rq))
-        return 0;
-    return overlapped_driver.attach(hub, rq);
+    if (!winsock_table_made((SOCKET)rq->socket))
+        return overlapped_driver.attach(hub, rq);
+    int32_t code = sockets_kind(rq->socket, &rq->stream, &family);
+    return code != 0 ? code : winsock__register((iocp_port *)hub, rq);
 }
 
 static void winsock__detach(rio_hub *hub, rio_rq *rq)
@@ -487,6 +497,7 @@ static rio_hub *winsock__open(const rio_port_options *options)
     winsock__results(port)->notification.done = winsock__notified;
     iocp_source_add(port, &winsock__results(port)->source, &winsock__source);
     port->make_socket = winsock_table_make;
+    port->is_made = winsock_table_made;
     return hub;
 }
 

@@ -3,6 +3,16 @@
  * The table is asked for with WSAIoctl, once for the process; what is not exactly the table that
  * Microsoft documents is refused.
  *
+ * Sockets. One that is made for Registered I/O can do nothing else: no send, no WSARecv, no
+ * FIONBIO. So it is asked right away whether its transport has the same table; if not, nobody gets
+ * it. Whether a socket is such a one is asked later, too, and the system does not tell. Therefore
+ * it is marked by a time-out of blocking sends, which it cannot make: a mark that ends with the
+ * socket, whoever closes it, and that no other socket with its number has.
+ *
+ * One such socket stays open as long as the table is used: the system has its memory for
+ * Registered I/O from the first of them on, and gives it up with the last. Without one,
+ * RIORegisterBuffer and RIOCreateCompletionQueue answer WSAEFAULT.
+ *
  * Link:
  *   https://learn.microsoft.com/windows/win32/api/mswsock/ns-mswsock-rio_extension_function_table
  */
@@ -25,6 +35,9 @@ RIO_EXTENSION_FUNCTION_TABLE winsock_table;
 
 static SRWLOCK winsock_table__lock = SRWLOCK_INIT;
 static int winsock_table__loaded;
+static SOCKET winsock_table__kept = INVALID_SOCKET;
+
+#define MARK_MS 0x5252494Fu /* 16 days and some ms: nobody else sets it */
 
 /* For tests alone, before the provider is used: where the table comes from, and who makes sockets.
  * Nothing but an explicit call from outside sets it. Null: the system again. */
@@ -34,28 +47,15 @@ __declspec(dllexport) void winsock_table_replace(winsock_ioctl ioctl, winsock_so
     winsock_table__ioctl = ioctl;
     winsock_table__socket = socket;
     winsock_table__loaded = 0;
+    if (winsock_table__kept != INVALID_SOCKET)
+        closesocket(winsock_table__kept);
+    winsock_table__kept = INVALID_SOCKET;
     ReleaseSRWLockExclusive(&winsock_table__lock);
 }
 
-SOCKET winsock_table_make(int family, int type, int protocol)
-{
-    winsock_socket make = winsock_table__socket != NULL ? winsock_table__socket : WSASocketW;
-    return make(family, type, protocol, NULL, 0,
-                WSA_FLAG_OVERLAPPED | WSA_FLAG_REGISTERED_IO | WSA_FLAG_NO_HANDLE_INHERIT);
-}
-
-rio_socket winsock_table_make_socket(int32_t family, int32_t type, int32_t protocol)
-{
-    SOCKET made = winsock_table_make(family, type, protocol);
-    if (made != INVALID_SOCKET)
-        return (rio_socket)made;
-    errors_refuse(codes_winsock((DWORD)WSAGetLastError()));
-    return RIO_INVALID_SOCKET;
-}
-
 /* The table of a socket's transport: 0, or a code and why (`reason` may be null). */
-int32_t winsock_table_ask(SOCKET socket, RIO_EXTENSION_FUNCTION_TABLE *table, char *reason,
-                          uint32_t size)
+static int32_t winsock_table__ask(SOCKET socket, RIO_EXTENSION_FUNCTION_TABLE *table, char *reason,
+                                  uint32_t size)
 {
     GUID which = WSAID_MULTIPLE_RIO;
     winsock_ioctl ask = winsock_table__ioctl != NULL ? winsock_table__ioctl : WSAIoctl;
@@ -89,6 +89,55 @@ int32_t winsock_table_ask(SOCKET socket, RIO_EXTENSION_FUNCTION_TABLE *table, ch
     return 0;
 }
 
+static SOCKET winsock_table__new(int family, int type, int protocol)
+{
+    const DWORD mark = MARK_MS;
+    winsock_socket make = winsock_table__socket != NULL ? winsock_table__socket : WSASocketW;
+    SOCKET made = make(family, type, protocol, NULL, 0,
+                       WSA_FLAG_OVERLAPPED | WSA_FLAG_REGISTERED_IO | WSA_FLAG_NO_HANDLE_INHERIT);
+    if (made == INVALID_SOCKET)
+        return made;
+    if (setsockopt(made, SOL_SOCKET, SO_SNDTIMEO, (const char *)&mark, sizeof mark) == 0)
+        return made;
+    int error = WSAGetLastError();
+    closesocket(made);
+    WSASetLastError(error);
+    return INVALID_SOCKET;
+}
+
+int winsock_table_made(SOCKET socket)
+{
+    DWORD mark = 0;
+    int length = sizeof mark;
+    return getsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, (char *)&mark, &length) == 0 &&
+           mark == MARK_MS;
+}
+
+SOCKET winsock_table_make(int family, int type, int protocol)
+{
+    RIO_EXTENSION_FUNCTION_TABLE its;
+    SOCKET made = winsock_table__new(family, type, protocol);
+    if (made == INVALID_SOCKET)
+        return made;
+    int32_t code = winsock_table__ask(made, &its, NULL, 0);
+    if (code == 0 && memcmp(&its.RIOReceive, &winsock_table.RIOReceive,
+                            WINSOCK_ENTRIES * sizeof(void *)) == 0)
+        return made;
+    closesocket(made);
+    WSASetLastError(code != 0 ? code : WSAEOPNOTSUPP); /* queues and buffers are made with ours */
+    return INVALID_SOCKET;
+}
+
+rio_socket winsock_table_make_socket(int32_t family, int32_t type, int32_t protocol)
+{
+    int32_t code = winsock_table_load(NULL, 0);
+    SOCKET made = code == 0 ? winsock_table_make(family, type, protocol) : INVALID_SOCKET;
+    if (made != INVALID_SOCKET)
+        return (rio_socket)made;
+    errors_refuse(code != 0 ? code : codes_winsock((DWORD)WSAGetLastError()));
+    return RIO_INVALID_SOCKET;
+}
+
 static int32_t winsock_table__load(char *reason, uint32_t size)
 {
     WSADATA data;
@@ -97,13 +146,16 @@ static int32_t winsock_table__load(char *reason, uint32_t size)
         snprintf(reason, size, "Winsock does not start (error %d).", (int)code);
         return code;
     }
-    SOCKET socket = winsock_table_make(AF_INET, SOCK_STREAM, IPPROTO_TCP);
+    SOCKET socket = winsock_table__new(AF_INET, SOCK_STREAM, IPPROTO_TCP);
     if (socket == INVALID_SOCKET) {
         code = WSAGetLastError();
         snprintf(reason, size, "Winsock makes no socket for Registered I/O (error %d).", (int)code);
     } else {
-        code = winsock_table_ask(socket, &winsock_table, reason, size);
-        closesocket(socket);
+        code = winsock_table__ask(socket, &winsock_table, reason, size);
+        if (code == 0)
+            winsock_table__kept = socket;
+        else
+            closesocket(socket);
     }
     winsock_table__loaded = code == 0;
     if (code != 0)

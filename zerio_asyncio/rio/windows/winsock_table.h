@@ -26,11 +26,12 @@ extern RIO_EXTENSION_FUNCTION_TABLE winsock_table;
 /* 0, or a code, and why in `reason`, which may be null with a size of 0. */
 int32_t winsock_table_load(char *reason, uint32_t size);
 
-/* The same for the table of a socket's transport, into `table`. */
-int32_t winsock_table_ask(SOCKET, RIO_EXTENSION_FUNCTION_TABLE *table, char *reason, uint32_t size);
-
-/* A socket made for Registered I/O; INVALID_SOCKET: WSAGetLastError. */
+/* A socket made for Registered I/O, whose transport has this table; INVALID_SOCKET:
+ * WSAGetLastError. After winsock_table_load. */
 SOCKET winsock_table_make(int family, int type, int protocol);
 rio_socket winsock_table_make_socket(int32_t family, int32_t type, int32_t protocol);
+
+/* Whether it is such a one. */
+int winsock_table_made(SOCKET);
 
 #endif
