@@ -26,6 +26,8 @@
 
 #include <winternl.h>
 
+#include "table/counts.h"
+
 #ifndef CREATE_WAITABLE_TIMER_HIGH_RESOLUTION
 #define CREATE_WAITABLE_TIMER_HIGH_RESOLUTION 0x00000002
 #endif
