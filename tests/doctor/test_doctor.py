@@ -2,10 +2,11 @@
 
 import errno
 import json
+import subprocess
+import sys
 
 import pytest
 
-from tests.bench.support import finish
 from tests.rio.isolated import isolated
 from tests.rio.marks import with_seccomp
 from tests.rio.seccomp import IO_URING_SETUP, forbid
@@ -14,8 +15,14 @@ from zerio_asyncio.doctor import provider_steps, report
 from zerio_asyncio.doctor.steps import Group, Outcome, Status
 from zerio_asyncio.rio import known
 
-CLI = ("-m", "zerio_asyncio")
 NAMES = [provider.name for provider in known()]
+
+
+def finish(*arguments):
+    """Run the doctor as users do: exit status, output, errors."""
+    command = [sys.executable, "-m", "zerio_asyncio", "doctor", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +43,7 @@ def test_every_step_holds_on_every_provider(name, number):
 
 def test_a_table_for_people_and_a_file_for_a_report(tmp_path):
     file = tmp_path / "doctor.json"
-    status, out, err = finish(*CLI, "doctor", "--json", str(file))
+    status, out, err = finish("--json", str(file))
     assert (status, err) == (report.WELL, "")
     whole = json.loads(file.read_text(encoding="utf-8"))
     assert whole["status"] == status
@@ -52,13 +59,13 @@ def test_a_table_for_people_and_a_file_for_a_report(tmp_path):
 
 
 def test_the_whole_report_can_be_printed():
-    status, out, err = finish(*CLI, "doctor", "--json", "-")
+    status, out, err = finish("--json", "-")
     assert (status, err) == (report.WELL, "")
     assert json.loads(out)["format"] == report.FORMAT
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path):
-    status, out, err = finish(*CLI, "doctor", "--json", str(tmp_path / "nowhere" / "x"))
+    status, out, err = finish("--json", str(tmp_path / "nowhere" / "x"))
     assert status == report.ILL
     assert "Proved: " in out
     assert err.startswith("doctor: ")

@@ -1,7 +1,7 @@
 """What a Linux kernel allows this process, and what follows from it for the providers.
 
 `read` looks; `explain` thinks, from nothing but what was read, so that any machine's facts can be
-explained on any other one. Where there is no such kernel, little is read and little said.
+explained on any other one.
 
 Which versions matter is told in ring.c of `zerio_asyncio.rio`; the settings are the kernel's:
 https://docs.kernel.org/admin-guide/sysctl/kernel.html#io-uring-disabled
@@ -41,7 +41,6 @@ class Note(NamedTuple):
 class Kernel:
     """What was read; None and 0 where the system does not say."""
 
-    name: str = ""
     release: str = ""
     uring_disabled: str | None = None
     uring_group: str | None = None
@@ -61,7 +60,6 @@ def read(proc: Path = PROC) -> Kernel:
     """Read what this system says about itself."""
     status = _text(proc / "self" / "status") or ""
     return Kernel(
-        name=platform.uname().system,
         release=platform.release(),
         uring_disabled=_text(proc / "sys" / "kernel" / "io_uring_disabled"),
         uring_group=_text(proc / "sys" / "kernel" / "io_uring_group"),

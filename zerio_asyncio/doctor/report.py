@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.doctor import kernel, provider_steps
-from zerio_asyncio.doctor.steps import BAD, CHILD, Group, Outcome, Status, run
+from zerio_asyncio.doctor.steps import BAD, Group, Outcome, Status, run
 from zerio_asyncio.rio import known
 
 if TYPE_CHECKING:
@@ -37,17 +37,16 @@ def groups() -> list[Group]:
     return [Group("choice", f"{_PROOF}:choice"), *proofs]
 
 
-def visit(
-    options: argparse.Namespace, machine: dict[str, Any], child: Sequence[str] = CHILD
-) -> int:
+def visit(options: argparse.Namespace, machine: dict[str, Any]) -> int:
     """Try everything, tell it, and return the exit status. ``machine``: for the JSON alone."""
     quiet = options.json == "-"
     made = groups()
     for group in made:
         _say(quiet, f"\n{group.name}")
-        for outcome in run(group, child=child):
+        for outcome in run(group):
             _say(quiet, _line(outcome))
-    system = kernel.read()
+    rings = any(group.argument == "uring" for group in made)
+    system = kernel.read() if rings else kernel.Kernel()
     notes = kernel.explain(system, _refusal(made))
     if notes:
         _say(quiet, "\nsystem")

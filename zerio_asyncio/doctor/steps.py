@@ -94,7 +94,7 @@ class Group:
 def run(
     group: Group,
     *,
-    child: Sequence[str] = CHILD,
+    child: Sequence[str] | None = None,
     step_seconds: float = STEP_SECONDS,
     start_seconds: float = START_SECONDS,
 ) -> Iterator[Outcome]:
@@ -102,7 +102,7 @@ def run(
     first = 0
     more = True
     while more:
-        command = [*child, group.steps, group.argument, str(first)]
+        command = [*(child or CHILD), group.steps, group.argument, str(first)]
         with _Process(command) as process:
             for outcome in process.outcomes(step_seconds, start_seconds):
                 first += 1

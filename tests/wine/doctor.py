@@ -1,0 +1,26 @@
+"""The doctor's visit where `winsock` runs on the Registered I/O of our own (fake_rio.c).
+
+``python -m tests.wine.doctor`` is ``python -m zerio_asyncio doctor`` with it, in each child, too;
+``python -m tests.wine doctor --fake-rio`` runs that under Wine.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.wine import fake_rio
+from zerio_asyncio import cli
+from zerio_asyncio.doctor import child, steps
+
+
+def main(arguments: list[str]) -> int:
+    fake_rio.install()
+    if arguments[:1] == ["--child"]:
+        child.main(arguments[1:])
+        return 0
+    steps.CHILD = (sys.executable, "-m", __spec__.name, "--child")
+    return cli.main(["doctor", *arguments])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
