@@ -6,15 +6,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 
 from tests.wine import fake_rio
 from zerio_asyncio import cli
 from zerio_asyncio.doctor import child, steps
+from zerio_asyncio.doctor.raw_winsock import Winsock
+
+
+def install() -> None:
+    """Have provider and facts take the fake's functions."""
+    fake_rio.install()
+    fake = ctypes.WinDLL(str(fake_rio.LIBRARY), use_last_error=True)  # type: ignore[attr-defined]
+    fake.fake_socket.restype = ctypes.c_size_t
+    Winsock.ioctl, Winsock.make = fake.fake_ioctl, fake.fake_socket
 
 
 def main(arguments: list[str]) -> int:
-    fake_rio.install()
+    install()
     if arguments[:1] == ["--child"]:
         child.main(arguments[1:])
         return 0

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio.doctor import kernel, provider_steps
+from zerio_asyncio.doctor import kernel, provider_steps, windows_facts
 from zerio_asyncio.doctor.steps import BAD, Group, Outcome, Status, run
 from zerio_asyncio.rio import known
 
@@ -34,7 +34,9 @@ _STATUS_WIDTH = 8
 def groups() -> list[Group]:
     """Return what there is to try on this system."""
     proofs = [Group(f"provider {p.name}", f"{_PROOF}:steps", p.name) for p in known()]
-    return [Group("choice", f"{_PROOF}:choice"), *proofs]
+    facts = [Group("facts", f"{windows_facts.__name__}:steps")]
+    asked = facts if any(p.name == "winsock" for p in known()) else []
+    return [Group("choice", f"{_PROOF}:choice"), *proofs, *asked]
 
 
 def visit(options: argparse.Namespace, machine: dict[str, Any]) -> int:
