@@ -1,26 +1,24 @@
-"""The command line: which provider runs here (info), an echo server (echo), the benchmark."""
+"""The command line: what runs here (info, doctor), an echo server (echo), the benchmark."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import contextlib
-import importlib
 import importlib.metadata
 import json
 import platform
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 from zerio_asyncio.bench import command
 from zerio_asyncio.bench.echo import MODES, Server, listen
+from zerio_asyncio.doctor import kernel
 
 LOOPS = ("zerio", "zerio-uring", "zerio-epoll", "asyncio", "uvloop", "rloop")
 PACKAGES = ("zerio-asyncio", "cffi", "uvloop", "rloop", "rich", "hdrhistogram", "matplotlib")
 LIMITS = ("RLIMIT_NOFILE", "RLIMIT_MEMLOCK")
-SYSCTL = Path("/proc/sys/kernel/io_uring_disabled")
 SYSCTL_MEANING = {"0": "allowed", "1": "only for the group io_uring_group", "2": "forbidden"}
 
 
@@ -29,12 +27,15 @@ SYSCTL_MEANING = {"0": "allowed", "1": "only for the group io_uring_group", "2":
 
 def gather() -> dict[str, Any]:
     """Collect everything that ``info`` shows."""
+    return {"provider": _provider(), **_machine()}
+
+
+def _machine() -> dict[str, Any]:
     return {
-        "provider": _provider(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "limits": {name: _limit(name) for name in LIMITS},
-        "kernel.io_uring_disabled": _sysctl(),
+        "kernel.io_uring_disabled": kernel.read().uring_disabled,
         "packages": {name: _version(name) for name in PACKAGES},
     }
 
@@ -60,22 +61,8 @@ def _provider() -> dict[str, Any]:
 
 def _limit(name: str) -> dict[str, int | None] | None:
     """Return the soft and hard limit, None for no limit; None if the system has none such."""
-    try:
-        resource: Any = importlib.import_module("resource")
-    except ImportError:  # Windows
-        return None
-    if not hasattr(resource, name):
-        return None
-    limits = resource.getrlimit(getattr(resource, name))
-    soft, hard = (None if value == resource.RLIM_INFINITY else value for value in limits)
-    return {"soft": soft, "hard": hard}
-
-
-def _sysctl() -> str | None:
-    try:
-        return SYSCTL.read_text(encoding="ascii").strip()
-    except OSError:
-        return None
+    limits = kernel.limit(name)
+    return None if limits is None else dict(zip(("soft", "hard"), limits, strict=True))
 
 
 def _version(distribution: str) -> str | None:
@@ -112,6 +99,20 @@ def info(options: argparse.Namespace) -> int:
     text = json.dumps(facts, indent=1) if options.json else "\n".join(describe(facts))
     _say(text)
     return int(facts["provider"]["name"] is None)
+
+
+# ---- doctor -------------------------------------------------------------------------------------
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Try every provider step by step; the statuses are those of `report`."""
+    from zerio_asyncio.doctor import report  # noqa: PLC0415 - needs what is compiled, as info does
+
+    try:
+        return report.visit(options, _machine())
+    except OSError as error:  # the file, for all else is a line of the table
+        sys.stderr.write(f"doctor: {error}\n")
+        return report.ILL
 
 
 # ---- echo ---------------------------------------------------------------------------------------
@@ -184,6 +185,10 @@ def parser() -> argparse.ArgumentParser:
     part = commands.add_parser("info", help="show which provider a loop gets here, and why")
     part.add_argument("--json", action="store_true", help="print JSON")
     part.set_defaults(run=info)
+
+    part = commands.add_parser("doctor", help="try every provider step by step, and say what fails")
+    part.add_argument("--json", metavar="FILE", help="write all of it to FILE, - for the output")
+    part.set_defaults(run=doctor)
 
     part = commands.add_parser("echo", help="run an echo server until SIGINT or SIGTERM")
     part.add_argument("--host", default="127.0.0.1", help="name or address (127.0.0.1)")

@@ -1,21 +1,24 @@
 """What Windows compiles is C11 that Microsoft's compiler knows: GNU C stands in two headers.
 
-Microsoft's compiler is not here. Its dialect is: Clang takes its part over MinGW's headers, where
-both are installed; and what is known to be missing there is looked for by name everywhere.
+Microsoft's compiler is not here. Its dialect is: Clang takes its part over MinGW's headers, for the
+two machines that Windows runs on, where the package that brings both is installed. Where Python's
+headers for Windows are, too, it reads what Cython and cffi have written. And what is known to be
+missing there is looked for by name everywhere.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.wine.places import default_cache
 from zerio_asyncio.rio import build
 
-from .sources import PACKAGE, ROOT, named
+from .sources import PACKAGE, ROOT, named, with_suffix
 
 RIO = PACKAGE / "rio"
 EXEMPT = {"table/compiler.h", "table/atomics.h", "table/counts.h"}
@@ -89,33 +92,95 @@ def test_the_windows_build_is_what_is_looked_at():
     assert not any(name.startswith("linux/") for name in names)
 
 
-MINGW = Path("/usr/x86_64-w64-mingw32/include")
+def zig() -> Path:
+    """The folder of the package that brings Clang, and Windows' headers as MinGW has them."""
+    found = importlib.util.find_spec("ziglang")
+    if found is None or found.origin is None:
+        pytest.skip("needs Clang: pip install 'zerio-asyncio[clang]'")
+    return Path(found.origin).parent
+
+
+MACHINES = ("x86_64", "aarch64")
 AS_MICROSOFTS = [
-    "--target=x86_64-pc-windows-msvc", "-fms-compatibility", "-fms-extensions",
-    "-fms-compatibility-version=19.39",
+    "-fms-compatibility", "-fms-extensions", "-fms-compatibility-version=19.39",
     "-fgnuc-version=4.2.1", # for MinGW's headers, which are GNU C
-    "-std=c11", "-Wall", "-Wextra", "-Wgnu", "-Wvla", "-Wpedantic", "-Werror",
+    "-std=c11", "-nostdinc", "-fsyntax-only",
     f"-I{ROOT / 'tests' / 'tidy' / 'msvc'}",
     f"-I{RIO}",
     "-isystem", str(ROOT / "tests" / "rio" / "abi" / "sdk"), # it knows Registered I/O
-    "-isystem", str(MINGW), "-fsyntax-only",
 ]  # fmt: skip
+STRICT = ["-Wall", "-Wextra", "-Wgnu", "-Wvla", "-Wpedantic", "-Werror"]
 
 
-def clang(source: Path) -> subprocess.CompletedProcess[str]:
-    compiler = shutil.which("clang")
-    if compiler is None or not MINGW.is_dir():
-        pytest.skip("needs clang and MinGW's headers (Debian: clang, gcc-mingw-w64-x86-64)")
-    return subprocess.run([compiler, *AS_MICROSOFTS, str(source)], capture_output=True, text=True)
+def clang(machine: str, source: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    folder = zig()
+    headers = ["include", "libc/include/any-windows-any"]
+    command = [
+        str(folder / "zig"), "clang", f"--target={machine}-pc-windows-msvc", *AS_MICROSOFTS,
+        *options, *(f"-isystem{folder / 'lib' / name}" for name in headers), str(source),
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("name", [*build.SOURCES["win32"], "../../tests/rio/abi/abi.c"])
-def test_clang_in_microsofts_place_takes_it(name):
-    done = clang(RIO / name)
+def test_clang_in_microsofts_place_takes_it(name, machine):
+    done = clang(machine, RIO / name, *STRICT)
     assert done.returncode == 0, done.stderr
 
 
-def test_clang_in_microsofts_place_refuses_gnu_c(tmp_path):
-    source = tmp_path / "gnu.c"
-    source.write_text("int f(int n) { return ({ int m = n; m; }); }\n")
-    assert clang(source).returncode != 0
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(
+    "text",
+    ["int f(int n) { return ({ int m = n; m; }); }", "int *f(char *x) { return x; }"],
+    ids=["GNU C", "another pointer"],
+)
+def test_clang_in_microsofts_place_refuses_what_is_wrong(tmp_path, text, machine):
+    source = tmp_path / "wrong.c"
+    source.write_text(f"{text}\n")
+    done = clang(machine, source, *STRICT)
+    assert done.returncode != 0
+    assert "wrong.c:1:" in done.stderr
+
+
+# What tools write is for no reader, so only what does not compile is wrong in it.
+
+PYTHON = default_cache() / "python" / "include"
+FOR_PYTHON = [
+    "-D_PID_T_", # Python says itself what a pid_t is
+    f"-I{PACKAGE / 'core'}", "-isystem", str(PYTHON), "-w",
+    "-Werror=incompatible-pointer-types", "-Werror=int-conversion",
+    "-Werror=implicit-function-declaration", "-Werror=return-type",
+]  # fmt: skip
+
+
+def written() -> dict[str, Path]:
+    """What Cython has written for the build of this system is the same for each; cffi's is not."""
+    found = {named(path): path.with_suffix(".c") for path in with_suffix(".pyx")}
+    return {**found, "cffi": default_cache() / "objects" / "_rio.c"}
+
+
+def clang_with_python(machine: str, source: Path) -> subprocess.CompletedProcess[str]:
+    if not (PYTHON / "Python.h").exists():
+        pytest.skip("needs Python's headers for Windows: python -m tests.wine setup")
+    if not source.exists():
+        pytest.skip(
+            f"{source.name} is not written yet: pip install -e ., python -m tests.wine build"
+        )
+    return clang(machine, source, *FOR_PYTHON)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("name", written())
+def test_clang_in_microsofts_place_takes_what_tools_write(name, machine):
+    done = clang_with_python(machine, written()[name])
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_clang_in_microsofts_place_refuses_a_wrong_call_of_python(tmp_path, machine):
+    source = tmp_path / "wrong.c"
+    source.write_text("#include <Python.h>\nPyObject *f(int x) { return PyLong_AsLong(x); }\n")
+    done = clang_with_python(machine, source)
+    assert done.returncode != 0
+    assert "wrong.c:2:" in done.stderr

@@ -1,4 +1,4 @@
-"""``python -m tests.wine setup|build|test|cpython``: the suite with Windows CPython under Wine."""
+"""``python -m tests.wine setup|build|test|cpython|doctor``: Windows CPython under Wine."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     )
     test = commands.add_parser("test", help="run files of tests, by default those of green.txt")
     test.add_argument("--fake-rio", action="store_true", help="on the provider winsock")
+    doctor = commands.add_parser("doctor", help="python -m zerio_asyncio doctor, with its options")
+    doctor.add_argument("--fake-rio", action="store_true", help="with what winsock needs")
     return parser.parse_known_args(arguments)
 
 
@@ -52,6 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
             options = list(itertools.dropwhile(lambda one: not one.startswith("-"), rest))
             named = rest[: len(rest) - len(options)]
             return 0 if suite.run_all(places, named, options, chosen.fake_rio) else 1
+        if chosen.command == "doctor":
+            module = ["tests.wine.doctor"] if chosen.fake_rio else ["zerio_asyncio", "doctor"]
+            print(wine.output(places, "-m", *module, *rest))
+            return 0
         if rest:
             raise RigError(f"{chosen.command} takes no {rest[0]}")
         if chosen.command == "setup":

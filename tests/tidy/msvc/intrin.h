@@ -8,3 +8,6 @@ void *_InterlockedExchangePointer(void *volatile *, void *);
 #ifndef _ReadWriteBarrier /* MinGW's own */
 void _ReadWriteBarrier(void);
 #endif
+#ifdef _M_ARM64
+void __dmb(unsigned int);
+#endif

@@ -31,7 +31,8 @@
  *   - A connection is what its listener is: one of a listener that was not made for RIO would take
  *     receives and never end them (is_made).
  *
- * What can go wrong. RIO_CORRUPT_CQ: the system's queue is damaged; every dequeue says so from then
+ * What can go wrong. The table may be there and not work: probe runs winsock_selftest, once a
+ * process. RIO_CORRUPT_CQ: the system's queue is damaged; every dequeue says so from then
  * on. A port that is closed while sockets with requests still are open: results are lost, and what
  * belongs to them is given up, for the system may still write to it.
  *
@@ -51,6 +52,7 @@
 #include "windows/overlapped.h"
 #include "windows/sockets.h"
 #include "windows/winsock_buffers.h"
+#include "windows/winsock_selftest.h"
 
 /* Requests in one direction that the system holds for one socket; more wait in their lane. Each
  * takes room in the completion queue whether it is used or not. */
@@ -538,6 +540,8 @@ static void winsock__close(rio_port *handle)
 static int32_t winsock__probe(char *reason, uint32_t size)
 {
     int32_t code = winsock_table_load(reason, reason != NULL ? size : 0);
+    if (code == 0)
+        code = winsock_selftest(reason, reason != NULL ? size : 0);
     rio_hub *hub = code == 0 ? winsock__open(NULL) : NULL;
     if (hub != NULL) {
         winsock__shut(hub);
