@@ -23,7 +23,9 @@ typedef struct {
 } wire;
 
 typedef HANDLE threads_handle;
-typedef DWORD_PTR threads_set;
+typedef struct {
+    DWORD_PTR process, thread;
+} threads_set;
 
 #define WIRES_LATER (-WSAEWOULDBLOCK)
 enum {

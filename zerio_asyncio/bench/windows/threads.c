@@ -12,13 +12,22 @@ int threads_pin(int cpu, threads_set *before)
 {
     if (cpu < 0 || cpu >= (int)(8 * sizeof(DWORD_PTR)))
         return -WSAEINVAL;
-    *before = SetThreadAffinityMask(GetCurrentThread(), (DWORD_PTR)1 << cpu);
-    return *before == 0 ? process_code(GetLastError()) : 0;
+    DWORD_PTR wanted = (DWORD_PTR)1 << cpu, all;
+    HANDLE process = GetCurrentProcess();
+    if (!GetProcessAffinityMask(process, &before->process, &all))
+        return process_code(GetLastError());
+    /* A thread has no CPU that its process has not. Only then: this sets all of its threads free. */
+    if ((before->process & wanted) == 0
+        && !SetProcessAffinityMask(process, before->process | wanted))
+        return process_code(GetLastError());
+    before->thread = SetThreadAffinityMask(GetCurrentThread(), wanted);
+    return before->thread == 0 ? process_code(GetLastError()) : 0;
 }
 
 void threads_unpin(const threads_set *before)
 {
-    SetThreadAffinityMask(GetCurrentThread(), *before);
+    SetProcessAffinityMask(GetCurrentProcess(), before->process);
+    SetThreadAffinityMask(GetCurrentThread(), before->thread & before->process);
 }
 
 static DWORD WINAPI threads__run(void *argument)
