@@ -6,7 +6,7 @@
  * only so is it known how long a cycle is: how far the counter and the clock have come since the
  * beginning. Neither has the time of interrupts.
  */
-#include "parts.h"
+#include "teller.h"
 
 #include <stdlib.h>
 #include <timeapi.h>
@@ -61,7 +61,7 @@ int process_die_with_parent(int parent)
     if (thread == NULL)
         return process_code(GetLastError());
     CloseHandle(thread);
-    return 0;
+    return teller_start();
 }
 
 #if defined(_M_X64) || defined(__x86_64__) || defined(_M_IX86) || defined(__i386__)
@@ -102,6 +102,12 @@ static void process__close(int pid, HANDLE process)
         CloseHandle(process);
 }
 
+/* Whether the system counts cycles; if not, see teller.c. */
+static int process__counts(HANDLE process, ULONG64 *cycles)
+{
+    return QueryProcessCycleTime(process, cycles) && *cycles != 0;
+}
+
 static uint64_t process__file_time_ns(FILETIME time)
 {
     return ((uint64_t)time.dwHighDateTime << 32 | time.dwLowDateTime) * 100u;
@@ -122,7 +128,11 @@ int process_split_ns(int pid, uint64_t *user_ns, uint64_t *system_ns)
     HANDLE process = process__open(pid);
     if (process == NULL)
         return process_code(GetLastError());
-    int status = process__times(process, user_ns, system_ns);
+    ULONG64 cycles = 0;
+    int status = 0;
+    if (pid == 0 || process__counts(process, &cycles)
+        || !teller_ask((DWORD)pid, user_ns, system_ns))
+        status = process__times(process, user_ns, system_ns);
     process__close(pid, process);
     return status;
 }
@@ -135,11 +145,11 @@ int process_cpu_ns(int pid, uint64_t *ns)
     int status = 0;
     if (process == NULL)
         return process_code(GetLastError());
-    *ns = QueryProcessCycleTime(process, &cycles) ? process__cycles_ns(cycles) : 0;
+    *ns = process__counts(process, &cycles) ? process__cycles_ns(cycles) : 0;
+    process__close(pid, process);
     if (*ns == 0) {
-        status = process__times(process, &user_ns, &system_ns);
+        status = process_split_ns(pid, &user_ns, &system_ns);
         *ns = user_ns + system_ns;
     }
-    process__close(pid, process);
     return status;
 }
