@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from zerio_asyncio.bench import build as bench
 from zerio_asyncio.rio import build
 
 from .sources import PACKAGE, ROOT, named
 
 RIO = PACKAGE / "rio"
+BENCH = PACKAGE / "bench"
 EXEMPT = {"table/compiler.h", "table/atomics.h", "table/counts.h"}
 
 # What GCC and Clang take and Microsoft's compiler does not, each with a line that has it.
@@ -60,6 +62,11 @@ def windows_files() -> list[Path]:
     return [RIO / name for name in found if name not in EXEMPT]
 
 
+def windows_files_of_the_benchmark() -> list[Path]:
+    headers = [path for folder in (BENCH, BENCH / "windows") for path in folder.glob("*.h")]
+    return [*(BENCH / name for name in bench.SOURCES["win32"]), *sorted(headers)]
+
+
 def without_other_systems(text: str) -> str:
     """Comments blanked, and what stands between #else and #endif of an #ifdef _WIN32."""
     text = re.sub(r"/\*.*?\*/", lambda c: "\n" * c[0].count("\n"), text, flags=re.DOTALL)
@@ -67,7 +74,7 @@ def without_other_systems(text: str) -> str:
     return re.sub(block, lambda b: b[1] + "\n" * b[2].count("\n") + b[3], text)
 
 
-@pytest.mark.parametrize("path", windows_files(), ids=named)
+@pytest.mark.parametrize("path", [*windows_files(), *windows_files_of_the_benchmark()], ids=named)
 def test_no_word_that_microsofts_compiler_lacks(path):
     wrong = []
     text = without_other_systems(path.read_text(encoding="utf-8"))
@@ -102,16 +109,23 @@ AS_MICROSOFTS = [
 ]  # fmt: skip
 
 
-def clang(source: Path) -> subprocess.CompletedProcess[str]:
+def clang(source: Path, *options: str) -> subprocess.CompletedProcess[str]:
     compiler = shutil.which("clang")
     if compiler is None or not MINGW.is_dir():
         pytest.skip("needs clang and MinGW's headers (Debian: clang, gcc-mingw-w64-x86-64)")
-    return subprocess.run([compiler, *AS_MICROSOFTS, str(source)], capture_output=True, text=True)
+    command = [compiler, *AS_MICROSOFTS, *options, str(source)]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("name", [*build.SOURCES["win32"], "../../tests/rio/abi/abi.c"])
 def test_clang_in_microsofts_place_takes_it(name):
     done = clang(RIO / name)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", bench.SOURCES["win32"])
+def test_clang_in_microsofts_place_takes_the_benchmark(name):
+    done = clang(BENCH / name, *(f"-I{BENCH / folder}" for folder in bench.INCLUDED["win32"]))
     assert done.returncode == 0, done.stderr
 
 
