@@ -1,11 +1,11 @@
 """Every test of this folder runs on the standard loop and on ours over each provider.
 
-The standard loop is the oracle: what a test demands, it must show first. A test that takes
-``kind`` (or anything built on it, such as ``loop``) is run once for each loop, named in its id:
-``std``, ``uring``, ``epoll``, on Windows ``std``, ``overlapped``. The mark ``ours`` leaves the
-standard loop out, for what only we have. In the environment, ``ZERIO_PROVIDER`` narrows our loops
-to that one provider, and ``ZERIO_STD=no`` leaves the standard loop out everywhere. What a system
-lacks has its mark in marks.py.
+The standard loop is the oracle: what a test demands, it must show first. A test that takes ``kind``
+(or anything built on it, such as ``loop``) runs once for each loop, named in its id: ``std``,
+``uring``, ``epoll``, on Windows ``std``, ``overlapped``. The mark ``ours`` excludes the standard
+loop, for what only we have. In the environment, ``ZERIO_PROVIDER`` restricts our loops to that
+provider, and ``ZERIO_STD=no`` excludes the standard loop everywhere. What a system lacks has its
+mark in marks.py.
 
 An ``async def`` test runs on the fixture ``loop``, bounded by ``limit_of``. After each test no
 descriptor may be left open and no exception may have reached the exception handler unclaimed.
@@ -38,8 +38,8 @@ from .support import (
 )
 
 LIMIT = 30.0
-"""Seconds for one asynchronous test; the slowest needs about five on two cores. One with a mark
-``timeout`` of its own gets that, less a margin in which what went wrong can still be told."""
+"""Seconds for one asynchronous test; the slowest needs about five on two cores. A test with its own
+``timeout`` mark gets that, less a margin in which the failure can still be reported."""
 
 MARGIN = 10.0
 
@@ -60,7 +60,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     elif os.environ.get("ZERIO_STD") != "no":
         kinds.insert(0, "std")
     if "protocol" in metafunc.fixturenames:
-        # RegisteredProtocol is ours: the standard loop has nothing to compare it with.
+        # RegisteredProtocol is ours: the standard loop offers no comparison.
         pairs = [(k, p) for k in kinds for p in PROTOCOLS if (k, p) != ("std", "registered")]
         metafunc.parametrize("kind,protocol", pairs)
     else:
@@ -72,8 +72,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if str(item.path).startswith(here):
             item.add_marker(pytest.mark.timeout(40))
-            # A warning is a finding: unclosed sockets and transports, coroutines never awaited.
-            # Marks that a test carries itself come later and so weigh more.
+            # A warning is a failure: unclosed sockets and transports, coroutines never awaited. A
+            # test's own marks come later and so take precedence.
             item.add_marker(pytest.mark.filterwarnings("error"), append=False)
 
 
@@ -96,13 +96,13 @@ def limit_of(item: pytest.Item) -> float:
 
 @given(st.none())
 def draw_nothing(_: None) -> None:
-    """Hypothesis, where it draws the same each time, as in CI, asks the collector at first use who
-    holds its generator: to be asked before what holds it is frozen."""
+    """Where Hypothesis draws the same each time, as in CI, it asks the collector on first use who
+    holds its generator: it must ask before that holder is frozen."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def warm() -> None:
-    """Whatever a first loop opens for the whole process is open before descriptors are counted."""
+    """What a first loop opens for the whole process is open before we count descriptors."""
     for kind in ("std", *PROVIDERS):
         try:
             loop = make_loop(kind)
@@ -111,8 +111,8 @@ def warm() -> None:
         loop.run_until_complete(loop.run_in_executor(None, os.getpid))
         loop.close()
     draw_nothing()
-    # Each test collects garbage; what is here already, pytest and the libraries, is left out of
-    # that from now on, or it would be most of the time of the whole suite.
+    # Each test collects garbage. What exists already, pytest and the libraries, is excluded from
+    # that from now on; otherwise it would take most of the time of the whole suite.
     gc.collect()
     gc.freeze()
 
@@ -136,7 +136,7 @@ def caught() -> Caught:
 
 @pytest.fixture
 def new_loop(kind: str, no_leaks: None, caught: Caught) -> Iterator[Callable[..., Any]]:
-    """Makes loops of the kind under test, and closes them after it."""
+    """Makes loops of the kind under test, and closes them afterwards."""
     refusal = provider_refusal(kind)
     if refusal:
         pytest.skip(f"the system refuses the provider {kind}: {refusal}")
@@ -165,7 +165,7 @@ def finish(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def end(tasks: set[asyncio.Task[Any]]) -> None:
-    if tasks:  # servers' handlers that are about to end may end
+    if tasks:  # servers' handlers that are about to end may do so
         await asyncio.wait(tasks, timeout=0.2)
     for task in tasks:
         task.cancel()
@@ -180,7 +180,7 @@ def loop(new_loop: Callable[..., Any]) -> asyncio.AbstractEventLoop:
 
 @pytest.fixture
 def tcp() -> Iterator[tuple[socket.socket, Peer]]:
-    """A connected, non-blocking socket that is no transport's, and the plain other end."""
+    """A connected, non-blocking socket without a transport, and the plain other end."""
     with listener() as server:
         ours = socket.create_connection(server.getsockname())
         theirs, _ = server.accept()
@@ -193,7 +193,7 @@ def tcp() -> Iterator[tuple[socket.socket, Peer]]:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Issues certificates for the tests of TLS."""
+    """Issues certificates for the TLS tests."""
     from .issuing import Authority
 
     return Authority(tmp_path_factory.mktemp("authority"))
@@ -201,7 +201,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="session")
 def certificate(authority: Any) -> Any:
-    """Of localhost and 127.0.0.1."""
+    """For localhost and 127.0.0.1."""
     return authority.issue()
 
 

@@ -1,7 +1,7 @@
 """The benchmark: echo servers on every loop under one native load, and their schedulers.
 
-``python -m zerio_asyncio.bench`` runs it; docs/performance.md tells what each row means. The
-arrows of import point one way::
+``python -m zerio_asyncio.bench`` runs it; docs/performance.md explains what each row means.
+Imports point one way::
 
     command ──► runner, memory ──► processes ──► load, servers, scheduler (each in its own process)
        │              │                            │

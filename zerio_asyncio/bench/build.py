@@ -1,8 +1,8 @@
 """The cffi builder of ``zerio_asyncio.bench._native``: generators and limit servers.
 
 This file alone chooses which C files a system gets: what all share, and ``linux/`` or ``windows/``,
-which have the same files. ``setup.py`` compiles it with the wheel;
-``python setup.py build_ext --inplace`` beside its sources.
+which have the same files. ``setup.py`` compiles it for the wheel;
+``python setup.py build_ext --inplace`` next to its sources.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import cffi
 
-# Relative to setup.py, from where every build runs: setuptools wants it so.
+# Relative to setup.py, where every build runs: setuptools requires it.
 HERE = "zerio_asyncio/bench"
 ROOT = Path(__file__).resolve().parent
 GENERATED = "_native.c"
@@ -36,14 +36,14 @@ INCLUDED = {platform: (".", own, "../rio") for platform, own in FOLDERS.items()}
 
 LIBRARIES = {"win32": ["ws2_32", "winmm"]}
 
-# Without the GIL there is no stable ABI, and cffi before 2.0 has to be told twice.
+# Without the GIL there is no stable ABI, and cffi before 2.0 must be told twice.
 ABI: dict[str, Any] = {}
 if sysconfig.get_config_var("Py_GIL_DISABLED"):
     ABI = {"py_limited_api": False, "define_macros": [("_CFFI_NO_LIMITED_API", None)]}
 
 
 def declarations() -> str:
-    """The header as cffi can read it: without the preprocessor's lines."""
+    """The header in a form that cffi can read: without the preprocessor's lines."""
     header = (ROOT / "native.h").read_text(encoding="utf-8")
     return "\n".join(line for line in header.splitlines() if not line.startswith("#"))
 

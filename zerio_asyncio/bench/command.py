@@ -22,14 +22,14 @@ generator have a core each. Shows the server's CPU time per request (the figure 
 requests per second, and latencies. A server in C shows what the kernel alone costs."""
 
 FILE_WIDTH = 110
-"""Columns if the output is not a terminal, so that no table breaks."""
+"""Columns if the output is not a terminal, so no table breaks."""
 
 _QUICK = {"rounds": 2, "warmup_s": 0.3, "measure_s": 0.8}
 """Two rows, four peers, two rounds of 1.1 s and two starts of Python: under half a minute."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options; nothing heavy is imported for it."""
+    """Declare the options; imports nothing heavy."""
     parser.description = DESCRIPTION
     parser.add_argument(
         "--quick", action="store_true", help="run two rows in under 30 s, for a first impression"
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options say; return the exit status."""
+    """Carry out the options; return the exit status."""
     try:
         return _run(options)
     except ImportError as error:
@@ -126,7 +126,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check_extras(options: argparse.Namespace) -> None:
-    """Import what will be needed now: not after minutes of measuring."""
+    """Import what will be needed now, not after minutes of measuring."""
     import hdrh.histogram  # noqa: F401, PLC0415
     import rich  # noqa: F401, PLC0415
 
@@ -228,7 +228,7 @@ def _show(plan: Plan, refused: list[Any]) -> list[Row]:
     pin(settings.load_core)  # the progress bar must not run on the server's core
     columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
     about = f"about {plan.seconds:.0f} s"
-    # Twice a second: a livelier bar would be work beside the measurement.
+    # Twice a second: a livelier bar would disturb the measurement.
     with Progress(
         *columns, TextColumn("{task.description}"), console=console, refresh_per_second=2
     ) as bar:

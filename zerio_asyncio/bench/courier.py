@@ -2,10 +2,10 @@
 
 ``python -m zerio_asyncio.bench.courier --port 5555 --connections 10 --delay-us 100 --burst 3``
 
-Round trips (the default) are measured as by ``zerio_asyncio.bench.load``, and told in one line.
-With ``--one-way`` it first tells that it is connected, waits for a line on its input, sends all
-that the server takes until the next line, tells how many that were, and stays connected until the
-input ends, for the server may not have had the last of them.
+Round trips (the default) are measured as by ``zerio_asyncio.bench.load``, and reported in one line.
+With ``--one-way`` it first reports that it is connected, waits for a line on its input, sends all
+that the server takes until the next line, reports how many that were, and stays connected until the
+input ends, because the server may not have received the last of them.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ DELAY_US_MAX = 500_000
 class CourierConfig(RunConfig):
     """One run. ``size`` is without the four bytes of a message's length.
 
-    ``burst`` messages go together, every ``delay_us`` on each connection, or, when that is 0, as
-    soon as all before were answered.
+    ``burst`` messages go together, every ``delay_us`` on each connection, or, if that is 0, as soon
+    as all previous ones were answered.
     """
 
     quota: ClassVar[str] = "bursts_each"
@@ -55,7 +55,7 @@ class CourierConfig(RunConfig):
             raise ValueError("one way knows no delay: delay_us must be 0")
 
     def native(self) -> dict[str, Any]:
-        """What native.h's structure has of it, but the address."""
+        """The fields of native.h's structure, except the address."""
         return {
             **super().native(),
             "burst": self.burst,
@@ -66,24 +66,24 @@ class CourierConfig(RunConfig):
 
 @final
 class Courier(Generator):
-    """Peers of one server; to connect is to exchange names, too."""
+    """Peers of one server; connecting includes exchanging names."""
 
     kind = "courier"
 
     def stop(self) -> None:
-        """From another thread: let the run come to its end now."""
+        """From another thread: let the run end now."""
         if self._handle != ffi.NULL:
             lib.courier_stop(self._handle)
 
 
 def send_until_told(courier: Courier, commands: int) -> dict[str, Any]:
-    """Run, and stop it when something can be read from the descriptor ``commands``, or its end."""
+    """Run, and stop when the descriptor ``commands`` has something to read, or ends."""
 
     def wait() -> None:
         os.read(commands, 1)
         courier.stop()
 
-    # Not waited for: where the run ended by itself, nobody may ever write that line.
+    # Not joined: if the run ended by itself, that line may never be written.
     threading.Thread(target=wait, daemon=True).start()
     return courier.run()
 
@@ -97,7 +97,7 @@ def send_one_way(courier: Courier) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run once and print figures; the exit status."""
+    """Run once and print figures; return the exit status."""
     options = vars(parser_of("courier", CourierConfig()).parse_args(arguments))
     one_way = options["one_way"]
     return program(

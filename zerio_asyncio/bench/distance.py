@@ -1,9 +1,9 @@
-"""Whether the two CPUs of a run are near each other, asked before and after every measurement.
+"""Whether the two CPUs of a run are close to each other, checked around every measurement.
 
 A hosting system may move the CPUs of a virtual machine between cores that share a cache and cores
 that do not. The same work then takes up to twice as long on both sides, for every peer: 64 KiB
-echoes took 25 or 55 us, with the same counts of segments, pages, interrupts and switches. A round
-trip of a cache line between the CPUs tells the two states apart without looking at any result.
+echoes took 25 or 55 us, with the same counts of segments, pages, interrupts and switches. The round
+trip of a cache line between the CPUs distinguishes the two states without looking at any result.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from zerio_asyncio.bench._native import ffi, lib
 from zerio_asyncio.bench.system import words_of
 
 FAR = 2.0
-"""Times the nearest distance seen from which on CPUs count as apart; 55 to 70 against 300 to 400 ns
-were measured."""
+"""CPUs count as apart from this multiple of the shortest distance seen; measured were 55 to 70
+against 300 to 400 ns."""
 
 PATIENCE_S = 10.0
 """How long a measurement waits for CPUs that are apart to come together again."""
 
 LOOKS = 25
 PAUSE_S = 0.02
-"""To know the nearest distance before the first measurement: half a second of looking."""
+"""To learn the shortest distance before the first measurement: half a second of checks."""
 
 
 class Cpus:
-    """The server's CPU and the generator's; None where a process is left free.
+    """The server's CPU and the generator's; None if a process is not pinned.
 
-    Distances are told in ns. Without two CPUs there is no distance, and they count as near.
+    Distances are in ns. Without two CPUs there is no distance, and they count as near.
     """
 
     def __init__(self, server_core: int | None, load_core: int | None) -> None:
@@ -59,7 +59,7 @@ class Cpus:
         return self._look() <= FAR * self._nearest
 
     def wait(self) -> bool:
-        """Look until they are near; False if that took longer than ``PATIENCE_S``."""
+        """Check until they are near; False if that took longer than ``PATIENCE_S``."""
         deadline = time.monotonic() + PATIENCE_S
         while not self.are_near():
             if time.monotonic() > deadline:

@@ -1,12 +1,12 @@
-"""Echo servers, one for each way an asyncio program talks to a socket; any loop, any platform.
+"""Echo servers, one for each way an asyncio program uses a socket; any loop, any platform.
 
-Each is the shortest correct server of its kind, and the same source for every loop::
+Each is the shortest correct server of its kind, with the same source for every loop::
 
     protocol     asyncio.Protocol: data_received(bytes) → transport.write
     buffered     asyncio.BufferedProtocol: one buffer for the connection's life; what is written is
                  a copy, because a transport may keep what it could not send at once
     registered   zerio_asyncio.RegisteredProtocol: a view of registered memory, which write copies;
-                 loops that have no such thing run their Protocol
+                 loops without it run their Protocol
     streams      asyncio.start_server: await read, write, await drain
     sock         loop.sock_accept, sock_recv, sock_sendall
     datagram     asyncio.DatagramProtocol: datagram_received(bytes, address) → transport.sendto
@@ -29,21 +29,21 @@ BACKLOG = 4096
 """Linux' own default ceiling (somaxconn): a benchmark's connections come all at once."""
 
 DATAGRAM = "datagram"
-"""Not among `MODES`, for it takes another kind of socket: `bind_datagrams`."""
+"""Not among `MODES`, because it needs another kind of socket: `bind_datagrams`."""
 
 READ_SIZE = 64 * 1024
-"""Bytes of one read where the program chooses; streams' default limit is the same."""
+"""Bytes per read where the program chooses; streams' default limit is the same."""
 
 
 def _no_delay(transport: asyncio.BaseTransport) -> None:
-    """Switch Nagle's delay off on every loop alike; most do so themselves."""
+    """Disable Nagle's delay on every loop alike; most do so themselves."""
     connection = transport.get_extra_info("socket")
     if connection is not None and connection.family != getattr(socket, "AF_UNIX", None):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class Echo(asyncio.Protocol):
-    """The plainest server there is."""
+    """The plainest server possible."""
 
     transport: asyncio.Transport
 
@@ -53,12 +53,12 @@ class Echo(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """Send back what came."""
+        """Send back what arrived."""
         self.transport.write(data)
 
 
 class BufferedEcho(asyncio.BufferedProtocol):
-    """Receives into memory of its own."""
+    """Receives into its own memory."""
 
     transport: asyncio.Transport
 
@@ -75,19 +75,19 @@ class BufferedEcho(asyncio.BufferedProtocol):
         return self.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Send back what came."""
+        """Send back what arrived."""
         self.transport.write(bytes(self.buffer[:nbytes]))
 
 
 def registered_echo() -> type[asyncio.BaseProtocol]:
-    """Make the class; ImportError where RegisteredProtocol is missing."""
+    """Make the class; ImportError if RegisteredProtocol is missing."""
     package: Any = importlib.import_module("zerio_asyncio")
     if not hasattr(package, "RegisteredProtocol"):
         raise ImportError("zerio_asyncio has no RegisteredProtocol here")
     base: Any = package.RegisteredProtocol
 
     class RegisteredEcho(base):  # type: ignore[misc]
-        """Sees registered memory itself."""
+        """Sees registered memory directly."""
 
         transport: asyncio.Transport
 
@@ -108,7 +108,7 @@ async def _echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
             writer.write(data)
             await writer.drain()
     except ConnectionError:
-        pass  # a peer that resets ends its connection only
+        pass  # a peer that resets ends only its own connection
     finally:
         writer.close()
 
@@ -131,14 +131,14 @@ class DatagramEcho(asyncio.DatagramProtocol):
         self.transport = transport  # type: ignore[assignment]
 
     def datagram_received(self, data: bytes, address: Any) -> None:
-        """Send back what came."""
+        """Send back what arrived."""
         self.transport.sendto(data, address)
 
 
 class Server:
     """One echo server on the running loop, with a listener, or with a place to listen at.
 
-    ``mode`` is one of `MODES`; ``ran`` the mode that really runs (``registered`` becomes
+    ``mode`` is one of `MODES`; ``ran`` is the mode that really runs (``registered`` becomes
     ``protocol`` on loops without it).
     """
 
@@ -161,7 +161,7 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Begin to accept."""
+        """Start accepting."""
         loop = asyncio.get_running_loop()
         if self.ran == "sock":
             assert self._listener is not None
@@ -192,7 +192,7 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Stop accepting; connections of ``sock`` end, the others are the loop's to close."""
+        """Stop accepting; connections of ``sock`` end, the loop closes the others."""
         if self._server is not None:
             self._server.close()
         for task in list(self._tasks):
@@ -203,7 +203,7 @@ class Server:
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Bind and listen on a name or a numeric address; port 0 takes a free one.
+    """Bind and listen on a name or a numeric address; port 0 picks a free one.
 
     ``shared``: others that do the same may listen on it, too (SO_REUSEPORT).
     """
@@ -212,8 +212,8 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     )[0]
     listener = socket.socket(family, kind, protocol)
     try:
-        # Without it a port is blocked for a minute after its server ended. Windows means something
-        # else by this name, and needs it not.
+        # Without it a port is blocked for a minute after its server ended. On Windows this name
+        # means something else, and it is not needed.
         if hasattr(socket, "SO_REUSEPORT"):
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
@@ -227,7 +227,7 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 
 def bind_datagrams(host: str, port: int) -> socket.socket:
-    """Bind a UDP socket to a name or a numeric address; port 0 takes a free one."""
+    """Bind a UDP socket to a name or a numeric address; port 0 picks a free one."""
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
     )[0]

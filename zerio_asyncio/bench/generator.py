@@ -1,7 +1,7 @@
 """What the native generators have in common: settings, runs, and the program around them.
 
-A program of them prints one JSON object a line. Latencies come as a HdrHistogram in its usual text
-form (``hdr``), so rounds can be added up and other programs can read them.
+Each of these programs prints one JSON object per line. Latencies come as a HdrHistogram in its
+usual text form (``hdr``), so that rounds can be added up and other programs can read them.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ SECONDS_MAX = 3600.0
 
 
 class LoadError(RuntimeError):
-    """The run is no measurement: a wrong byte, a closed connection, silence, a system error."""
+    """The run is not a measurement: a wrong byte, a closed connection, silence, a system error."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """One run of any generator. Sizes in bytes, times as their names say.
+    """One run of any generator. Sizes are in bytes, times as their names say.
 
     ``address`` is a numeric IPv4 or IPv6 address, or the path of a Unix socket.
     """
 
     quota: ClassVar[str]
-    """The field that bounds a run by count; 0 means: by time only."""
+    """The field that bounds a run by count; 0 means only by time."""
 
     address: str = "127.0.0.1"
     port: int = 0
@@ -61,7 +61,7 @@ class RunConfig:
             raise ValueError(f"{self.quota} counts from the beginning: warmup_s must be 0")
 
     def native(self) -> dict[str, Any]:
-        """What native.h's structure has of it, but the address."""
+        """The fields of native.h's structure, except the address."""
         return {
             "port": self.port,
             "connections": self.connections,
@@ -76,7 +76,7 @@ class RunConfig:
 
 
 def check(name: str, value: float, least: float, most: float) -> None:
-    """ValueError unless a setting is in its range."""
+    """ValueError unless a setting is within its range."""
     if not least <= value <= most:
         raise ValueError(f"{name} must be {least} to {most}, not {value}")
 
@@ -85,7 +85,7 @@ class Generator:
     """A set of connections to one server; a context manager that closes them."""
 
     kind: ClassVar[str]
-    """What the names of its functions in native.h begin with."""
+    """The prefix of its functions in native.h."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -107,14 +107,14 @@ class Generator:
             raise OSError(-status, f"connect: {words_of(-status)}")
 
     def run(self) -> dict[str, Any]:
-        """Warm up, measure, drain; LoadError unless all came back right and in time."""
+        """Warm up, measure, drain; LoadError unless everything came back correctly and in time."""
         result = ffi.new("load_result *")
         if self._call("run", self._handle, result) != lib.LOAD_OK:
             raise LoadError(explain(result))
         return figures_of(result, self._call("counts", self._handle))
 
     def close(self) -> None:
-        """Close the connections; again does nothing."""
+        """Close the connections; a second call does nothing."""
         handle, self._handle = self._handle, ffi.NULL
         self._call("free", handle)
 
@@ -167,7 +167,7 @@ def program(
     options: dict[str, Any],
     run: Callable[[Any], None],
 ) -> int:
-    """Connect, ``run`` with the generator; 1 and ``{"error": ...}`` if something failed."""
+    """Connect, ``run`` with the generator; return 1 and print ``{"error": ...}`` on failure."""
     lib.process_die_with_parent(os.getppid())
     pin(options.pop("core"))
     try:

@@ -1,4 +1,4 @@
-"""From the counts of the native half to HdrHistogram: percentiles, its text form, its files."""
+"""From the native half's counts to HdrHistogram: percentiles, its text form, its files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from zerio_asyncio.bench.results import Outcome, Row
 
 LATENCY_NS_MAX = 1 << 36
-"""Highest latency that is told apart, in ns: the C histogram's own limit (native.h)."""
+"""Highest latency that is distinguished, in ns: the C histogram's own limit (native.h)."""
 
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9, "p9999": 99.99, "max": 100.0}
 
 TICKS = 5
-"""Lines of a file for each halving of the distance to 100 %: HdrHistogram's own default."""
+"""Lines in a file per halving of the distance to 100 %: HdrHistogram's own default."""
 
 
 def _empty() -> Any:
@@ -39,7 +39,7 @@ def histogram_of(counts: Any) -> Any:
 
 
 def figures_of(result: Any, counts: Any) -> dict[str, Any]:
-    """Put the totals and latencies of a run into what becomes one JSON line."""
+    """Put the totals and latencies of a run into the object that becomes one JSON line."""
     histogram = histogram_of(counts)
     microseconds = {
         name: histogram.get_value_at_percentile(percentile) / 1000
@@ -59,7 +59,7 @@ def figures_of(result: Any, counts: Any) -> dict[str, Any]:
 
 
 def merged(texts: Iterable[str]) -> Any:
-    """Add up histograms that were encoded, such as those of all rounds."""
+    """Add up encoded histograms, such as those of all rounds."""
     histogram = _empty()
     for text in texts:
         histogram.decode_and_add(text)
@@ -71,7 +71,7 @@ def percentile_lines(histogram: Any) -> str:
     file = io.BytesIO()
     histogram.output_percentile_distribution(file, 1000, TICKS)
     text = file.getvalue().decode("ascii")
-    # The library leaves this one value in the unit of the counts.
+    # The library leaves only this value in the unit of the counts.
     deviation = f"{histogram.get_stddev() / 1000:12.3f}"
     return re.sub(r"(StdDeviation   = ) *[\d.]+", rf"\g<1>{deviation}", text)
 

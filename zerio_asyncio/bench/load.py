@@ -1,8 +1,8 @@
-"""The generator of requests whose answer is the same bytes, as a program of its own.
+"""The generator of requests that are answered with the same bytes, as a program of its own.
 
 ``python -m zerio_asyncio.bench.load --port 5555 --connections 50 --size 1024 --core 1``
 
-With ``--hold`` it opens the connections and stays: every line on its standard input makes each
+With ``--hold`` it opens the connections and keeps them: every line on its standard input makes each
 connection exchange one message, and the end of the input closes them. That is the client side of
 the memory benchmark: ten thousand connections for the price of ten thousand descriptors.
 """
@@ -29,7 +29,7 @@ DEPTH_MAX = 1024
 
 @dataclasses.dataclass(frozen=True)
 class LoadConfig(RunConfig):
-    """One run; ``depth`` requests are on their way on each connection."""
+    """One run; each connection has ``depth`` requests in flight."""
 
     quota: ClassVar[str] = "requests_each"
 
@@ -45,26 +45,26 @@ class LoadConfig(RunConfig):
         check("depth", self.depth, 1, DEPTH_MAX)
 
     def native(self) -> dict[str, Any]:
-        """What native.h's structure has of it, but the address."""
+        """The fields of native.h's structure, except the address."""
         return {**super().native(), "depth": self.depth, "datagrams": self.datagrams}
 
 
 @final
 class Load(Generator):
-    """Connections, each with ``depth`` requests on their way."""
+    """Connections with ``depth`` requests in flight on each."""
 
     kind = "load"
 
 
 def hold(load: Load) -> None:
-    """Keep the connections open; one exchange on each for every line of the input."""
+    """Keep the connections open; exchange one message on each for every line of the input."""
     tell({"connected": load.config.connections})
     for _ in sys.stdin:
         tell(load.run())
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run once (or hold) and print figures; the exit status."""
+    """Run once (or hold) and print figures; return the exit status."""
     parser = parser_of("load", LoadConfig())
     parser.add_argument("--hold", action="store_true", help="open, wait for lines, exchange")
     options = vars(parser.parse_args(arguments))

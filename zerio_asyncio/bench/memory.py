@@ -1,7 +1,7 @@
 """Memory of idle connections: resident bytes of the server, divided by connections.
 
 Three readings: connections just opened; after one message on each (what a loop allocates at the
-first byte and keeps); after all were closed (what it does not give back). The client is the native
+first byte and keeps); after all were closed (what it does not release). The client is the native
 generator, which holds a connection for the price of a descriptor.
 """
 

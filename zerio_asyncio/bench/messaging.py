@@ -1,14 +1,14 @@
 """Servers of framed messages: Zerio's, and the same framing as a Protocol for every other loop.
 
-On the wire a message is its length (4 bytes, little-endian) and its bytes. The first message of a
-connection names the peer, in ASCII, and is sent back. A handler gets the others, with the peer's
-name. There are two handlers, the same for all servers::
+On the wire a message is its length (4 bytes, little-endian), then its bytes. The first message of
+a connection names the peer, in ASCII, and is sent back. A handler gets the others, with the
+peer's name. There are two handlers, the same for all servers::
 
     messaging           counts
-    messaging-latency   sends the message back to whom it came from
+    messaging-latency   sends the message back to its sender
 
-The Protocol is written as one who knows asyncio well would write it: it takes apart what has come
-in place, keeps only the beginning of a message that has not come whole, and sends all answers to
+The Protocol is written as someone who knows asyncio well would write it: it parses what has arrived
+in place, keeps only the beginning of a message that has not arrived whole, and sends all answers to
 one ``data_received`` with one ``write``.
 """
 
@@ -37,20 +37,20 @@ ONE_WAY, ROUND_TRIP = MODES = ("messaging", "messaging-latency")
 HEADER = struct.Struct("<I")
 
 BUFFER = 1024 * 1024
-"""Bytes of a sending buffer of Zerio's where messages are large."""
+"""Bytes per sending buffer of Zerio's if messages are large."""
 
 MESSAGE_MAX = 64 * 1024 * 1024
-"""Bytes; a peer that announces more is cut off."""
+"""Bytes; a peer that announces more is disconnected."""
 
 
 class Counter:
-    """The application of ``messaging``: how many messages have come."""
+    """The application of ``messaging``: counts the messages that arrived."""
 
     def __init__(self) -> None:
         self.messages = 0
 
     def received(self, peer: str, message: bytes | memoryview) -> None:  # noqa: ARG002
-        """Take a message; the arguments are what every server hands over."""
+        """Take a message; the arguments are what every server passes."""
         self.messages += 1
 
 
@@ -77,7 +77,7 @@ class Framed(asyncio.Protocol):
             del self._peers[self._name]
 
     def data_received(self, data: bytes) -> None:
-        """Hand over all messages that are whole now."""
+        """Pass on all messages that are now complete."""
         if self._rest:
             self._rest += data
             if len(self._rest) < self._needed:
@@ -105,7 +105,7 @@ class Framed(asyncio.Protocol):
             self._answers.clear()
 
     def _introduce(self, data: bytes) -> int:
-        """Take the first message, if it is whole; where the next one begins."""
+        """Take the first message, if it is complete; return where the next one begins."""
         if len(data) < HEADER.size:
             return 0
         size: int = HEADER.unpack_from(data)[0]
@@ -123,7 +123,7 @@ class Framed(asyncio.Protocol):
             raise ValueError(f"a message of {size} bytes is announced; {MESSAGE_MAX} is the most")
 
     def send(self, message: bytes) -> None:
-        """Answer: goes out when the messages that have come are done."""
+        """Answer: goes out once the messages that have arrived are handled."""
         self._answers += (HEADER.pack(len(message)), message)
 
 
@@ -142,7 +142,7 @@ class FramedServer:
         self._peers[peer].send(message)
 
     async def start(self) -> Any:
-        """Begin to accept; the address."""
+        """Start accepting; return the address."""
         name = self._listener.getsockname()
         await asyncio.get_running_loop().create_server(
             lambda: Framed(self._peers, self._received), sock=self._listener, backlog=BACKLOG
@@ -174,20 +174,20 @@ class ZerioServer:
         self._server.send(peer, message)
 
     async def start(self) -> Any:
-        """Begin to accept; the address."""
+        """Start accepting; return the address."""
         await self._server.start("server")
         return "127.0.0.1", self._server.listening_port
 
 
 def server(mode: str, size: int, listener: socket.socket, ours: bool) -> Any:
-    """Make the server that a loop is measured with: Zerio's on our own."""
+    """Make the server that a loop is measured with: Zerio's for our own."""
     return ZerioServer(mode, size) if ours else FramedServer(listener, mode)
 
 
 class Account:
-    """What the server has done and used, told as a dictionary whenever it is asked.
+    """What the server has done and used, as a dictionary, whenever it is asked.
 
-    ``blocks``: memory blocks that Python's allocator has given out and not got back;
+    ``blocks``: memory blocks that Python's allocator has handed out and not got back;
     ``collections``: runs of the garbage collector, all generations.
     """
 
@@ -195,7 +195,7 @@ class Account:
         self._counter = counter
 
     def read(self) -> dict[str, float]:
-        """Read all counts now; what the reading itself allocates is freed again after it."""
+        """Read all counts now; what the reading itself allocates is freed afterwards."""
         messages, blocks = self._counter.messages, sys.getallocatedblocks()
         cpu_ns, wall_ns = system.cpu_ns(), time.perf_counter_ns()
         user_s, system_s = system.cpu_split()

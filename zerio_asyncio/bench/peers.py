@@ -1,4 +1,4 @@
-"""Who is compared: each loop by name, with its version, or with the reason why it is not here."""
+"""What is compared: each loop by name, with its version or the reason why it is unavailable."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class Peer:
     """One contestant.
 
-    ``name`` is what users write after ``--peer``; ``title`` what tables show; ``version`` of the
-    library, the interpreter or the kernel; ``refusal`` why it cannot run here, None if it can.
-    ``native``: a C server, no loop. ``spins``: polls, always or for a while. ``ours``: knows
-    ``RegisteredProtocol``.
+    ``name`` is what users write after ``--peer``; ``title`` is what tables show; ``version`` is
+    that of the library, the interpreter or the kernel; ``refusal`` says why it cannot run here,
+    None if it can. ``native``: a C server, not a loop. ``spins``: polls, always or for a while.
+    ``ours``: knows ``RegisteredProtocol``.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Peer:
 
 _BEST, _PLAIN = system.PROVIDERS
 
-# name: (title, provider or None for the default one, way to wait or None for the default one)
+# name: (title, provider or None for the default one, wait strategy or None for the default one)
 _OURS: dict[str, tuple[str, str | None, str | None]] = {
     "zerio": ("zerio", None, None),
     f"zerio-{_BEST}": (f"zerio {_BEST}", _BEST, None),
@@ -64,7 +64,7 @@ _NATIVE = {
 _OTHERS = (*system.STANDARD, *system.OTHERS)
 
 NAMES = (*_OTHERS, *_OURS, *_NATIVE)
-"""Every name that ``--peer`` takes."""
+"""Every name that ``--peer`` accepts."""
 
 BOTH_PROVIDERS = (f"zerio-{_BEST}", f"zerio-{_PLAIN}")
 
@@ -75,9 +75,9 @@ def is_ours(name: str) -> bool:
 
 
 def new_loop(name: str, wait: str | None = None) -> asyncio.AbstractEventLoop:
-    """Make a loop by its peer's name; ImportError or OSError if it cannot be had here.
+    """Make a loop by its peer's name; ImportError or OSError if it is not available here.
 
-    ``wait`` is for our loops: how they wait, instead of as the peer does.
+    ``wait`` is for our loops: their wait strategy, overriding the peer's.
     """
     if name in system.STANDARD:
         return system.STANDARD[name]()
@@ -139,7 +139,7 @@ def own_provider(loop: asyncio.AbstractEventLoop) -> str | None:
 
 
 def environment() -> dict[str, str]:
-    """Environment of every measured process: the same hashes, and this very package."""
+    """Environment of every measured process: the same hash seed, and this very package."""
     top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
     path = os.environ.get("PYTHONPATH")
     return {

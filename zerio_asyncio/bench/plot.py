@@ -1,6 +1,6 @@
-"""The picture (matplotlib): a panel a row, a bar a peer, the spread of the rounds a whisker.
+"""The picture (matplotlib): a panel per row, a bar per peer, whiskers for the spread of rounds.
 
-Round trips of messages are curves instead: latency over the percentile, as HdrHistogram draws them.
+Round trips of messages are curves instead: latency over percentile, as HdrHistogram draws them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OURS, OTHERS, NATIVE = "#0b6e4f", "#9aa5b1", "#3d4852"
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Write the picture; the file's suffix (.png, .svg, .pdf) chooses the format."""
+    """Write the picture; the file's suffix (.png, .svg, .pdf) selects the format."""
     drawn = [row for row in rows if any(outcome.samples for outcome in row.outcomes)]
     if not drawn:
         raise ValueError("nothing was measured: there is nothing to draw")
@@ -67,12 +67,12 @@ def _panel(axis: Axes, row: Row) -> None:
 
 
 def _curves(axis: Axes, row: Row) -> None:
-    """Latency up, the share of messages that took longer to the right, both by powers of ten."""
+    """Latency goes up, the share of slower messages to the right, both in powers of ten."""
     ends: list[float] = []
     for outcome in row.outcomes:
         if not outcome.histograms:
             continue
-        # The iterator yields one object again and again: what it tells is taken at once.
+        # The iterator yields the same object again and again: its values are taken at once.
         steps = [
             (1 / (1 - step.percentile_level_iterated_to / 100), step.value_iterated_to / 1000)
             for step in merged(outcome.histograms).get_percentile_iterator(TICKS)

@@ -1,6 +1,6 @@
-"""The measured processes: a server, a generator, a scheduler run, each Python's own child.
+"""The measured processes: a server, a generator, a scheduler run, each a child of Python.
 
-Every child is pinned, gets the same environment, prints JSON lines, and is ended by its own number.
+Every child is pinned, gets the same environment, prints JSON lines, and is ended by its pid.
 Nothing here waits without a limit.
 """
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).absolute().parent.parent
 
 START_S = 30.0
-"""A child's patience for its first line: imports on a busy machine."""
+"""How long to wait for a child's first line: imports on a busy machine."""
 
 SLACK_S = 30.0
 """Beyond the time that a run was asked to take."""
 
 
 SETTLE_S = 0.05
-"""Between looks at a server that has not had all messages yet."""
+"""Between checks on a server that has not received all messages yet."""
 
 ONE_WAY_S_MAX = 3600.0
-"""A one-way run ends when it is told to; this is only the generator's own limit."""
+"""A one-way run ends when told to; this is only the generator's own limit."""
 
 BARE = """\
 import runpy, sys, types
@@ -46,10 +46,11 @@ package.__path__ = [sys.argv.pop(1)]
 sys.modules["zerio_asyncio"] = package
 runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
-"""Runs a module of the benchmark without importing our loop: other peers' processes hold what their
-users' processes hold. It is not for tidiness. asyncio's transports ask for 256 KiB for every read;
-whether glibc takes them from fresh pages each time or from its heap depends on what was allocated
-and freed before, and our imports alone took asyncio from 28 to 10 us per 1 KiB echo (measured)."""
+"""Runs a module of the benchmark without importing our loop: other peers' processes contain what
+their users' processes contain. This is not for tidiness. asyncio's transports ask for 256 KiB for
+every read; whether glibc takes them from fresh pages each time or from its heap depends on what was
+allocated and freed before, and our imports alone took asyncio from 28 to 10 us per 1 KiB echo
+(measured)."""
 
 
 class Child:
@@ -83,7 +84,7 @@ class Child:
         self._lines.put(b"")
 
     def answer(self, timeout_s: float) -> dict[str, Any]:
-        """Read the next line; BenchError if it is an error, or late, or none."""
+        """Read the next line; BenchError if it is an error, late, or missing."""
         try:
             line = self._lines.get(timeout=timeout_s)
         except queue.Empty:
@@ -97,7 +98,7 @@ class Child:
         return answer
 
     def tell(self) -> None:
-        """Send an empty line: go on."""
+        """Send an empty line: continue."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(b"\n")
@@ -106,7 +107,7 @@ class Child:
             raise BenchError(self._last_words()) from None
 
     def cpu_s(self) -> float:
-        """CPU time of the process so far; a running one's may lag by a tick (10 ms)."""
+        """CPU time of the process so far; that of a running one may lag by a tick (10 ms)."""
         found = ffi.new("uint64_t *")
         if lib.process_cpu_ns(self._process.pid, found):
             raise BenchError(self._last_words())
@@ -120,7 +121,7 @@ class Child:
         return lines[-1] if lines else f"ended with status {self._process.returncode}"
 
     def close(self) -> None:
-        """End it: by SIGTERM, and if that is not heard in a second, by SIGKILL."""
+        """End it by SIGTERM, and if it does not react within a second, by SIGKILL."""
         self._process.terminate()
         try:
             self._process.wait(1)
@@ -134,7 +135,7 @@ class Child:
                     pipe.close()
 
     def finish(self) -> None:
-        """Let it end by itself at the end of its input; a minute at most."""
+        """Let it end by itself at the end of its input; wait a minute at most."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -150,7 +151,7 @@ class Child:
 
 @dataclasses.dataclass(frozen=True)
 class Address:
-    """Where a server listens, what it runs, and its process number."""
+    """Where a server listens, what it runs, and its pid."""
 
     address: str
     port: int
@@ -163,7 +164,7 @@ class Address:
 def serving(
     peer: str, mode: str, core: int | None, connections: int, size: int = 0
 ) -> Iterator[tuple[Child, Address]]:
-    """Run a server in a process of its own, which can be asked for its account."""
+    """Run a server in a process of its own that can be asked for its account."""
     arguments: list[object] = ["--peer", peer, "--mode", mode, "--connections", connections]
     arguments += ["--size", size]
     if core is not None:
@@ -176,7 +177,7 @@ def serving(
 def server_of_threads(
     peer: str, cores: list[int], connections: int, loops: int
 ) -> Iterator[Address]:
-    """Run an echo server that has a loop in each of so many threads, on these CPUs together."""
+    """Run an echo server with a loop in each of ``loops`` threads, on these CPUs together."""
     arguments: list[object] = ["--peer", peer, "--mode", "threads", "--connections", connections]
     arguments += ["--loops", loops]
     for core in cores:
@@ -189,7 +190,7 @@ def server_of_threads(
 def server(
     peer: str, mode: str, core: int | None, connections: int, size: int = 0
 ) -> Iterator[Address]:
-    """Run a server that nobody asks anything; ``size`` of messages, where it must know."""
+    """Run a server that is asked nothing; ``size`` of messages, if it must know."""
     with serving(peer, mode, core, connections, size) as (_, at):
         yield at
 
@@ -210,12 +211,12 @@ def load_arguments(at: Address, core: int | None, **settings: Any) -> list[objec
 
 
 def run_load(at: Address, core: int | None, **settings: Any) -> dict[str, Any]:
-    """Load a server once; the generator's figures."""
+    """Load a server once; return the generator's figures."""
     return _run_generator("load", at, core, settings)
 
 
 def run_courier(at: Address, core: int | None, **settings: Any) -> dict[str, Any]:
-    """Send a server messages that it sends back; settings are the fields of ``CourierConfig``."""
+    """Send messages that a server echoes; settings are the fields of ``CourierConfig``."""
     return _run_generator("courier", at, core, settings)
 
 
@@ -228,7 +229,7 @@ def _run_generator(
 
 
 def run_scheduler(peer: str, core: int | None, count: int, repeats: int) -> dict[str, float]:
-    """Measure a loop's scheduler once; ns per operation by name."""
+    """Measure a loop's scheduler once; return ns per operation by name."""
     arguments: list[object] = ["--peer", peer, "--count", count, "--repeats", repeats]
     if core is not None:
         arguments += ["--core", core]
@@ -239,17 +240,17 @@ def run_scheduler(peer: str, core: int | None, count: int, repeats: int) -> dict
 def run_one_way(
     server: Child, at: Address, core: int | None, warmup_s: float, measure_s: float, **settings: Any
 ) -> tuple[dict[str, Any], dict[str, Any], float]:
-    """Send a server messages without a pause: its accounts before and after, the load's CPU (s).
+    """Send messages without a pause: the accounts before and after, and the load's CPU (s).
 
-    BenchError unless, when all is done, the server has had exactly the messages that were sent.
+    BenchError unless the server finally received exactly the messages that were sent.
     """
     settings |= {"one_way": True, "warmup_s": 0.0, "measure_s": ONE_WAY_S_MAX}
-    _ask(server)  # the first answer pays for what is made once
+    _ask(server)  # the first answer pays for one-time setup
     with Child("courier", *load_arguments(at, core, **settings)) as load:
         load.answer(START_S)
         load.tell()
         time.sleep(warmup_s)
-        _ask(server)  # what answering keeps of a server at work belongs to the warm-up, too
+        _ask(server)  # what answering leaves in a busy server belongs to the warm-up, too
         first, load_from = _ask(server), load.cpu_s()
         time.sleep(measure_s)
         last, load_to = _ask(server), load.cpu_s()
@@ -274,7 +275,7 @@ def _ask(server: Child) -> dict[str, Any]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory of a process that is in RAM, in bytes."""
+    """Bytes of a process's memory that are in RAM."""
     try:
         return system.resident_bytes(pid)
     except OSError as error:
@@ -282,7 +283,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def settled_bytes(pid: int, timeout_s: float = 5.0) -> int:
-    """Resident memory when it has stopped changing for a while (or the time is over)."""
+    """Resident memory once it has stopped changing for a while (or the time is up)."""
     deadline = time.monotonic() + timeout_s
     last = resident_bytes(pid)
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The tables (rich): one a row of the benchmark, ratios to uvloop and to the C limit beside."""
+"""The tables (rich): one per row of the benchmark, with ratios to uvloop and to the C limit."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from zerio_asyncio.bench.results import Outcome, Row
 
 BUSY = 0.95
-"""Share of a core from which on its process is the bottleneck."""
+"""From this share of a core on, its process is the bottleneck."""
 
 DISTURBED = 0.8
-"""When neither side had more than this share of its core, somebody else had the rest."""
+"""If neither side had more than this share of its core, somebody else had the rest."""
 
 NONE = "–"
 RATIOS = (f"÷ {peers.REFERENCE}", "÷ C")
@@ -62,7 +62,7 @@ def _span(outcome: Outcome, figure: str, digits: int = 1) -> str:
 
 
 def _name(row: Row, outcome: Outcome) -> str:
-    """Title and version; with the server's real mode where it is not the row's."""
+    """Title and version; with the server's real mode if it differs from the row's."""
     name = outcome.peer.label
     if outcome.provider and outcome.provider not in outcome.peer.title:
         name += f" ({outcome.provider})"
@@ -81,7 +81,7 @@ def _ratios(row: Row, outcome: Outcome) -> tuple[str, str]:
 
 
 def _table(title: str, first: str, *headings: str) -> Table:
-    """Make an empty table: names to the left, numbers to the right, no line broken."""
+    """Make an empty table: names left-aligned, numbers right-aligned, no line broken."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.caption_justify = "left"
     table.add_column(first, no_wrap=True)
@@ -91,7 +91,7 @@ def _table(title: str, first: str, *headings: str) -> Table:
 
 
 def load_table(row: Row) -> Table:
-    """Show one echo row; the figure that is compared by comes first."""
+    """Show one echo row; the figure used for comparison comes first."""
     by_latency = row.figure == "p50_us"
     first, second = ("p50", "CPU µs") if by_latency else ("CPU µs", "p50")
     table = _table(row.title, "server", first, "min–max", *RATIOS, "req/s", second, "p99", "busy")
@@ -180,7 +180,7 @@ def idle_table(row: Row) -> Table:
 
 
 def scheduler_table(rows: list[Row]) -> Table:
-    """Show all operations of the scheduler, a loop a line, times to uvloop in brackets."""
+    """Show all operations of the scheduler, a line per loop, ratios to uvloop in brackets."""
     table = _table("scheduler, CPU ns per operation", "loop", *[row.title for row in rows])
     for place, outcome in enumerate(rows[0].outcomes):
         cells = []
@@ -195,7 +195,7 @@ def scheduler_table(rows: list[Row]) -> Table:
 
 
 def notes(rows: list[Row], refused: list[peers.Peer]) -> Iterator[str]:
-    """Say what a reader must know: who failed, who is missing, where the load was too weak."""
+    """Report what a reader must know: who failed, who is missing, where the load was too weak."""
     for peer in refused:
         yield f"{peer.title} cannot run here: {peer.refusal}"
     yield from _more_loops(rows)
@@ -239,7 +239,7 @@ def _starved(outcome: Outcome) -> bool:
 
 
 def _disturbed(outcome: Outcome) -> bool:
-    """Under a closed loop one side is always busy, unless it is kept from its core."""
+    """In a closed loop one side is always busy, unless it is kept from its core."""
     server, load = outcome.median("server_busy"), outcome.median("load_busy")
     return server is not None and load is not None and max(server, load) < DISTURBED
 
@@ -265,7 +265,7 @@ def show(console: Console, rows: list[Row], refused: list[peers.Peer]) -> None:
 
 
 def summary(rows: list[Row]) -> str:
-    """Sum up in a sentence, with the measured figures; many rows get a line each."""
+    """Summarise in a sentence, with the measured figures; many rows get a line each."""
     parts = [part for row in rows if (part := _sentence(row)) is not None]
     if not parts:
         return "Nothing to compare: no loop of ours was measured."

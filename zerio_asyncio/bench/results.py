@@ -1,4 +1,4 @@
-"""What was measured: rows of outcomes, one outcome a peer, one sample a round; and its JSON form.
+"""What was measured: rows of outcomes, one outcome per peer, one sample per round; its JSON form.
 
 A sample is a plain mapping of figures to numbers. Units are in the names: ``cpu_us`` is CPU time
 of the server per request in microseconds, ``ns`` CPU nanoseconds per operation, ``idle_bytes``
@@ -34,9 +34,9 @@ class BenchError(RuntimeError):
 class Outcome:
     """One peer in one row.
 
-    ``ran`` is the server's real mode, ``histograms`` the rounds' HdrHistogram texts, ``error`` why
-    there are no (more) samples. ``repeated``: measurements thrown away because the CPUs were apart
-    (distance.py); ``apart``: samples that were kept in spite of it, after the last try.
+    ``ran`` is the server's real mode, ``histograms`` the rounds' HdrHistogram texts, ``error`` the
+    reason why there are no (more) samples. ``repeated`` counts measurements discarded because the
+    CPUs were apart (distance.py); ``apart`` counts samples kept in spite of it, after the last try.
     """
 
     peer: peers.Peer
@@ -79,7 +79,7 @@ class Outcome:
 
 @dataclasses.dataclass
 class Row:
-    """One workload for all peers; ``figure`` is the entry that they are compared by."""
+    """One workload for all peers; ``figure`` is the entry used to compare them."""
 
     title: str
     mode: str
@@ -95,7 +95,7 @@ class Row:
         return None
 
     def ratio(self, outcome: Outcome, to: str) -> float | None:
-        """How many times another peer's median this one's is; below 1 is better."""
+        """This one's median as a multiple of another peer's; below 1 is better."""
         reference = self.outcome(to)
         if reference is None:
             return None
@@ -103,7 +103,7 @@ class Row:
         return mine / other if mine is not None and other else None
 
     def limit(self, outcome: Outcome) -> str:
-        """Name of the C server that this peer is held against: spinning against spinning."""
+        """Name of the C server that this peer is compared with: spinning against spinning."""
         return peers.LIMIT_SPINNING if outcome.peer.spins else peers.LIMIT
 
     def as_json(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Runs the rows: in every round all peers one after another, each in fresh pinned processes.
+"""Runs the rows: in every round all peers, one after another, each in fresh pinned processes.
 
-Rounds in turn, because a machine drifts (heat, neighbours): what disturbs a round disturbs all
-peers. The order is rotated from round to round, so that nobody always follows the same neighbour.
+All peers run in every round, because a machine drifts (heat, neighbours): what disturbs a round
+disturbs all peers. The order rotates from round to round, so no peer always follows the same one.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from zerio_asyncio.bench.workloads import Workload
 
 TRIES = 5
-"""How often a measurement is taken at most when the CPUs were apart before or after it."""
+"""How often a measurement is tried at most if the CPUs were apart before or after it."""
 
 PATIENCE = 2.0
-"""Times the estimated length of a run after which nothing is waited for or repeated any more."""
+"""After this multiple of a run's estimated length, nothing is waited for or repeated any more."""
 
 STARTS_S = 0.6
-"""Two interpreters come up for every measurement (for the estimate of the time it takes)."""
+"""Two interpreters start for every measurement (to estimate its time)."""
 SCHEDULER_S = 1.5
 IDLE_S = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What will be run: the rows with their peers, and how often."""
+    """What to run: the rows with their peers, and how often."""
 
     rows: list[tuple[Workload, list[Peer]]]
     scheduler: list[Peer]
@@ -59,7 +59,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """How long it will take, about."""
+        """About how long it will take."""
         settings = self.settings
         each = settings.warmup_s + settings.measure_s + STARTS_S
         total = 0.0
@@ -69,11 +69,11 @@ class Plan:
         return total + SCHEDULER_S * len(self.scheduler) * settings.rounds
 
     def _rounds(self, workload: Workload) -> int:
-        # Memory hardly varies; a second and a third round would only take time.
+        # Memory hardly varies; more rounds would only take time.
         return min(self.settings.rounds, 1 if workload.mode == workloads.IDLE else 1 << 30)
 
     def run(self, progress: Callable[[str], None]) -> list[Row]:
-        """Measure everything; ``progress`` is told before each step what it is."""
+        """Measure everything; before each step, ``progress`` is called with its description."""
         rows = [self._run_row(workload, peers, progress) for workload, peers in self.rows]
         if self.scheduler:
             rows += self._run_scheduler(progress)
@@ -111,7 +111,7 @@ class Plan:
     def _load_near(
         self, workload: Workload, outcome: Outcome
     ) -> tuple[processes.Address, Sample, list[str]]:
-        """Load with the CPUs near each other, or, when that cannot be had, as it comes."""
+        """Load with the CPUs near each other or, if that is not possible, as they are."""
         load = self._send if workload.mode == workloads.ONE_WAY else self._load
         for left in reversed(range(TRIES)):
             patient = time.monotonic() < self._end_of_patience
@@ -126,7 +126,7 @@ class Plan:
         return found
 
     def _load(self, workload: Workload, peer: str) -> tuple[processes.Address, Sample, list[str]]:
-        """Ask and be answered; with the histogram of that."""
+        """Exchange requests and answers; with their histogram."""
         settings = self.settings
         connections, size = workload.connections, workload.size
         own: dict[str, Any] = {"depth": workload.depth, "datagrams": workload.datagrams}
@@ -244,7 +244,7 @@ MILLION = 1e6
 
 
 def sample_of_messages(first: dict[str, Any], last: dict[str, Any], load_s: float) -> Sample:
-    """Turn a server's two accounts into figures per message; BenchError if it had none."""
+    """Turn a server's two accounts into figures per message; BenchError if there were none."""
     passed = {name: last[name] - first[name] for name in first}
     messages, wall_s = passed["messages"], passed["wall_ns"] / 1e9
     if not messages:

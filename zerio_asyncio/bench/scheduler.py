@@ -1,14 +1,14 @@
 """What a loop's scheduler costs: CPU nanoseconds per operation, no socket involved.
 
-    call_soon        a callback that schedules itself: one callback an iteration
+    call_soon        a callback that schedules itself: one callback per iteration
     burst            1000 callbacks scheduled at once, then run: the ready queue
-    sleep0           a task that awaits asyncio.sleep(0): one task step an iteration
-    timer            call_later and cancel, 1000 before each iteration: time-outs that never happen
+    sleep0           a task that awaits asyncio.sleep(0): one task step per iteration
+    timer            call_later and cancel, 1000 before each iteration: timeouts that never happen
     future           await a future that call_soon resolves: a wake-up
 
 ``python -m zerio_asyncio.bench.scheduler --peer uvloop --core 0`` prints one JSON line. Each
-operation is repeated and the least time counts: anything above it is interruption, and the
-runner's median over processes guards against a lucky one.
+operation is repeated and the least time counts: anything above it is interruption, and the runner's
+median over processes guards against a lucky one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _nothing() -> None:
 
 
 def chain(loop: asyncio.AbstractEventLoop, count: int) -> None:
-    """Schedule each callback from the one before."""
+    """Schedule each callback from the previous one."""
     left = count
 
     def step() -> None:
@@ -55,7 +55,7 @@ def chain(loop: asyncio.AbstractEventLoop, count: int) -> None:
 
 
 def burst(loop: asyncio.AbstractEventLoop, count: int) -> None:
-    """Schedule many callbacks for one iteration, again and again."""
+    """Schedule many callbacks for one iteration, repeatedly."""
 
     async def main() -> None:
         for _ in range(count // BURST):
@@ -67,7 +67,7 @@ def burst(loop: asyncio.AbstractEventLoop, count: int) -> None:
 
 
 def sleep_zero(loop: asyncio.AbstractEventLoop, count: int) -> None:
-    """Give way to the loop at each step."""
+    """Yield to the loop at each step."""
 
     async def main() -> None:
         for _ in range(count):
@@ -77,7 +77,7 @@ def sleep_zero(loop: asyncio.AbstractEventLoop, count: int) -> None:
 
 
 def timer_cancel(loop: asyncio.AbstractEventLoop, count: int) -> None:
-    """Arm and disarm timers, as a time-out around every request does."""
+    """Arm and disarm timers, as a timeout around every request does."""
 
     async def main() -> None:
         for _ in range(count // BURST):

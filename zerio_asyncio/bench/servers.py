@@ -1,9 +1,9 @@
 """One server in its own process, on its own core, for the benchmark to load.
 
 ``python -m zerio_asyncio.bench.servers --peer uvloop --mode protocol --core 0`` prints one JSON
-line with its port and process number when it accepts connections, and serves until SIGTERM, or
-until its parent ends. Servers of messages answer every line on their standard input with one: what
-they have done and used so far.
+line with its port and process number once it accepts connections, and serves until SIGTERM, or
+until its parent ends. Message servers answer every line on their standard input with a line that
+says what they have done and used so far.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 THREADS = "threads"
-"""Mode of the server that has a loop in each of several threads."""
+"""Mode of the server with a loop in each of several threads."""
 
 MODES_OF_SERVERS = (*MODES, DATAGRAM, *messaging.MODES, THREADS)
 
@@ -73,12 +73,12 @@ def _answer(account: messaging.Account) -> None:
 
 
 def serve_messages(peer: str, mode: str, size: int, listener: socket.socket) -> int:
-    """Run a server of messages on a peer's loop until the process is told to end."""
+    """Run a message server on a peer's loop until the process is told to end."""
     loop = peers.new_loop(peer)
     server = messaging.server(mode, size, listener, peers.is_ours(peer))
     name = loop.run_until_complete(server.start())
     account = messaging.Account(server.counter)
-    # A thread, for a loop may be so busy with its connections that it does not get round to this
+    # A thread, because a loop may be so busy with its connections that it does not get to this
     # descriptor for long (uvloop: seconds, rloop: never, measured). It sleeps while nobody asks.
     threading.Thread(target=_answer, args=(account,), daemon=True).start()
     _announce(name, server.ran, peers.own_provider(loop))
@@ -106,10 +106,10 @@ def serve_loop(peer: str, mode: str, listener: socket.socket) -> int:
 
 
 def serve_threads(peer: str, count: int, cores: list[int], listener: socket.socket) -> int:
-    """Run an echo server on a peer's loops, one in each of so many threads, until told to end.
+    """Run an echo server on a peer's loops, one per thread, until told to end.
 
-    Each has a listener of its own on the one port, and the system deals the connections by a hash:
-    that gives every loop its part, whatever it does about bursts.
+    Each has its own listener on the one port, and the system distributes the connections by a hash:
+    that gives every loop its share, however it handles bursts.
     """
     host, port = listener.getsockname()[:2]
     listeners = [listener, *(listen(host, port, shared=True) for _ in range(count - 1))]
@@ -122,7 +122,7 @@ def serve_threads(peer: str, count: int, cores: list[int], listener: socket.sock
         loop.run_until_complete(Server("protocol", own).start())
         ready.wait()
         if number == 0:
-            # Now: importing a module that cannot do without it brings the GIL back.
+            # Now: importing a module that requires the GIL brings it back.
             gil = getattr(sys, "_is_gil_enabled", lambda: True)()
             ran = f"GIL {'on' if gil else 'off'}"
             _announce((host, port), ran, peers.own_provider(loop))
@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--core", type=int, action="append", default=[], help="pin the server to this CPU, or these"
     )
     options = parser.parse_args(arguments)
-    # The default action: a measured loop must not pay for a handler, and none is needed.
+    # The default action: a measured loop must not pay for a handler, and needs none.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     lib.process_die_with_parent(os.getppid())
     pin(*options.core)

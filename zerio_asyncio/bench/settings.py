@@ -18,7 +18,7 @@ SCHEDULER_COUNT = 100_000
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to measure; times in seconds, cores None where a process is left free."""
+    """How to measure; times in seconds, cores None if a process is left free."""
 
     rounds: int = 5
     warmup_s: float = 0.5
@@ -29,7 +29,7 @@ class Settings:
     scheduler_repeats: int = 5
 
     def cores_of(self, loops: int) -> list[int]:
-        """CPUs of so many loops: the server's, others that are free, and only then the load's."""
+        """CPUs for ``loops`` loops: the server's, then other free ones, then the load's."""
         if self.server_core is None:
             return []
         first = [self.server_core]
@@ -39,7 +39,7 @@ class Settings:
         return (first + others)[:loops]
 
     def check(self, workload: Workload) -> None:
-        """Refuse now, by ValueError, what the generator would refuse later."""
+        """Refuse now, with ValueError, what the generator would refuse later."""
         if workload.mode in messaging.MODES:
             CourierConfig(
                 connections=workload.connections,

@@ -1,4 +1,4 @@
-"""The rows of the benchmark: what is asked of every peer."""
+"""The rows of the benchmark: what every peer is asked to do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KIB = 1024
 PINGPONG, SCHEDULER, IDLE, THREADS = "pingpong", "scheduler", "idle", "threads"
 ONE_WAY, ROUND_TRIP = messaging.MODES
 MODES = (*ECHO_MODES, DATAGRAM, PINGPONG, ONE_WAY, ROUND_TRIP, SCHEDULER, IDLE, THREADS)
-"""What ``--mode`` takes."""
+"""What ``--mode`` accepts."""
 
 LATENCY_MODES = (PINGPONG, ROUND_TRIP)
 """Compared by latency, not by CPU time."""
@@ -23,13 +23,13 @@ MESSAGE = 64
 """Bytes of a message: a price, an order."""
 
 DEFAULT_MODES = tuple(mode for mode in MODES if mode not in (IDLE, THREADS))
-"""All but the memory of idle connections, which needs a high limit of descriptors, and loops in
+"""All except the memory of idle connections, which needs a high descriptor limit, and loops in
 threads, which need a CPU each."""
 
 DEFAULT_PEERS = (*system.STANDARD, *system.OTHERS, peers.LIMIT, *peers.BOTH_PROVIDERS)
 SPINNING_PEERS = (peers.LIMIT_SPINNING, "zerio-spin")
 WAITING_PEERS = (*SPINNING_PEERS, "zerio-hybrid")
-"""For round trips of messages: every way to wait."""
+"""For round trips of messages: every wait strategy."""
 QUICK_PEERS = ("asyncio", peers.REFERENCE, peers.LIMIT, "zerio")
 
 IDLE_CONNECTIONS = 10_000
@@ -39,10 +39,10 @@ IDLE_CONNECTIONS = 10_000
 class Workload:
     """One row: ``size`` in bytes, ``depth`` requests in flight on each of ``connections``.
 
-    ``server`` is the server's mode. ``figure`` names the sample's entry that peers are compared by.
-    ``spin``: the generator polls, so that its own wake-up is not in the latency. Messages' round
-    trips know no depth: ``burst`` messages go together, every ``delay_us`` on each connection, or
-    when all before have come back. ``loops``: as many threads of the server have a loop each.
+    ``server`` is the server's mode. ``figure`` names the sample's entry used to compare peers.
+    ``spin``: the generator polls, so its own wake-up is not in the latency. Round trips of messages
+    have no depth: ``burst`` messages go together, every ``delay_us`` on each connection, or when
+    all previous ones have come back. ``loops``: how many threads of the server have a loop each.
     """
 
     mode: str
@@ -71,7 +71,7 @@ class Workload:
 
     @property
     def figure(self) -> str:
-        """The entry of a sample that decides."""
+        """The entry of a sample used for comparison."""
         if self.mode == IDLE:
             return "warm_bytes"
         if self.mode == ONE_WAY:
@@ -100,7 +100,7 @@ class Workload:
 
 
 def size_text(size: int) -> str:
-    """Bytes as people write them."""
+    """Bytes in human form."""
     return f"{size // KIB} KiB" if size >= KIB and size % KIB == 0 else f"{size} B"
 
 
@@ -137,9 +137,9 @@ _OF_ECHO = ("size", "connections", "depth")
 
 
 def choose(modes: tuple[str, ...], given: dict[str, Any]) -> list[Workload]:
-    """List the rows of these modes; one row a mode where a field of it is given (is not None).
+    """List the rows of these modes; one row per mode if a field of it is given (is not None).
 
-    But rows of threads are nothing without each other.
+    But rows of threads mean nothing without each other.
     """
     rows: list[Workload] = []
     for mode in modes:
@@ -154,7 +154,7 @@ def choose(modes: tuple[str, ...], given: dict[str, Any]) -> list[Workload]:
 
 
 def peers_for(workload: Workload, chosen: list[peers.Peer]) -> list[peers.Peer]:
-    """Leave out who has no part in a row: C servers have one mode, spinning is for ping-pong."""
+    """Omit peers that have no part in a row: C servers have one mode, spinning is for ping-pong."""
 
     def fits(peer: peers.Peer) -> bool:
         if peer.spins and workload.mode not in LATENCY_MODES:

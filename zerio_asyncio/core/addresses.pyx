@@ -1,11 +1,11 @@
-"""AddressBook: between a system's ``sockaddr`` and the tuples of Python's socket module.
+"""AddressBook: converts between the system's ``sockaddr`` and the tuples of Python's socket module.
 
-A datagram's sender is usually one that has been heard of before, and the answer goes to the very
-tuple that came with the question. So a socket keeps the tuples that it made, each at a place that
-its address tells: naming a known sender is a comparison, and addressing the answer is none.
+A datagram's sender has usually been seen before, and the answer goes to the very tuple that came
+with the question. So a socket keeps the tuples it made, each in a place derived from its address:
+naming a known sender takes one comparison, addressing the answer none.
 
-Nothing is resolved here. What is no numeric address in its usual form is for the socket module,
-which knows the rest (host names, zones, ``<broadcast>``) and what to say of what is wrong.
+Nothing is resolved here. Anything that is not a numeric address in its usual form goes to the
+socket module, which knows the rest (host names, zones, ``<broadcast>``) and how to report errors.
 """
 
 cdef extern from "decref.h":
@@ -33,7 +33,7 @@ cdef int INET = socket.AF_INET
 cdef int INET6 = socket.AF_INET6
 
 cdef enum:
-    # Where the parts lie behind the family, the same on every system that has a SOCKADDR_INET.
+    # Where the parts are behind the family, the same on every system that has a SOCKADDR_INET.
     PORT = 0
     HOST = 2
     FLOW6 = 2
@@ -42,7 +42,7 @@ cdef enum:
 
 
 cdef class AddressBook:
-    """The addresses that one socket has met."""
+    """The addresses that one socket has seen."""
 
     def __dealloc__(self):
         cdef int i
@@ -91,7 +91,7 @@ cdef class AddressBook:
 
 
 cdef object name_of_ipv4(const uint8_t *address, size_t length):
-    # A sockaddr_in is what a SOCKADDR_INET begins with.
+    # A SOCKADDR_INET begins with a sockaddr_in.
     cdef const RIO_SOCKADDR_INET *raw = <const RIO_SOCKADDR_INET *>address
     if length < 8 or raw.family != INET:
         return None
@@ -99,7 +99,7 @@ cdef object name_of_ipv4(const uint8_t *address, size_t length):
 
 
 cdef inline uint32_t _place(const RIO_SOCKADDR_INET *raw) noexcept:
-    # Everything but an IPv6 scope, which the same host rarely has two of.
+    # Everything but an IPv6 scope: the same host rarely has two.
     cdef uint64_t words[3]
     memcpy(words, raw, sizeof(words))
     cdef uint64_t mixed = (words[0] ^ words[1] * 31 ^ words[2] * 961) * 0x9E3779B97F4A7C15ULL
@@ -150,7 +150,7 @@ cdef bint _port(tuple name, RIO_SOCKADDR_INET *raw) except -1:
 
 
 cdef long _number(tuple name, Py_ssize_t index, long most) except -2:
-    """The item as a number from 0 to ``most``; -1 if it is none."""
+    """The item as a number from 0 to ``most``; -1 if it is not one."""
     cdef object item = <object>PyTuple_GET_ITEM(name, index)
     cdef long number
     if not PyLong_CheckExact(item):
@@ -180,7 +180,7 @@ cdef bint _host4(tuple name, RIO_SOCKADDR_INET *raw) except -1:
         digits = 0
         while i < length and 48 <= text[i] <= 57 and digits < 3:
             if digits and number == 0:
-                return False  # a leading zero means octal to some, nothing to others
+                return False  # some read a leading zero as octal, others ignore it
             number = number * 10 + text[i] - 48
             digits += 1
             i += 1

@@ -8,14 +8,14 @@ from zerio_asyncio.core.rio cimport RIO_SOCKADDR_INET
 from zerio_asyncio.core.transport cimport Transport
 
 cdef enum:
-    # Receives that are posted ahead: a power of two. Two show that there may be more; 16 are what
-    # a provider fetches with one system call.
+    # Receives posted ahead: a power of two. Two show that there may be more; 16 are what a provider
+    # fetches with one system call.
     AHEAD_MIN = 2
     AHEAD_MAX = 16
     # Datagrams that one system call sends.
     TOGETHER = 16
 
-# One receive: a slice with an address and a datagram, and what became of it.
+# One receive: a slice with an address and a datagram, and its outcome.
 cdef struct Letter:
     PoolSlice slice
     int32_t status
@@ -23,15 +23,15 @@ cdef struct Letter:
 
 # One datagram that the system has not taken yet.
 cdef struct Unsent:
-    void *owner             # its bytes, a reference of ours
+    void *owner             # keeps its bytes alive; we hold a reference
     PoolSlice slice         # the copy that the provider sends; none if it sends from the owner
-    bint large              # the slice is of the letters' pool
+    bint large              # the slice belongs to the letters' pool
     RIO_SOCKADDR_INET remote
     bint addressed          # has an address; otherwise it is for the peer
 
 
 cdef class DatagramTransport(Transport):
-    cdef readonly object _address  # the only one that sendto accepts, where one was given
+    cdef readonly object _address  # the only one that sendto accepts, if one was given
     cdef bint connected            # the system knows the peer
     cdef int family
     cdef AddressBook book
@@ -44,15 +44,15 @@ cdef class DatagramTransport(Transport):
     cdef uint32_t held
     cdef uint32_t posted
     cdef uint32_t spare
-    cdef bint all_used             # a burst used up all that were posted
+    cdef bint all_used             # a burst used all that were posted
 
-    # --- waiting[head .. head + issued) are the provider's, those up to head + count wait
+    # --- waiting[head .. head + issued) are the provider's, those up to head + count are queued
     cdef Unsent *waiting
     cdef uint32_t waiting_mask
     cdef uint32_t head
     cdef uint32_t issued
     cdef uint32_t count
-    cdef bint amid                 # amid a burst of received datagrams
+    cdef bint amid                 # inside a burst of received datagrams
 
     # receiving
     cdef Letter *_letter(self, uint32_t index) noexcept

@@ -1,17 +1,17 @@
 """DatagramTransport: a UDP socket on a RIO request queue.
 
 Receiving. Several receives are posted ahead, each into a slice that holds the sender's address and
-the largest datagram there is: two at first, up to 16 when bursts use them up. Their results come in
-order and are handed over one by one; then all are posted again with one commit, so that a
-provider may fetch a burst with one system call.
+the largest possible datagram: two at first, up to 16 if bursts use them all. Their results come in
+order and are delivered one by one; then all are posted again with one commit, so a provider may
+fetch a burst with one system call.
 
-Sending. A datagram is tried at once, as asyncio does: errors are told inside ``sendto`` and nothing
-is buffered unless the system has no room. With ``LoopOptions(gather=True)``, amid a burst, while
-more received datagrams are about to be handed over, answers are kept until its end, leave together,
-and fail there. What the system has no room for waits here, as the provider's requests (RIOSendEx)
-the first of them.
+Sending. A datagram is tried at once, as in asyncio: errors are reported inside ``sendto`` and
+nothing is buffered unless the system has no room. With ``LoopOptions(gather=True)``, inside a
+burst, while more received datagrams are about to be delivered, answers are kept until its end; they
+leave together, and fail there. Datagrams that the system has no room for wait here, the first of
+them as the provider's requests (RIOSendEx).
 
-    waiting[head .. head + issued) is the provider's; up to head + count waits for its results
+    waiting[head .. head + issued) is the provider's; up to head + count is queued
 
 An error concerns one datagram, not the socket: ``error_received``, and the next.
 
@@ -48,7 +48,7 @@ from zerio_asyncio.core.protocols import InvariantError
 
 logger = logging.getLogger("asyncio")
 
-# What the request context of each request says.
+# What the request context of each request means.
 cdef enum Request:
     RECEIVE = 0
     SEND = 1
@@ -58,20 +58,20 @@ cdef enum:
 
 cdef unsigned int WARN_AFTER = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 
-# From 3.13 on an empty datagram is sent, and each one counts as 8 bytes more than it holds.
+# From 3.13 on, an empty datagram is sent, and each datagram counts as 8 bytes more than it holds.
 cdef bint SENDS_EMPTY = sys.version_info >= (3, 13)
 cdef size_t HEADER = 8 if sys.version_info >= (3, 13) else 0
 
 
 class _Promised(transports._FlowControlMixin, transports.DatagramTransport):
-    """What asyncio promises of a datagram transport, for isinstance()."""
+    """For isinstance(): what asyncio promises of a datagram transport."""
 
 
 cdef class DatagramTransport(Transport):
-    """The transport of a UDP socket. Made by the loop, never by users.
+    """The transport of a UDP socket. The loop makes it, never users.
 
-    ``sock`` is non-blocking and becomes the transport's. ``OSError`` if it cannot get a request
-    queue.
+    ``sock`` is non-blocking and now belongs to the transport. ``OSError`` if it cannot get a
+    request queue.
     """
 
     def __init__(self, Engine loop not None, sock, protocol, address=None, waiter=None,
@@ -92,13 +92,13 @@ cdef class DatagramTransport(Transport):
             raise
 
     def __dealloc__(self):
-        # What is issued in the kernel's view (a child of fork, whose results never come) stays.
+        # What the kernel still considers issued (a child of fork, whose results never come) stays.
         self._drop_unissued()
         PyMem_RawFree(self.waiting)
 
     @property
     def __class__(self):
-        # asyncio's classes lay their slots out themselves, so they cannot be inherited from here.
+        # asyncio's classes lay out their slots themselves, so we cannot inherit from them here.
         return _Promised
 
     # ----------------------------------------------------------------- life
@@ -118,7 +118,7 @@ cdef class DatagramTransport(Transport):
         return self.posted != 0
 
     def set_protocol(self, protocol):
-        """Hand what arrives from now on to ``protocol``."""
+        """Deliver what arrives from now on to ``protocol``."""
         check_thread(self.engine)
         self._protocol = protocol
         self.protocol_connected = True
@@ -143,23 +143,23 @@ cdef class DatagramTransport(Transport):
     # ------------------------------------------------------------ receiving
 
     def is_reading(self):
-        """True while received datagrams are handed to the protocol."""
+        """True while received datagrams are delivered to the protocol."""
         return self.life == OPEN and not self._paused
 
     def pause_reading(self):
-        """Hand nothing to the protocol until ``resume_reading``, take nothing from the system."""
+        """Deliver nothing, and take nothing from the system, until ``resume_reading``."""
         check_thread(self.engine)
         if self.life == OPEN:
             self._paused = True
             self._recall()
 
     def resume_reading(self):
-        """Go on after ``pause_reading``."""
+        """Continue after ``pause_reading``."""
         check_thread(self.engine)
         if self.life != OPEN or not self._paused:
             return
         self._paused = False
-        # Not from inside the caller: it may hold the protocol's state half changed.
+        # Not from inside the caller: its protocol may be in the middle of a state change.
         self._loop.call_soon(self._deliver_held)
 
     def _deliver_held(self):
@@ -167,7 +167,7 @@ cdef class DatagramTransport(Transport):
         self._post()
 
     cdef int _recall(self) except -1:
-        """Take the posted receives back; each has its result, some may have a datagram."""
+        """Cancel the posted receives; each has its result, some may have a datagram."""
         if self.posted and not runs_elsewhere(self.engine):
             self.provider.recall_receives(self.queue)
         return 0
@@ -176,7 +176,7 @@ cdef class DatagramTransport(Transport):
         return &self.letters[(self.first + index) & (AHEAD_MAX - 1)]
 
     cdef inline bint _more_follow(self) noexcept:
-        """Whether the next result that the engine hands out is this transport's, too."""
+        """Whether the next result that the engine delivers is also this transport's."""
         cdef Engine engine = self.engine
         return (engine.result_next < engine.result_count
                 and engine.results[engine.result_next].SocketContext
@@ -191,23 +191,23 @@ cdef class DatagramTransport(Transport):
         letter.status = status
         letter.length = length
         self.all_used = self.all_used or self.posted == 0
-        # A retired queue ends its receives: no news for the protocol.
+        # A retired queue ends its receives: nothing to tell the protocol.
         return self._deliver() if self.attached else 0
 
     cdef int _deliver(self) except -1:
-        """Hand over what is held, as long as the protocol wants it."""
+        """Deliver what is held, as long as the protocol accepts it."""
         while self.held and not self._paused and self.life == OPEN and self.attached:
             try:
                 self._deliver_one()
             except BaseException:
-                # KeyboardInterrupt, SystemExit: the loop may be run again.
+                # KeyboardInterrupt or SystemExit: the loop may be run again.
                 self.engine.mark_dirty(self)
                 self.engine.soon(self._deliver_held, (), None)
                 raise
         return 0
 
     cdef int _deliver_one(self) except -1:
-        """The first that is held."""
+        """Deliver the first one held."""
         cdef object data, sender
         cdef PyObject *raw
         cdef RIO_SOCKADDR_INET remote
@@ -215,13 +215,13 @@ cdef class DatagramTransport(Transport):
         if letter.status == 0:
             data = self.engine.spare_bytes.make(letter.slice.memory + ADDRESS_ROOM, letter.length)
             remote = (<const RIO_SOCKADDR_INET *>letter.slice.memory)[0]
-        # Behind the others, to be posted again: all that is still needed of it was copied.
+        # Behind the others, to be posted again: all that we still need of it was copied.
         self.first = (self.first + 1) & (AHEAD_MAX - 1)
         self.held -= 1
         self._letter(self.held + self.posted + self.spare)[0] = letter
         self.spare += 1
         if letter.status == RIO_OPERATION_ABORTED:
-            return 0  # taken back by _recall
+            return 0  # cancelled by _recall
         if letter.status != 0:
             return self._tell_error(self.engine.error_of(letter.status))
         sender = self.book.name_of(&remote)
@@ -231,7 +231,7 @@ cdef class DatagramTransport(Transport):
             raise
         except BaseException as exc:
             self._report(exc, "Exception in callback protocol.datagram_received()")
-        # If nobody kept it, its memory is the next one's.
+        # If nobody kept it, the next one reuses its memory.
         raw = <PyObject *>data
         Py_INCREF(data)
         data = None
@@ -239,7 +239,7 @@ cdef class DatagramTransport(Transport):
         return 0
 
     cdef int _after_burst(self) except -1:
-        """What there was is handed over: send the answers, post the receives."""
+        """Everything was delivered: send the answers, post the receives."""
         if not self.attached:
             return 0
         if self.count > self.issued:
@@ -250,7 +250,7 @@ cdef class DatagramTransport(Transport):
         return 0
 
     cdef int _post(self) except -1:
-        """Post all receives that are not, unless there is a reason against it."""
+        """Post all receives that are not posted, unless something forbids it."""
         cdef uint32_t done = 0
         cdef uint32_t flags
         if (self._paused or self.life != OPEN or not self.attached
@@ -275,7 +275,7 @@ cdef class DatagramTransport(Transport):
         return 0
 
     cdef uint32_t _take_letters(self) except? 0xFFFFFFFF:
-        """How many may be posted; bursts make it more."""
+        """How many may be posted; bursts raise it."""
         cdef uint32_t ahead = self.held + self.posted + self.spare
         cdef uint32_t wanted = ahead
         if ahead == 0:
@@ -318,10 +318,10 @@ cdef class DatagramTransport(Transport):
     def sendto(self, data, addr=None):
         """Send ``data`` (bytes, bytearray or memoryview) as one datagram to ``addr``.
 
-        ``addr`` is left out where the socket is connected. What the network has to say against it
-        goes to ``error_received``. ``TypeError`` for other data, ``ValueError`` for an address that
-        is not the one that the transport was made with. Returns at once; a mutable buffer may be
-        changed as soon as it does.
+        ``addr`` is omitted if the socket is connected. Errors from the network go to
+        ``error_received``. ``TypeError`` for other data, ``ValueError`` for an address other than
+        the one the transport was made with. Returns at once; a mutable buffer may be changed as
+        soon as it does.
         """
         cdef RIO_SOCKADDR_INET remote
         check_thread(self.engine)
@@ -372,7 +372,7 @@ cdef class DatagramTransport(Transport):
         return 0
 
     cdef int _send_inherited(self, object data, const RIO_SOCKADDR_INET *remote) except -1:
-        """In a child of fork the port is the parent's (rule 14), the socket is the child's, too."""
+        """In a child of fork the port is the parent's (rule 14), the socket the child's, too."""
         cdef object sock = self._sock
         address = () if remote is NULL else (self.book.name_of(remote),)
         try:
@@ -391,7 +391,7 @@ cdef class DatagramTransport(Transport):
                 with contextlib.suppress(BlockingIOError, InterruptedError):
                     sock.sendto(data, address)
                     return 0
-            # It must wait behind others: resolved now, as the socket would.
+            # It must queue behind others: resolve it now, as the socket would.
             host, port, *_ = address
             name = socket.getaddrinfo(host, port, self.family, socket.SOCK_DGRAM)[0][4]
             if not self.book.raw_of(self.family, name, &remote):
@@ -407,9 +407,9 @@ cdef class DatagramTransport(Transport):
         return 0
 
     cdef int _put(self, object data, const RIO_SOCKADDR_INET *remote) except -1:
-        """Let it wait for those before it, or for the end of the burst."""
+        """Queue it behind those before it, or until the end of the burst."""
         cdef Unsent *unsent
-        if not PyBytes_CheckExact(data):  # letting go of exact bytes runs no Python code
+        if not PyBytes_CheckExact(data):  # releasing exact bytes runs no Python code
             data = memoryview(data).tobytes()
         if self.waiting is NULL or self.count > self.waiting_mask:
             self._grow_waiting()
@@ -441,7 +441,7 @@ cdef class DatagramTransport(Transport):
         return 0
 
     cdef int _push_on(self) except -1:
-        """Hand over what waits for nothing but the end of a burst."""
+        """Send what waits only for the end of a burst."""
         if self.count == self.issued or not self.attached or self._is_gone():
             return 0
         if self.issued == 0 and moves_by_call(self.provider):
@@ -451,7 +451,7 @@ cdef class DatagramTransport(Transport):
         return 0
 
     cdef int _send_together(self) except -1:
-        """As many at once as the system takes; the rest stays."""
+        """Send as many at once as the system takes; the rest stays."""
         cdef rio_datagram datagrams[TOGETHER]
         cdef Unsent *unsent
         cdef uint32_t count, i
@@ -475,7 +475,7 @@ cdef class DatagramTransport(Transport):
         return 0
 
     cdef int _issue_all(self) except -1:
-        """Make requests of what waits, as many as the queue takes."""
+        """Issue what waits as requests, as many as the queue takes."""
         cdef uint32_t last = min(self.count, self.engine.send_depth)
         cdef uint32_t issued = 0
         cdef uint32_t flags
@@ -510,7 +510,7 @@ cdef class DatagramTransport(Transport):
         if not unsent.addressed and self.provider.capabilities & RIO_CAP_SEND_MEMORY:
             return self.provider.send_memory(
                 self.queue, memory, <uint32_t>length, flags, <void *><size_t>SEND)
-        # A datagram that no packet holds is refused by the system also when it is cut to a slice.
+        # The system refuses a datagram too large for any packet, even if it is cut to a slice.
         length = min(length, <size_t>DATAGRAM_MAX)
         pool = self.pool if length + ADDRESS_ROOM <= self.pool.slice_size else self.letter_pool
         unsent.large = pool is self.letter_pool
@@ -558,7 +558,7 @@ cdef class DatagramTransport(Transport):
         cdef SlicePool pool = self.letter_pool if unsent.large else self.pool
         self.unsent -= <size_t>PyBytes_GET_SIZE(<object>owner) + HEADER
         unsent.owner = NULL
-        # The collector may have taken engine and pools from a transport that nobody closed.
+        # The collector may have cleared engine and pools of a transport that nobody closed.
         if unsent.slice.slab is not NULL and pool is not None:
             pool.give(&unsent.slice)
         if self.engine is not None:
@@ -572,7 +572,7 @@ cdef class DatagramTransport(Transport):
             self._release(&self.waiting[(self.head + self.count) & self.waiting_mask])
 
     def get_write_buffer_size(self):
-        """Bytes sent and not yet taken by the system."""
+        """Bytes sent that the system has not yet taken."""
         check_thread(self.engine)
         self._push_on()
         return self.unsent

@@ -11,22 +11,22 @@ cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() noexcept
 
 cdef enum:
-    # Results taken in one dequeue: 6 KiB of stack-like memory, a batch that stays in the first
-    # level cache; more buys nothing measurable.
+    # Results per dequeue: 6 KiB of stack-like memory, a batch that stays in the first-level cache;
+    # more gains nothing measurable.
     RESULTS_A_BATCH = 256
     # Batches before callbacks get their turn again: a flood of input must not starve timers.
     BATCHES_A_TICK = 4
     EVENTS_A_WAIT = 256    # as many as the epoll provider fetches at once
 
 
-# What has requests on the completion queue: a transport.
+# Anything with requests on the completion queue: a transport.
 cdef class Endpoint:
     cdef Engine engine
     # requests accepted and not dequeued; the engine keeps the endpoint alive until it is 0
     cdef uint32_t outstanding
     cdef bint dirty        # is in the engine's list of endpoints to flush
     cdef bint gathering    # is in its list of those that push at the end of a delivery
-    cdef bint attached     # has a request queue that takes room in the completion queue
+    cdef bint attached     # has a request queue that takes up room in the completion queue
 
     cdef int completed(self, uint64_t request, int32_t status, uint32_t count) except -1
     cdef int flush(self, bint now) except -1
@@ -43,19 +43,19 @@ cdef class Engine(LoopHooks):
     cdef uint32_t queue_size       # results it holds
     cdef uint32_t queue_reserved   # results that request queues may have outstanding
     cdef bint armed                # RIONotify has been called and has not fired
-    cdef double polled             # when the port was asked last, seconds
-    cdef uint32_t glances          # turns that shall ask the port, whenever that was
-    cdef bint rests_later          # run_forever is under way, and parks the port at its end
+    cdef double polled             # when the port was last polled, seconds
+    cdef uint32_t glances          # turns that must poll the port, however recently that was done
+    cdef bint rests_later          # run_forever is running, and parks the port when it ends
     cdef int waiting               # the loop's thread sleeps, or is about to: others must post
     cdef SlicePool pool
-    cdef SlicePool datagrams       # slices that hold a datagram; None until there is a socket
+    cdef SlicePool datagrams       # slices that hold a datagram; None until there is such a socket
     cdef SpareBytes spare_bytes
     cdef uint32_t send_depth
     cdef bint gathers              # the writes of a tick go out together at its end
     cdef object error_of           # Winsock code -> OSError
     cdef object last_error         # () -> Winsock code of the last refusal
 
-    # --- results and events fetched and not yet handled: a callback may leave by an exception
+    # --- results and events fetched but not yet handled: a callback may leave by an exception
     cdef RIORESULT *results
     cdef uint32_t result_next
     cdef uint32_t result_count
@@ -67,13 +67,13 @@ cdef class Engine(LoopHooks):
     # --- endpoints
     cdef set endpoints             # all that have requests outstanding or a request queue
     cdef list dirty                # those with bytes to hand to the provider
-    cdef list clean                # an empty list to take its place while it is worked through
+    cdef list clean                # an empty list that replaces it while it is processed
     cdef Endpoint served           # whose result is being handled
-    cdef uint32_t deliveries       # of views, under way: messages that are sent meanwhile gather
+    cdef uint32_t deliveries       # of views, in progress: messages sent meanwhile are gathered
     cdef list gatherers            # those with such messages
 
     # --- statistics
-    cdef Py_ssize_t gathered       # writes that went into another's slice
+    cdef Py_ssize_t gathered       # writes that joined another's slice
 
     # readiness: takes what concerns the engine itself, returns the rest of the mask
     cdef uint32_t became_ready(self, int descriptor, uint32_t mask) except? 0xFFFFFFFF
@@ -109,7 +109,7 @@ cdef class Engine(LoopHooks):
     cdef SlicePool datagram_pool(self)
 
 
-# Whether another thread has the loop: with the GIL, sleeps in its port, for else we had it not.
+# Whether another thread has the loop. With the GIL: it sleeps in its port, or we would not run.
 cdef inline bint runs_elsewhere(Engine engine) noexcept:
     cdef uint64_t runner
     if engine is None:
@@ -120,7 +120,7 @@ cdef inline bint runs_elsewhere(Engine engine) noexcept:
     return runner != 0 and runner != PyThread_get_thread_ident()
 
 
-# Refuse another thread where it would do harm: without the GIL, while the loop runs.
+# Reject another thread where it would do harm: without the GIL, while the loop runs.
 cdef inline int check_thread(Engine engine) except -1:
     if FREE_THREADED and engine is not None and runs_elsewhere(engine):
         raise RuntimeError("Non-thread-safe operation invoked on an event loop other than the "

@@ -2,33 +2,32 @@
 
 One tick (``Engine.tick``):
 
-    wait      hand over what is queued and sleep, in one system call; none when callbacks are
+    wait      submit what is queued and sleep, in one system call; none when callbacks are
               ready and the port has nothing to do
     dispatch  results of the completion queue in batches -> endpoints (transports);
               readiness, accepted connections -> the loop's Python methods
     run       due timers, then the callbacks that were ready at that moment; before the results,
               if some were ready when the tick began
-    flush     endpoints with bytes that the system did not take yet make requests of them
+    flush     endpoints with bytes that the system did not take yet turn them into requests
 
-Hazards, and what is done about them:
+Hazards, and how they are handled:
 
 * A callback may leave by KeyboardInterrupt or SystemExit in the middle of a batch. Results and
-  events already fetched exist nowhere else, so they live in the engine, and the next tick goes on
-  where this one was left.
+  events already fetched exist nowhere else, so they live in the engine, and the next tick continues
+  where this one stopped.
 * A result may arrive for a transport that nobody refers to any more. ``endpoints`` keeps each one
-  alive until its requests are dequeued, for its memory is the kernel's until then.
-* Other threads only append to the ready queue and post, and post only while the loop sleeps. A
-  handle may come between the loop's last look and its sleep, from a thread that finds it awake: so
-  ``waiting`` is set, and the queue looked at once more, in one step (the GIL, or the queue's lock).
-* RIONotify is one-shot and fires at once when the queue is not empty, so it is armed right before
-  the wait and the queue is looked at after each wait, armed or not.
+  alive until its requests are dequeued, because the kernel uses its memory until then.
+* Other threads only append to the ready queue and post, and post only while the loop sleeps.
+  Between the loop's last look and its sleep, a thread that finds it awake may add a handle: so
+  ``waiting`` is set and the queue checked once more, in one step (the GIL, or the queue's lock).
+* RIONotify is one-shot and fires at once if the queue is not empty, so it is armed right before the
+  wait and the queue is checked after each wait, armed or not.
 
-Its base classes have a file each: callbacks that are ready (scheduler.pyx), timers and the clock
-(timers.pyx), what programs put in the place of a loop's methods (overrides.pyx), what a loop class
-defines for the engine (hooks.pyx).
+Its base classes have a file each: ready callbacks (scheduler.pyx), timers and the clock
+(timers.pyx), what programs override (overrides.pyx), what loop classes must define (hooks.pyx).
 
-The class comes first in the bases of a loop class; the standard library's loop, second, does all
-the rest, and finds under its own private names (``_stopping``, ``_closed`` …) what it expects.
+The class comes first in the bases of a loop class. The standard library's loop, second, does all
+the rest, and finds what it expects under its private names (``_stopping``, ``_closed`` …).
 """
 
 cdef extern from "decref.h":
@@ -65,9 +64,9 @@ cdef extern from "table/clock.h":
 cdef double LONGEST_WAIT = 24 * 3600.0
 
 # While callbacks are always ready, a port that cannot tell whether the kernel has something is
-# asked at least this often (seconds): far below what a socket's user would notice, and so rarely
-# that the system calls do not count. The turns after something came ask each time, as asyncio's do:
-# what one task sends or closes, another of this loop hears of before a third has had many turns.
+# polled at least this often (seconds): far less than a socket's user would notice, and so rarely
+# that the system calls do not matter. The turns after something arrived poll every time, as
+# asyncio's do, so what one task sends or closes soon reaches another of this loop.
 cdef double POLL_INTERVAL = 50e-6
 cdef uint32_t GLANCES = 16
 
@@ -76,12 +75,12 @@ cdef double DRAIN_LIMIT = 5.0
 
 
 cdef inline int64_t _nanoseconds(double seconds) noexcept:
-    # One more, so that the cut to whole nanoseconds does not wake a moment too early.
+    # One more, so that rounding down to whole nanoseconds does not wake us a moment too early.
     return <int64_t>(seconds * 1e9) + 1 if seconds > 0 else <int64_t>seconds
 
 
 cdef object _name_of(const rio_peer *peer):
-    """The address that an accept told: its name, or bytes for who can name it."""
+    """The address that an accept reported: its name, or bytes if we cannot name it."""
     if peer is NULL:
         return b""
     name = name_of_ipv4(peer.address, peer.length)
@@ -89,14 +88,14 @@ cdef object _name_of(const rio_peer *peer):
 
 
 cdef class Endpoint:
-    """What has requests on the engine's completion queue. Transports derive from it."""
+    """Anything with requests on the engine's completion queue. Transports derive from it."""
 
     cdef int completed(self, uint64_t request, int32_t status, uint32_t count) except -1:
-        """One result; the engine has already counted it off ``outstanding``."""
+        """One result; the engine has already deducted it from ``outstanding``."""
         raise NotImplementedError
 
     cdef int flush(self, bint now) except -1:
-        """Hand what was written to the provider; ``now``: try without a request first."""
+        """Pass what was written to the provider; ``now``: try without a request first."""
         raise NotImplementedError
 
     cdef int push(self) except -1:
@@ -104,16 +103,16 @@ cdef class Endpoint:
         raise NotImplementedError
 
     cdef int fail(self, object exc) except -1:
-        """What was to be done for this one has failed, by want of memory: end it, and only it."""
+        """Something to be done for this one failed for lack of memory: end it, and only it."""
         raise exc
 
     cdef void let_go(self) noexcept:
-        """The loop closes: retire, and touch no protocol any more."""
+        """The loop closes: retire, and do not touch the protocol any more."""
         pass
 
 
 cdef class Engine(LoopHooks):
-    """The half of a loop that is not the standard library's; see the top of this module."""
+    """The half of a loop that the standard library does not provide; see the top of this module."""
 
     def __cinit__(self, *args, **kwargs):
         self.results = <RIORESULT *>PyMem_RawMalloc(RESULTS_A_BATCH * sizeof(RIORESULT))
@@ -140,11 +139,11 @@ cdef class Engine(LoopHooks):
 
     def _attach(self, uintptr_t provider, uintptr_t port, SlicePool pool not None,
                 uint32_t queue_size, uint32_t send_depth, bint gathers, error_of, last_error):
-        """Take the provider and the port (addresses), make the completion queue.
+        """Take the provider and the port (addresses) and create the completion queue.
 
-        ``gathers``: the writes of a tick go out together at its end.
-        ``error_of`` turns a Winsock code into an OSError, ``last_error`` gives the code of the
-        last refused call. The caller keeps provider and port alive until ``_detach``.
+        ``gathers``: the writes of a tick go out together at its end. ``error_of`` turns a Winsock
+        code into an OSError, ``last_error`` returns the code of the last refused call. The caller
+        keeps provider and port alive until ``_detach``.
         """
         cdef RIO_NOTIFICATION_COMPLETION notification
         if self.port is not NULL:
@@ -167,7 +166,7 @@ cdef class Engine(LoopHooks):
         self.port = <rio_port *>port
 
     def _detach(self):
-        """Retire every endpoint, fetch what is outstanding, give all memory back."""
+        """Retire every endpoint, fetch what is outstanding, release all memory."""
         cdef Endpoint endpoint
         cdef double limit = clock_seconds() + DRAIN_LIMIT
         cdef int64_t pause = 0
@@ -180,7 +179,7 @@ cdef class Engine(LoopHooks):
         self._drop_events()
         while self._outstanding() and clock_seconds() < limit:
             if not self._ask(pause):
-                break  # the port is the parent's: nothing will come to this child
+                break  # the port is the parent's: nothing will reach this child
             self._drop_events()
             try:
                 self._dispatch_results()
@@ -203,7 +202,7 @@ cdef class Engine(LoopHooks):
         return count
 
     def _drop_events(self):
-        """Close what was accepted and never handed on; tell of operations that have ended."""
+        """Close what was accepted but never passed on; report operations that have ended."""
         cdef rio_port_event *event
         while self.event_next < self.event_count:
             event = &self.events[self.event_next]
@@ -255,18 +254,18 @@ cdef class Engine(LoopHooks):
         return 0
 
     cdef int _check_here(self) except -1:
-        """Refuse another thread while the loop's own is inside the port."""
+        """Reject another thread while the loop's own is inside the port."""
         if runs_elsewhere(self):
             raise RuntimeError("Non-thread-safe operation invoked on an event loop other than the "
                                "current one")
         return 0
 
     cdef object refusal(self):
-        """The OSError of the call that was refused just now."""
+        """The OSError of the call that was just refused."""
         return self.error_of(self.last_error())
 
     cdef SlicePool datagram_pool(self):
-        """Slices of the size of any datagram: a connection's are too small for the largest."""
+        """Slices that hold any datagram: a connection's are too small for the largest."""
         if self.datagrams is None:
             self.datagrams = SlicePool(DATAGRAM_SLICE, DATAGRAM_SLAB)
             self.datagrams.attach(self.provider)
@@ -302,10 +301,10 @@ cdef class Engine(LoopHooks):
         if overrides_of(self) & OVERRIDE_SELECT:
             return self._turn_by_selector()
         if self.gatherers:
-            self._push_gathered()  # a delivery that is under way runs the loop itself
+            self._push_gathered()  # the delivery in progress runs the loop itself
         if self.dirty:
             self._flush()
-        # As asyncio: what is ready by now runs before protocols hear of what arrives meanwhile.
+        # As in asyncio: what is ready by now runs before protocols hear of what arrives meanwhile.
         late = ready_now(self) > 0
         left = self._left()
         if left != 0 or self._must_poll():
@@ -355,7 +354,7 @@ cdef class Engine(LoopHooks):
         if timeout != 0 and not self.armed:
             self.armed = provider.rio.RIONotify(self.queue) == 0
         if timeout == 0 and not provider.port.pending(port):
-            # A glance of less than a microsecond: not worth handing over the GIL.
+            # Polling takes less than a microsecond: not worth releasing the GIL.
             count = provider.port.wait(port, self.events, EVENTS_A_WAIT, 0)
         else:
             thread_lock_take(&self.lock)
@@ -377,7 +376,7 @@ cdef class Engine(LoopHooks):
         return 0
 
     cdef int _turn_by_selector(self) except -1:
-        """A turn as the standard loop makes it, for who has replaced a part of it."""
+        """A turn as the standard loop makes it, for programs that have replaced a part of it."""
         cdef double left = self._left()
         cdef double polled = self.polled
         events = self._selector.select(None if left < 0 else left)
@@ -393,10 +392,11 @@ cdef class Engine(LoopHooks):
         return 0
 
     def _select(self, timeout):
-        """Wait as ``select`` does: the descriptors that are ready, as pairs with their masks.
+        """Wait as ``select`` does; return the ready descriptors, paired with their masks.
 
-        For who turns the loop by hand, or has put something between the loop and its selector. All
-        that is no descriptor comes to its protocols by a callback, as on the standard loop.
+        For programs that turn the loop by hand, or have put something between the loop and its
+        selector. Events that concern no descriptor reach their protocols by a callback, as on the
+        standard loop.
         """
         cdef double left = -1.0 if timeout is None else min(max(timeout, 0.0), LONGEST_WAIT)
         cdef list ready = []
@@ -417,7 +417,7 @@ cdef class Engine(LoopHooks):
         return ready
 
     cdef int _take_ready(self, list ready) except -1:
-        """Descriptors that are ready; what else has happened is left where it is."""
+        """Take the ready descriptors; other events stay where they are."""
         cdef uint32_t i
         cdef uint32_t kept = 0
         cdef uint32_t mask
@@ -437,7 +437,7 @@ cdef class Engine(LoopHooks):
         return 0
 
     cdef bint _fetch(self) except -1:
-        """Whether there are results to be told; takes a batch of them."""
+        """Whether there are results to dispatch; fetches a batch of them."""
         cdef uint32_t count
         if self.result_next == self.result_count:
             count = self.provider.rio.RIODequeueCompletion(
@@ -450,7 +450,7 @@ cdef class Engine(LoopHooks):
         return self.result_count > self.result_next
 
     def _dispatch(self):
-        """Tell everybody what has happened."""
+        """Report everything that has happened."""
         if self.port is not NULL:
             self._dispatch_events()
             self._dispatch_results()
@@ -510,7 +510,7 @@ cdef class Engine(LoopHooks):
                 result = &self.results[self.result_next]
                 self.result_next += 1
                 endpoint = <Endpoint><void *><uintptr_t>result.SocketContext
-                # One request, one result (rule 1): more would be another's memory.
+                # One request, one result (rule 1): any more would be for memory that is not ours.
                 if endpoint.outstanding == 0:
                     raise InvariantError(f"a result for {endpoint!r}, which waits for none")
                 endpoint.outstanding -= 1
@@ -543,14 +543,14 @@ cdef class Engine(LoopHooks):
         return 0
 
     cdef int gather(self, Endpoint endpoint) except -1:
-        """Have ``endpoint`` push what it has gathered when the delivery under way is over."""
+        """Have ``endpoint`` push what it has gathered when the current delivery ends."""
         if not endpoint.gathering:
             self.gatherers.append(endpoint)
             endpoint.gathering = True
         return 0
 
     cdef int end_delivery(self) except -1:
-        """The protocol has been given what there was: what it gathered meanwhile goes out."""
+        """The protocol has been given everything: what it gathered meanwhile goes out."""
         cdef Endpoint endpoint
         self.deliveries -= 1
         return 0 if self.deliveries else self._push_gathered()
@@ -568,7 +568,7 @@ cdef class Engine(LoopHooks):
         cdef list dirty = self.dirty
         cdef bint now = flushes_by_call(self.provider, len(dirty))
         cdef Py_ssize_t done = 0
-        # What a resumed protocol writes meanwhile waits for the next tick, as others wait for it.
+        # What a resumed protocol writes now waits for the next tick, since others wait for it.
         self.dirty = self.clean
         self.clean = []
         try:
@@ -590,10 +590,10 @@ cdef class Engine(LoopHooks):
     # -------------------------------------------------------------- running
 
     def _run_whole(self):
-        """Have the next ``_run_once`` go on until ``stop``, if it is ours.
+        """Let the next ``_run_once`` continue until ``stop``, if it is ours.
 
-        The standard library's ``run_forever`` calls it in a loop until ``_stopping``; staying in
-        there saves it, and every turn, a Python call.
+        The standard library's ``run_forever`` calls it in a loop until ``_stopping``; staying
+        inside saves it a Python call per turn.
         """
         self.whole_run = not overrides_of(self) & OVERRIDE_RUN_ONCE
         self.rests_later = True
@@ -613,15 +613,15 @@ cdef class Engine(LoopHooks):
             self._park()
 
     cdef void _park(self) noexcept:
-        """After a turn by hand: the next one may be another thread's (rule 10)."""
+        """After a turn by hand: another thread may run the next one (rule 10)."""
         if not self.rests_later and self.port is not NULL:
             self.provider.port.park(self.port)
 
     def _rest(self):
-        """The loop stops running: hand over what was written, take back what the kernel holds.
+        """The loop stops running: send what was written, take back what the kernel holds.
 
-        Another thread may run the loop next, and a ring serves one thread (rule 10), so whatever a
-        resumed protocol raises, the port is parked.
+        Another thread may run the loop next, and a ring serves one thread (rule 10), so the port is
+        parked whatever a resumed protocol raises.
         """
         self.whole_run = False
         self.rests_later = False
@@ -635,7 +635,7 @@ cdef class Engine(LoopHooks):
             self.provider.port.park(self.port)
 
     cdef bint _ask(self, int64_t timeout) noexcept:
-        """Wait, and keep the events behind those that are not handled yet."""
+        """Wait, and append the events to those not yet handled."""
         cdef uint32_t kept = self.event_count - self.event_next
         cdef int32_t count = 0
         memmove(self.events, self.events + self.event_next, kept * sizeof(rio_port_event))

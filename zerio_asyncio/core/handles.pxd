@@ -25,13 +25,13 @@ cdef class ThreadSafeHandle(Handle):
 
 cdef class TimerHandle(Handle):
     cdef double due                # on the loop's clock
-    cdef object asked              # what `when` gives back; None: `due`, as a float
+    cdef object asked              # what `when` returns; None: `due`, as a float
     cdef public bint _scheduled
     cdef Py_ssize_t index          # place in the engine's heap, -1 outside
     cdef TimerOwner owner
 
 
-# What a timer tells when it is cancelled, or when its time is set anew; the engine is one.
+# The object a timer notifies when it is cancelled or its time changes; the engine is one.
 cdef class TimerOwner:
     cdef int timer_cancelled(self, TimerHandle timer) except -1
     cdef int timer_moved(self, TimerHandle timer) except -1
@@ -46,7 +46,7 @@ cdef Handle new_handle(object loop, object callback, tuple args, object context)
 cdef Handle new_shared_handle(object loop, object callback, tuple args, object context)
 cdef TimerHandle new_timer(
     double due, object asked, object loop, object callback, tuple args, object context)
-# Seconds as a double; infinity for a number that is too large to be one.
+# Seconds as a double; infinity for a number too large for one.
 cdef double seconds_of(object when) except? -1.0
-# Whether a program has put something else in the place of asyncio.Handle._run.
+# Whether a program has replaced asyncio.Handle._run.
 cdef bint run_is_patched() except -1

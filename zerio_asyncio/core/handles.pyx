@@ -1,13 +1,12 @@
 """Handle and TimerHandle: asyncio's handles with the same attributes, run without a Python frame.
 
-asyncio runs a callback by ``handle._context.run(callback, *args)``: an attribute look-up, a bound
-method and a tuple per callback. Here the context is entered and left through the C API and the
-callback is called on the items of its argument tuple. Both classes keep the attributes of
+asyncio runs a callback with ``handle._context.run(callback, *args)``: an attribute look-up, a bound
+method and a tuple per callback. Here the context is entered and exited through the C API and the
+callback is called with the items of its argument tuple. Both classes keep the attributes of
 ``asyncio.Handle`` (3.10 to 3.14), because debuggers, tests and libraries read them.
 
-Monitors put a function of their own in the place of ``asyncio.Handle._run``, to see what is called
-and how long it takes. A class's version tag tells that it was changed, for one comparison a turn;
-then handles run as asyncio's class says.
+Monitors replace ``asyncio.Handle._run`` to see what is called and how long it takes. The version
+tag of the class reveals a change, for one comparison per turn; then handles run through it.
 """
 
 cdef extern from "decref.h":
@@ -53,15 +52,15 @@ cdef object _describe(Handle handle):
 
 
 cdef object SharedHandle = getattr(asyncio.events, "_ThreadSafeHandle", asyncio.Handle)
-# Without the interpreter's lock a handle of another thread's would be torn while it runs.
+# Without the interpreter's lock, another thread's handle would be torn while it runs.
 HANDLES_ARE_SHARED = (
     sys.version_info >= (3, 14) or not getattr(sys, "_is_gil_enabled", lambda: True)())
 
-# The classes that programs patch; a change of the first is one of the second, too, which inherits.
+# The classes that programs patch. The second inherits, so a change of the first changes it, too.
 cdef object StandardHandle = asyncio.events.Handle
 cdef object StandardTimer = asyncio.events.TimerHandle
-# The version in which `_run` was looked at and, as the lowest bit, whether it was patched:
-# one word for the loops of all threads.
+# The version in which `_run` was checked and, as the lowest bit, whether it was patched: one word
+# for the loops of all threads.
 cdef uint64_t run_seen = 0
 
 
@@ -88,7 +87,7 @@ cdef double seconds_of(object when) except? -1.0:
 
 
 cdef int _fail() except -1:
-    # The caller has seen a C call fail: the exception that it set goes on from here.
+    # The caller has seen a C call fail: the exception that it set propagates from here.
     return -1
 
 
@@ -115,7 +114,7 @@ cdef class Handle:
 
     def __init__(self, callback, args, loop, context=None):
         if self._loop is not None:
-            raise RuntimeError("a handle is made once")  # it may stand in a queue
+            raise RuntimeError("a handle is made once")  # it may be in a queue
         self._callback = callback
         self._args = args
         self._loop = loop
@@ -125,8 +124,8 @@ cdef class Handle:
 
     @property
     def __class__(self):
-        # asyncio promises a Handle, and people ask isinstance(). Its class cannot be inherited
-        # from here: it lays its slots out itself.
+        # asyncio promises a Handle, and people ask isinstance(). We cannot inherit from its class
+        # here: it lays out its slots itself.
         return asyncio.Handle
 
     def __reduce_ex__(self, protocol):
@@ -136,8 +135,8 @@ cdef class Handle:
         return refuse_copies(self)
 
     def cancel(self):
-        """Let the callback never run; harmless if it ran or was cancelled already."""
-        # A wrong thread breaks nothing: the loop may be calling what it would forget.
+        """Keep the callback from running; harmless if it ran or was cancelled already."""
+        # A wrong thread clears nothing: the loop may be calling it just now.
         self._cancel(not (FREE_THREADED and isinstance(self._loop, TimerOwner)
                           and (<TimerOwner>self._loop).runs_elsewhere()))
 
@@ -145,7 +144,7 @@ cdef class Handle:
         if thread_exchange_int(<int *>&self._cancelled, True):
             return 0
         if self._loop.get_debug():
-            # The callback is forgotten now; keep what it looked like for the reader.
+            # The callback is cleared now; keep its repr for the reader.
             self._repr = repr(self)
         if forgets:
             self._callback = None
@@ -168,7 +167,7 @@ cdef class Handle:
 
     cdef int run(self) except -1:
         cdef PyObject *result
-        # Held here: the callback may cancel its own handle, which forgets all three.
+        # Held here: the callback may cancel its own handle, which clears all three.
         cdef object callback = self._callback
         cdef object args = self._args
         cdef object context = self._context
@@ -185,7 +184,7 @@ cdef class Handle:
         return 0
 
     cdef int _run_loosely(self) except -1:
-        """Arguments that are no tuple: only a handle made by hand has them."""
+        """Arguments that are not a tuple: only a handle made by hand has them."""
         try:
             context, callback, args = self._context, self._callback, self._args
             context.run(callback, *args)
@@ -196,7 +195,7 @@ cdef class Handle:
         return 0
 
     cdef int _failed(self) except -1:
-        """The callback has raised; apart from ``run``, which so needs no frame for exceptions."""
+        """The callback raised. Kept apart so that ``run`` needs no frame for exceptions."""
         try:
             _fail()
         except (SystemExit, KeyboardInterrupt):
@@ -218,7 +217,7 @@ cdef class Handle:
         return 0
 
     cdef object described(self):
-        """As asyncio tells of it in its warnings."""
+        """As asyncio describes it in its warnings."""
         return base_events._format_handle(self)
 
     def _repr_info(self):
@@ -241,7 +240,7 @@ cdef class Handle:
 cdef class ThreadSafeHandle(Handle):
     """What ``loop.call_soon_threadsafe`` returns from Python 3.14 on: any thread may cancel it.
 
-    A cancellation comes before the callback, or waits until it is over.
+    A cancellation either precedes the callback or waits until it is over.
     """
 
     @property
@@ -249,7 +248,7 @@ cdef class ThreadSafeHandle(Handle):
         return SharedHandle
 
     def cancel(self):
-        """Let the callback never run; harmless if it ran or was cancelled already."""
+        """Keep the callback from running; harmless if it ran or was cancelled already."""
         with self._lock:
             self._cancel(True)
 
@@ -265,7 +264,7 @@ cdef class ThreadSafeHandle(Handle):
 
     cdef int run(self) except -1:
         with self._lock:
-            # The loop has looked, too, but without the lock.
+            # The loop has checked, too, but without the lock.
             return 0 if self._cancelled else Handle.run(self)
 
     cdef object described(self):
@@ -302,7 +301,7 @@ cdef class TimerHandle(Handle):
         return asyncio.TimerHandle
 
     def cancel(self):
-        """Let the callback never run and take the timer out of the loop at once."""
+        """Keep the callback from running and remove the timer from the loop at once."""
         if not thread_load_int(<int *>&self._cancelled):
             if self.owner is not None:
                 self.owner.timer_cancelled(self)
@@ -341,7 +340,7 @@ cdef class TimerHandle(Handle):
 
 
 cdef object refuse_copies(object original):
-    # What copy and pickle ask for. A class that answers to another's name would be taken for it.
+    # copy and pickle ask for this. A class that takes another's name would be mistaken for it.
     raise TypeError(f"cannot copy or pickle {type(original).__name__!r} object")
 
 

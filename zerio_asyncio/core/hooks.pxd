@@ -1,4 +1,4 @@
-# What a loop class defines for the engine.
+# What a loop class must define for the engine.
 
 from zerio_asyncio.core.scheduler cimport Scheduler
 

@@ -1,4 +1,4 @@
-# Registered memory, handed out by the slice.
+# Registered memory, handed out in slices.
 
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
@@ -9,8 +9,8 @@ from zerio_asyncio.core.threads cimport thread_lock
 cdef struct Slab:
     char *memory
     RIO_BUFFERID id
-    uint32_t free_count    # slices of this slab that nobody has
-    uint32_t *free         # their numbers; the last one given back is the first handed out
+    uint32_t free_count    # slices of this slab that are not handed out
+    uint32_t *free         # their numbers; the last one returned is the first handed out
     Slab *next             # in the pool's list of slabs with free slices
     Slab *previous
     bint listed
@@ -34,13 +34,13 @@ cdef class SlicePool:
     cdef uint32_t stride           # bytes from one slice to the next
     # slabs with at least one free slice; a slab that fills up leaves it
     cdef Slab *available
-    cdef Slab *spare       # one empty slab is kept, so that a busy edge does not map and unmap
+    cdef Slab *spare       # one empty slab is kept, so a load at the edge does not map and unmap
     # slices_in_use <= slabs * slices_a_slab always
     cdef readonly Py_ssize_t slices_in_use
     cdef readonly Py_ssize_t slices_high_water
     cdef readonly Py_ssize_t slabs
     cdef bint closed
-    cdef thread_lock lock  # of all that changes above
+    cdef thread_lock lock  # guards all that changes above
 
     cdef void attach(self, const rio_provider *provider)
     cdef int take(self, PoolSlice *slice) except -1
@@ -55,23 +55,23 @@ cdef class SlicePool:
 
 
 cdef enum:
-    SPARES_MAX = 64          # of up to 16 KiB: 1 MiB at most
-    LARGE_SPARES_MAX = 16    # of 64 KiB: another
-    # What one large receive asks for. A copy out of a slice is as quick below; above, the C
-    # library maps and unmaps the memory for each message, and page faults cost more than reading
-    # in several pieces (measured: 64 KiB echoes 36 µs, with 128 KiB of room 48 µs).
+    SPARES_MAX = 64          # up to 16 KiB each: 1 MiB at most
+    LARGE_SPARES_MAX = 16    # 64 KiB each: another MiB
+    # What one large receive asks for. Below it, copying out of a slice is as fast; above it, the C
+    # library maps and unmaps the memory for each message, and page faults cost more than reading in
+    # several pieces (measured: 64 KiB echoes 36 µs, with 128 KiB of room 48 µs).
     LARGE_SIZE = 65536
 
 cdef enum:
-    # The most that a UDP packet can hold is 65527 bytes: its length, of 16 bits, counts 8 of its
-    # own. In front of them is room for the sender's address, so that small ones touch one page.
+    # A UDP packet holds at most 65527 bytes: its 16-bit length counts 8 of its own. Before them is
+    # room for the sender's address, so that small ones touch one page.
     DATAGRAM_MAX = 65536
     ADDRESS_ROOM = 64
     DATAGRAM_SLICE = ADDRESS_ROOM + DATAGRAM_MAX
     DATAGRAM_SLAB = 16 * DATAGRAM_SLICE
 
 
-# Bytes objects that were sent and that nobody else refers to, for the next ones received.
+# Bytes objects that were sent and that nobody else refers to, reused for the next receives.
 cdef class SpareBytes:
     cdef PyObject *spares[SPARES_MAX]          # owned references
     cdef int count
@@ -84,7 +84,7 @@ cdef class SpareBytes:
     cdef void release(self, PyObject *data) noexcept
 
 
-# What was received, read-only to the views of it, and only to those made while it is `shown`.
+# Received bytes, read-only to their views, and only to those made while it is `shown`.
 cdef class ReceivedMemory:
     cdef char *memory
     cdef Py_ssize_t length

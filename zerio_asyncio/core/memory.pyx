@@ -1,21 +1,21 @@
 """Registered memory: slabs on demand, cut into slices.
 
-Registration pins whole pages and costs a system call on Windows, so it is done by the slab (a
-megabyte), never by the message. A slab is mapped and registered when the slices run out and given
-back when it is empty and another empty one is kept; memory so grows with what is used, not with
-what could be. A slice is handed out last in, first out: the hottest memory first.
+Registration pins whole pages and costs a system call on Windows, so it is done per slab (a
+megabyte), never per message. A slab is mapped and registered when the slices run out, and returned
+when it is empty and another empty one is kept; so memory grows with actual use, not with what might
+be used. Slices are handed out last in, first out: the hottest memory first.
 
-Bytes objects of messages are recycled too, see ``SpareBytes``.
+Bytes objects of messages are recycled too; see ``SpareBytes``.
 
-Who gives a slice back must have dequeued the result of the request that used it: until then it
-belongs to the kernel (rule 3 in rio.h).
+Before a slice is returned, the result of the request that used it must have been dequeued: until
+then it belongs to the kernel (rule 3 in rio.h).
 
-Taking and giving slices and bytes runs no Python code, whatever they have to allocate, so a caller
-may hold pointers across them: pages come from the system itself, bookkeeping from malloc, and bytes
-objects are none that the collector knows. Only a refusal makes an object, the exception.
+Taking and returning slices and bytes runs no Python code, whatever must be allocated, so a caller
+may hold pointers across these calls: pages come from the system itself, bookkeeping from malloc,
+and the collector does not track bytes objects. Only a refusal creates an object, the exception.
 
-A view may be let go of by any thread, and so may a transport that nobody closed: without the GIL a
-lock guards the free slices, another one the spare bytes.
+Any thread may release a view, or a transport that nobody closed: without the GIL one lock guards
+the free slices and another the spare bytes.
 """
 
 cdef extern from "decref.h":
@@ -63,19 +63,19 @@ cdef extern from "table/pages.h":
     void pages_unmap(void *memory, size_t bytes) noexcept
 
 cdef enum:
-    # Slices whose distance is a power of two share a few lines of the cache: the heads of more
-    # than some dozen would push each other out. 17 lines apart from that they spread evenly.
+    # If slices were a power of two apart, they would share a few lines of the cache: the heads of
+    # more than some dozen would evict each other. 17 lines off that, they spread evenly.
     SLICE_GAP = 1088
 
 cdef enum:
-    # Python's own allocator serves up to 512 bytes in a few nanoseconds; above it the C library's
+    # Python's own allocator serves up to 512 bytes in a few nanoseconds; above that the C library's
     # takes some 500 instructions for a message of 1 KiB, a sixth of what the loop spends on it.
     SPARE_MIN = 512
     SPARE_MAX = 16384
 
 
 cdef class SlicePool:
-    """The slices of one loop. Sizes are bytes; ``MemoryError`` when the system has none left."""
+    """The slices of one loop. Sizes are in bytes; ``MemoryError`` if the system has none left."""
 
     def __cinit__(self, uint32_t slice_size, uint32_t slab_size):
         if slice_size == 0 or slab_size < slice_size or slab_size % slice_size:
@@ -196,8 +196,8 @@ cdef class SlicePool:
         slab.listed = False
 
     cdef void close(self) noexcept:
-        # Slices that are still out (a kept view of a RegisteredProtocol) keep their slab; it goes
-        # when they are given back.
+        # Slices still in use (a kept view of a RegisteredProtocol) keep their slab; it goes when
+        # they are returned.
         cdef Slab *spare
         thread_lock_take(&self.lock)
         self.closed = True
@@ -211,10 +211,10 @@ cdef class SlicePool:
 
 
 cdef class SpareBytes:
-    """Up to 64 bytes objects that were sent, kept to be filled with what is received next.
+    """Up to 64 bytes objects that were sent, kept to hold what is received next.
 
-    One is taken back only if the reference that the transport holds is the last one: then nobody
-    can see it change. It is handed out for a message of at least half its size.
+    One is taken back only if the transport holds the last reference: then nobody can see it change.
+    It is used for a message of at least half its size.
     """
 
     def __dealloc__(self):
@@ -226,7 +226,7 @@ cdef class SpareBytes:
             Py_DECREF_(self.larges[self.large_count])
 
     cdef object make_large(self):
-        """LARGE_SIZE bytes of any content, for a receive to fill before anybody sees them."""
+        """LARGE_SIZE bytes of any content, for a receive to fill before anyone sees them."""
         cdef PyObject *data = NULL
         cdef object result
         thread_lock_take(&self.lock)
@@ -255,7 +255,7 @@ cdef class SpareBytes:
             return PyBytes_FromStringAndSize(memory, length)
         room = PyBytes_GET_SIZE(<object>data)
         if length > room or 2 * length < room:
-            # Messages are of another size now: let the old ones go.
+            # Messages have a different size now: drop the old ones.
             Py_DECREF_(data)
             return PyBytes_FromStringAndSize(memory, length)
         result = <object>zerio_recut(data, length)
@@ -286,23 +286,23 @@ cdef class SpareBytes:
 
 
 cdef class ReceivedMemory:
-    """Exports ``length`` bytes of ``memory``, read-only; whose they are, its subclasses know.
+    """Exports ``length`` bytes of ``memory``, read-only; its subclasses know the owner.
 
-    A view is made between ``show`` and ``hide``, by us or by who asks a view for its ``obj``.
-    After that there is none to be had: the memory is used again, for other bytes. A view is counted
-    before it looks whether it may be made, and ``hide`` refuses new ones before it counts: however
-    threads meet there, a view is refused or counted.
+    A view can be made between ``show`` and ``hide``, by us or by anyone who asks a view for its
+    ``obj``. After that no view can be made: the memory is reused for other bytes. A view is counted
+    before it checks whether it may be made, and ``hide`` refuses new ones before it counts; so
+    however threads meet there, a view is refused or counted.
     """
 
     cdef object show(self):
-        """A memoryview of what is there now; whoever lets go of it calls ``hide``."""
+        """A memoryview of the current bytes; whoever releases it calls ``hide``."""
         thread_store_int(&self.shown, True)
         return PyMemoryView_FromObject(self)
 
     cdef bint hide(self) noexcept:
-        """No view any more; True if somebody else can still see the memory, or this object.
+        """Allow no more views; True if anyone else can still see the memory, or this object.
 
-        Called with one reference of the caller's and one of the object that keeps the exporter.
+        The caller holds one reference, and the object that keeps the exporter another.
         """
         thread_store_int(&self.shown, False)
         return thread_load_int(&self.exports) != 0 or Py_REFCNT(<PyObject *>self) > 2
@@ -314,7 +314,7 @@ cdef class ReceivedMemory:
         if not thread_load_int(&self.shown):
             thread_add_int(&self.exports, -1)
             raise BufferError("received memory is shown only while it is delivered")
-        Py_DECREF(buffer.obj)  # None, which Cython has put there
+        Py_DECREF(buffer.obj)  # None, put there by Cython
         PyBuffer_FillInfo(buffer, self, self.memory, self.length, True, flags)
 
     def __releasebuffer__(self, Py_buffer *buffer):

@@ -1,9 +1,9 @@
-"""What programs put in the place of a loop's own methods, and how a loop comes to know.
+"""What programs override of a loop's own methods, and how a loop notices.
 
-Programs put a clock of their own in the place of ``time``, whole turns in that of ``_run_once``, a
-selector's ``select``; in a class that derives from the loop's or on a loop itself. Which of them
-are not ours any more is looked up when the class changes (its version tag tells) or when such an
-attribute is set; a loop that nobody has touched pays for one comparison where it matters.
+Programs replace ``time`` with a clock, ``_run_once`` with whole turns of their own, or a selector's
+``select``; in a class derived from the loop's, or on a loop itself. Which of them are no longer
+ours is checked when the class changes (its version tag shows it) or when such an attribute is set.
+A loop that nobody has touched pays one comparison where it matters.
 """
 
 from cpython.object cimport PyObject
@@ -15,7 +15,7 @@ cdef extern from "Python.h":
     int PyObject_GenericSetAttr(object, object, object) except -1
     int PyObject_GenericDelAttr "PyObject_GenericSetAttr"(object, object, PyObject *) except -1
 
-# What is looked up anew when it may have been replaced: ours, or the standard library's.
+# What is checked again when it may have been replaced: ours, or the standard library's.
 cdef dict OVERRIDES = {
     "time": OVERRIDE_TIME,
     "call_at": OVERRIDE_CALL_AT,
@@ -37,13 +37,13 @@ cdef bint _is_ours(cls, str name) except -1:
     function = getattr(cls, name, None)
     if function is None or getattr(function, "__module__", None) in STANDARD_MODULES:
         return True
-    # Compiled classes cannot be changed: what they have is what they were made with.
+    # Compiled classes cannot be changed: they keep what they were made with.
     return any(vars(base).get(name) is function for base in cls.__mro__
                if base.__module__ in COMPILED_MODULES)
 
 
 cdef class Overridable(TimerOwner):
-    """The part of a loop that knows what programs have put in its place."""
+    """The part of a loop that knows what programs have overridden."""
 
     def __setattr__(self, name, value):
         PyObject_GenericSetAttr(self, name, value)
@@ -56,11 +56,11 @@ cdef class Overridable(TimerOwner):
             thread_store_word(&self.overrides_seen, 0)
 
     def _look_again(self):
-        """Something was put in the place of a method of the loop's selector."""
+        """A method of the loop's selector was replaced."""
         thread_store_word(&self.overrides_seen, 0)
 
     cdef uint32_t _look_for_overrides(self) except? 0xFFFFFFFF:
-        cdef uint64_t version = type_of(self).tp_version_tag  # it may change while we look
+        cdef uint64_t version = type_of(self).tp_version_tag  # it may change while we check
         cdef uint32_t found = 0
         cls = type(self)
         own = getattr(self, "__dict__", {})

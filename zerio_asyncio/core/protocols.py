@@ -26,7 +26,7 @@ class RegisteredProtocol(asyncio.BaseProtocol):
         """
 
     def data_received(self, data: bytes) -> None:
-        """Pass on a view of ``data``: TLS and loops without registered memory call this."""
+        """Pass ``data`` on as a view: TLS and loops without registered memory call this."""
         with memoryview(data).toreadonly() as view:
             self.view_received(view)
 
@@ -36,7 +36,7 @@ class RegisteredProtocol(asyncio.BaseProtocol):
 
 
 class InvariantError(SystemError):
-    """The core has found memory in two hands, or a result that nobody asked for: its own bug.
+    """The core found memory with two owners, or a result that nobody requested: its own bug.
 
-    It leaves ``run_forever``, for nothing that the loop would do after it can be trusted.
+    It leaves ``run_forever``, because nothing the loop would do afterwards can be trusted.
     """

@@ -1,4 +1,4 @@
-# The callbacks that are ready, and how they come to be and run.
+# The callbacks that are ready, and how they are made and run.
 
 from libc.stdint cimport uint64_t
 
@@ -13,14 +13,13 @@ cdef class Scheduler(Timers):
     cdef public bint _stopping
     cdef public double slow_callback_duration
     cdef public object _current_handle
-    cdef uint64_t runner           # the thread that runs the loop, `_thread_id`; 0 is none
+    cdef uint64_t runner           # the thread that runs the loop, `_thread_id`; 0 if none
     cdef dict future_keywords      # loop=self, made once
 
     cdef bint whole_run            # the next _run_once is run_forever's: ticks until stop
 
-    # --- ready queue, in an array whose end is followed by its beginning;
-    # 0 <= ready_count <= ready_mask + 1. The references are raw pointers in malloc's memory; this
-    # class shows them to the collector itself.
+    # ready queue, in a circular array; 0 <= ready_count <= ready_mask + 1. The references are raw
+    # pointers in malloc's memory; this class itself shows them to the collector.
     cdef PyObject **ready
     cdef Py_ssize_t ready_mask
     cdef Py_ssize_t ready_head
@@ -47,6 +46,6 @@ cdef class Scheduler(Timers):
     cdef int _wake(self) except -1
 
 
-# How many callbacks are ready: at least so many, for other threads only add to them.
+# How many callbacks are ready: at least this many, since other threads only add to them.
 cdef inline Py_ssize_t ready_now(Scheduler scheduler) noexcept:
     return thread_load_size(&scheduler.ready_count)

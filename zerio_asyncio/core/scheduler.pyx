@@ -1,11 +1,11 @@
-"""Scheduler: the callbacks that are ready, and how they come to be and run.
+"""Scheduler: the callbacks that are ready, and how they are made and run.
 
-The ready queue goes round in an array of raw pointers, the timers are a heap (timers.pyx). Both
-refer to objects that Cython knows nothing of, so this class shows them to the collector itself (at
-the end). A list would be seen, too, but also by whoever asks the collector for its objects, with
-its free places null; and making a longer one may collect, in the middle of what calls it.
+The ready queue is a circular array of raw pointers, the timers are a heap (timers.pyx). Both refer
+to objects that Cython does not know, so this class shows them to the collector itself (at the end).
+The collector would see a list, too, but so would anyone who asks it for its objects, with null in
+the free places; and growing a list may trigger a collection in the middle of what calls it.
 
-Without the GIL a lock guards the queues; what else several threads ask for is one word each.
+Without the GIL a lock guards the queues; anything else that several threads use is one word.
 
 asyncio's own name for the ready queue, ``_ready``, shows it as a view (views.py).
 """
@@ -36,7 +36,7 @@ cdef extern from "Python.h":
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() noexcept
 
-# From 3.14 on asyncio makes the handles of call_soon_threadsafe apart, not by _call_soon.
+# From 3.14 on, asyncio does not make the handles of call_soon_threadsafe by _call_soon.
 cdef bint MADE_APART = sys.version_info >= (3, 14)
 
 cdef enum:
@@ -44,14 +44,14 @@ cdef enum:
 
 
 cdef class Scheduler(Timers):
-    """Handles that are ready; see the top of this module."""
+    """Ready handles; see the top of this module."""
 
     def __cinit__(self, *args, **kwargs):
         self.ready = <PyObject **>PyMem_RawMalloc(READY_ROOM * sizeof(PyObject *))
         if self.ready is NULL:
             raise MemoryError("no memory for a loop")
         self.ready_mask = READY_ROOM - 1
-        # Opened by the standard library's __init__: one that never got there has nothing to close.
+        # Opened by the standard library's __init__: before that there is nothing to close.
         self.closed = True
         self.slow_callback_duration = 0.1
 
@@ -61,7 +61,7 @@ cdef class Scheduler(Timers):
         PyMem_RawFree(self.ready)
 
     cdef int _wake(self) except -1:
-        """Called when something was made ready, perhaps by another thread: end the loop's sleep."""
+        """Something was made ready, perhaps by another thread: end the loop's sleep."""
         return 0
 
     cpdef int _forget_callbacks(self) except -1:
@@ -101,7 +101,7 @@ cdef class Scheduler(Timers):
         thread_lock_take(&self.lock)
         before, self.future_keywords = self.future_keywords, keywords
         thread_lock_give(&self.lock)
-        return 0  # what was there is let go of here
+        return 0  # what was there is released here
 
     @property
     def _thread_id(self):
@@ -128,7 +128,7 @@ cdef class Scheduler(Timers):
         return handle
 
     def call_soon_threadsafe(self, callback, *args, context=None):
-        """As ``call_soon``, from any thread; wakes a sleeping loop."""
+        """Like ``call_soon``, from any thread; wakes a sleeping loop."""
         if thread_load_int(&self.closed):
             raise RuntimeError("Event loop is closed")
         if self._debug:
@@ -201,7 +201,7 @@ cdef class Scheduler(Timers):
         return True
 
     cdef object _pop(self):
-        """The first one, taken out; there is one."""
+        """Take out the first one; there must be one."""
         cdef PyObject *item
         cdef object handle
         thread_lock_take(&self.lock)
@@ -222,7 +222,7 @@ cdef class Scheduler(Timers):
         return handle
 
     cdef int _run_ready(self) except -1:
-        # Exactly those that are ready now: what they add waits for the next tick.
+        # Exactly those ready now: what they add waits for the next tick.
         cdef Py_ssize_t left = ready_now(self)
         cdef bint patched = run_is_patched()
         cdef object handle
@@ -237,7 +237,7 @@ cdef class Scheduler(Timers):
                         handle._run()
                     else:
                         (<Handle>handle).run()
-            elif not handle._cancelled:  # the standard library's, of add_reader and signals
+            elif not handle._cancelled:  # the standard library's, from add_reader and signals
                 if self._debug:
                     self._run_timed(handle)
                 else:
@@ -267,7 +267,7 @@ cdef class Scheduler(Timers):
     # --------------------------------------------------------------- timers
 
     cdef int _fire_timers(self) except -1:
-        # As asyncio: what falls due within the clock's resolution is due.
+        # As in asyncio: what falls due within the clock's resolution is due.
         cdef double end = self._now() + self._clock_resolution
         cdef object handle
         while True:
@@ -280,7 +280,7 @@ cdef class Scheduler(Timers):
 
     @property
     def _ready(self):
-        """The handles that are ready, live; see views.py."""
+        """The ready handles, live; see views.py."""
         return ReadyQueue(self)
 
     @_ready.setter
@@ -288,10 +288,10 @@ cdef class Scheduler(Timers):
         self._ready_replace(ready_now(self), list(handles))
 
     def _ready_list(self):
-        """The handles that are ready, the first one first."""
+        """The ready handles, the first one first."""
         cdef list handles = []
         cdef Py_ssize_t i
-        for i in range(ready_now(self)):  # nothing here collects: the list is made
+        for i in range(ready_now(self)):  # nothing here triggers a collection: the list exists
             handles.append(self._ready_at(i))
         return handles
 
@@ -299,7 +299,7 @@ cdef class Scheduler(Timers):
         return ready_now(self)
 
     def _ready_add(self, handle):
-        """Put it at the end; a timer's handle leaves the timers."""
+        """Append it; a timer's handle leaves the timers."""
         if isinstance(handle, TimerHandle):
             self.timer_cancelled(handle)
         self.push(handle)
@@ -311,7 +311,7 @@ cdef class Scheduler(Timers):
         return self._pop()
 
     def _ready_replace(self, Py_ssize_t count, list handles):
-        """Put ``handles`` in the place of the first ``count``."""
+        """Replace the first ``count`` with ``handles``."""
         cdef list before = []
         while ready_now(self):
             before.append(self._pop())
@@ -322,11 +322,11 @@ cdef class Scheduler(Timers):
 
 # ------------------------------------------------------------------ what the collector sees
 
-# The ready queue and the timers refer to objects that Cython knows nothing of. A list would be
-# seen by the collector, but also by whoever asks it for its objects, with its free places null; and
-# making a longer one may collect, in the middle of what calls it.
+# The ready queue and the timers refer to objects that Cython does not know. The collector would see
+# a list, but so would anyone who asks it for its objects, with null in the free places; and growing
+# a list may trigger a collection in the middle of what calls it.
 
-# As C declares them: an answer that is not 0 is the visitor's, no exception.
+# As C declares them: a result other than 0 is the visitor's, not an exception.
 ctypedef int (*visit_function)(PyObject *, void *) noexcept
 ctypedef int (*traverse_function)(PyObject *, visit_function, void *) noexcept
 ctypedef int (*clear_function)(PyObject *) noexcept

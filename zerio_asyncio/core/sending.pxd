@@ -1,23 +1,23 @@
-# What is written to a stream socket, until the system has taken it.
+# What is written to a stream socket, until the system takes it.
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
 from zerio_asyncio.core.memory cimport PoolSlice
 from zerio_asyncio.core.transport cimport Transport
 
-# What the request context of each request says.
+# What the request context of each request means.
 cdef enum Request:
     RECEIVE = 0
     SEND = 1
-    PROBE = 2        # a receive of no bytes: there is something to receive
+    PROBE = 2        # a zero-byte receive: there is something to receive
 
 cdef enum:
-    # One request's length is 32 bits wide; larger bytes go out as several.
+    # A request's length is 32 bits wide; larger bytes go out as several.
     REQUEST_MAX = 1 << 30
 
-# One piece of what was written: bytes kept alive and sent in place, or a slice they were copied to.
+# One piece of what was written: bytes kept alive and sent in place, or a slice that has a copy.
 cdef struct Chunk:
-    void *owner      # the bytes object, a reference of ours; null: the slice holds the bytes
+    void *owner      # the bytes object, we own a reference; null: the slice holds the bytes
     PoolSlice slice
     char *memory
     uint32_t length
@@ -28,14 +28,14 @@ cdef class SendingTransport(Transport):
     # --- asyncio's private name that its own modules read
     cdef readonly bint _eof
 
-    # --- chunks[head .. head + issued) are the provider's, those up to head + count wait
+    # --- chunks[head .. head + issued) are the provider's, those up to head + count are queued
     cdef Chunk *chunks
     cdef uint32_t chunk_mask
     cdef uint32_t head
     cdef uint32_t issued
     cdef uint32_t count
     cdef object empty_waiter
-    cdef bint prompt               # a write is tried at once; else the tick's go out together
+    cdef bint prompt               # a write is tried at once; else the tick's leave together
 
     # writing
     cdef int _check_writable(self, str method) except -1
@@ -49,20 +49,20 @@ cdef class SendingTransport(Transport):
     cdef int _gather_last(self, const char *memory, size_t length) except -1
     cdef Chunk *_new_chunk(self) except NULL
     cdef int _push_first(self) except -1
-    # --- For whoever has a format of its own on the wire, and puts it together where it is sent
-    # from: `room`, fill it, `commit`. All of this is the loop's thread's; nothing else of the
-    # transport may be called between the two.
+    # --- For anyone with a wire format of its own who builds it where it is sent from: `room`, fill
+    # it, `commit`. All of this belongs to the loop's thread; nothing else of the transport may be
+    # called between the two.
     #
     # room: where the next `length` bytes go, at most room_max of them; null, and nothing to commit,
-    # if what is written is dropped. Raises as write does. With `pieces_max` not 0, no more commits
-    # than that share a slice.
+    # if what is written is dropped. Raises as write does. If `pieces_max` is not 0, no more than
+    # that many commits share a slice.
     cdef char *room(self, size_t length, uint32_t pieces_max) except? NULL
-    # commit: the `length` bytes of `room` are written, and behind them `rest` bytes of `memory`,
-    # which is that of the bytes object `owner`, or is copied if that is None. If there is no memory
-    # for the rest the connection is lost: the peer must not take a part for the whole.
+    # commit: the `length` bytes of `room` are written, followed by `rest` bytes of `memory`, which
+    # belongs to the bytes object `owner`, or is copied if that is None. If there is no memory for
+    # the rest, the connection is lost: the peer must not take a part for the whole.
     cdef int commit(self, size_t length, object owner, const char *memory, size_t rest) except -1
-    # What is committed between the two, on any connection of the loop, shares slices and leaves
-    # with the second one; inside a delivery, with its end. They nest.
+    # Whatever is committed between the two, on any connection of the loop, shares slices and leaves
+    # with the second call; inside a delivery, at its end. They nest.
     cdef int begin_gathering(self) except -1
     cdef int end_gathering(self) except -1
 
@@ -79,6 +79,6 @@ cdef class SendingTransport(Transport):
     cdef void _release_chunk(self, Chunk chunk) noexcept
 
 
-# The most that `room` gives at once.
+# The most that `room` returns at once.
 cdef inline uint32_t room_max(SendingTransport transport) noexcept:
     return transport.pool.slice_size

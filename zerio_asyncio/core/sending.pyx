@@ -1,20 +1,20 @@
-"""SendingTransport: what is written to a stream socket, until the system has taken it.
+"""SendingTransport: what is written to a stream socket, until the system takes it.
 
-Sending. What ``write`` is given is with the system when it returns, if nothing waits before it and
-the system can take it: programs write and then compute, block, fork or exit. Only what was not
-taken is put on a list of chunks, counts against the high-water mark, and goes out by requests at
-the end of the tick. ``bytes`` are sent in place where the provider can (kept alive until their
-result is dequeued), small ones share a slice; what may change after ``write`` returns is copied.
+Sending. When ``write`` returns, the system has the bytes, if nothing is queued before them and the
+system can take them: programs write and then compute, block, fork or exit. Only what was not taken
+goes on a list of chunks, counts against the high-water mark, and is sent by requests at the end of
+the tick. ``bytes`` are sent in place if the provider can (kept alive until their result is
+dequeued), small ones share a slice; anything that may change after ``write`` returns is copied.
 
-    chunks ──flush──▶ the provider's, in order ──result──▶ memory given back
+    chunks ──flush──▶ the provider's, in order ──result──▶ memory released
     head .. head+issued is the provider's; head+issued .. head+count waits for the next flush
 
 With ``LoopOptions(gather=True)`` the writes of a tick go on the list first, and leave together at
-its end; so does what is put together in place (``room`` and ``commit``, see sending.pxd) while a
-received chunk is being delivered.
+its end. So does what is built in place (``room`` and ``commit``, see sending.pxd) while a received
+chunk is being delivered.
 
-Only exact ``bytes`` are kept: letting go of one runs no Python code, so pointers to chunks may be
-held across it. Of what else runs Python code (exporters, protocols) none is called in between.
+Only exact ``bytes`` are kept: releasing one runs no Python code, so pointers to chunks may be held
+across it. Nothing else that runs Python code (exporters, protocols) is called in between.
 
 Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.15).
 """
@@ -49,7 +49,7 @@ from zerio_asyncio.core.protocols import InvariantError
 logger = logging.getLogger("asyncio")
 
 cdef enum:
-    # Up to here copying a write next to its neighbours is cheaper than a request of its own.
+    # Up to this size, copying a write next to its neighbours is cheaper than a request of its own.
     GATHER_MAX = 4096
     CHUNKS_ROOM = 8
 
@@ -60,12 +60,12 @@ cdef unsigned int WARN_AFTER = constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
 
 
 cdef inline void count_unsent(Transport transport, Py_ssize_t change) noexcept:
-    # Other threads look at it, before they leave a message for the loop to send.
+    # Other threads check it before they leave a message for the loop to send.
     thread_store_size(<Py_ssize_t *>&transport.unsent, <Py_ssize_t>transport.unsent + change)
 
 
 cdef class SendingTransport(Transport):
-    """The sending half of a stream transport; ``StreamTransport`` is the whole."""
+    """The sending half of a stream transport; ``StreamTransport`` is the whole one."""
 
     def __dealloc__(self):
         self._drop_unissued()
@@ -79,7 +79,7 @@ cdef class SendingTransport(Transport):
         return 0
 
     def write(self, data):
-        """Send ``data`` (bytes, bytearray or memoryview) after what was written before.
+        """Send ``data`` (bytes, bytearray or memoryview) after everything written before.
 
         Returns at once. A mutable buffer may be changed as soon as ``write`` returns.
         ``TypeError`` for anything else, ``RuntimeError`` after ``write_eof``. Ignored once the
@@ -90,7 +90,7 @@ cdef class SendingTransport(Transport):
             raise TypeError("data argument must be a bytes-like object, "
                             f"not {type(data).__name__!r}")
         self._check_writable("write")
-        # Where the peer's end has closed it, what is still to be said goes out.
+        # If the peer's end of stream closed it, what is still written goes out.
         if self.shut or not is_live(self):
             if data:
                 self._drop_write()
@@ -99,7 +99,7 @@ cdef class SendingTransport(Transport):
         self._written()
 
     def writelines(self, list_of_data):
-        """Send each of ``list_of_data`` in order, as one ``write`` would."""
+        """Send each of ``list_of_data`` in order, as ``write`` would."""
         check_thread(self.engine)
         cdef list pieces = list(list_of_data)
         cdef bint first = self.count == 0
@@ -129,8 +129,8 @@ cdef class SendingTransport(Transport):
 
     cdef int _drop_write(self) except -1:
         if is_live(self):
-            return 0  # closing: what was written before is still on its way
-        # Once: who does not look at is_closing() would fill the log.
+            return 0  # closing: what was written before is still being sent
+        # Once: a program that ignores is_closing() would fill the log.
         if self.dropped == WARN_AFTER:
             logger.warning("socket.send() raised exception.")
         self.dropped += 1
@@ -141,7 +141,7 @@ cdef class SendingTransport(Transport):
             if self.prompt or self.engine.gathers:
                 self.engine.mark_dirty(self)
             else:
-                self.flush(False)  # only requests can send here: one that waits would be late
+                self.flush(False)  # only requests can send here: a queued one would be late
         if self.unsent > self.high_water:
             self._maybe_pause_protocol()
         return 0
@@ -160,9 +160,9 @@ cdef class SendingTransport(Transport):
         return 0
 
     cdef int _put(self, object owner, const char *memory, size_t length, bint now) except -1:
-        """Send what the system takes, if nothing waits before it and ``now``, and queue the rest.
+        """Send what the system takes, if nothing is queued before it and ``now``; queue the rest.
 
-        ``memory`` is that of the bytes object ``owner``, or may change if that is None.
+        ``memory`` belongs to the bytes object ``owner``, or may change if that is None.
         """
         if length == 0 or not is_live(self):
             return 0  # an exporter's code may have ended the connection
@@ -184,14 +184,14 @@ cdef class SendingTransport(Transport):
     cdef int _send_now(self, const char **memory, size_t *length) except -1:
         """One attempt; what is left is in ``memory`` and ``length``.
 
-        With the interpreter's lock held: the call never waits, and another thread must not find
-        the request queue in use, nor end it.
+        With the interpreter's lock held: the call never waits, and another thread must neither find
+        the request queue in use nor end it.
         """
         cdef uint32_t part = <uint32_t>min(length[0], <size_t>REQUEST_MAX)
         cdef int64_t sent
         sent = self.provider.send_now(self.queue, memory[0], part)
         if sent == -RIO_ENETDOWN:
-            # In a child of fork the port is the parent's (rule 14), the socket is the child's, too.
+            # In a child of fork the port is the parent's (rule 14), the socket the child's, too.
             sent = self.provider.socket_send(<size_t>self.descriptor, memory[0], part)
             if sent < 0:
                 sent = -RIO_EWOULDBLOCK
@@ -252,7 +252,7 @@ cdef class SendingTransport(Transport):
         return 0
 
     cdef int _gather_last(self, const char *memory, size_t length) except -1:
-        """1 if the bytes went next to those of the last chunk that nobody has sent yet."""
+        """1 if the bytes were appended to the last chunk that nobody has sent yet."""
         cdef Chunk *chunk
         cdef PoolSlice slice
         cdef size_t used, room
@@ -261,7 +261,7 @@ cdef class SendingTransport(Transport):
         chunk = &self.chunks[(self.head + self.count - 1) & self.chunk_mask]
         used = chunk.length
         if chunk.owner is NULL:
-            used += chunk.memory - chunk.slice.memory  # what a push took keeps its place
+            used += chunk.memory - chunk.slice.memory  # what a push sent keeps its place
         room = self.pool.slice_size - min(used, self.pool.slice_size)
         if length > room or (chunk.owner is not NULL and chunk.length > GATHER_MAX):
             return 0
@@ -305,7 +305,7 @@ cdef class SendingTransport(Transport):
         self._check_writable("write")
         chunk = self._with_room(length, pieces_max)
         if chunk is NULL and self.gathering:
-            self.push()  # a full slice waits for nothing
+            self.push()  # a full slice has no reason to wait
             chunk = self._with_room(length, pieces_max)  # a protocol may have been resumed
         if self.shut or not is_live(self):
             self._drop_write()
@@ -342,7 +342,7 @@ cdef class SendingTransport(Transport):
         return self.engine.end_delivery()
 
     cdef Chunk *_with_room(self, size_t length, uint32_t pieces_max) noexcept:
-        """The last chunk, if nobody has sent it and it is a slice with so much room; or null."""
+        """The last chunk, if it is unsent and its slice has that much room; or null."""
         cdef Chunk *chunk
         if self.count == self.issued:
             return NULL
@@ -372,7 +372,7 @@ cdef class SendingTransport(Transport):
     # -------------------------------------------------- requests and results
 
     cdef int push(self) except -1:
-        """Send at once what waits, as far as the system takes it; the rest stays."""
+        """Send at once what is queued, as far as the system takes it; the rest stays."""
         cdef bint went = False
         if self.count and self._is_gone():
             return self._break(self._bad_descriptor(), "Fatal write error on socket transport",
@@ -385,7 +385,7 @@ cdef class SendingTransport(Transport):
             if went and is_live(self):
                 self._progressed()
         finally:
-            self._written()  # what is left goes out, also if an interrupt has left resume_writing
+            self._written()  # what is left goes out, even if an interrupt left resume_writing
         return 0
 
     cdef int _push_first(self) except -1:
@@ -414,7 +414,7 @@ cdef class SendingTransport(Transport):
         if self.count > self.issued and self._is_gone():
             return self._break(self._bad_descriptor(), "Fatal write error on socket transport",
                                self.context)
-        # Where a write was tried at once, another attempt would be in vain.
+        # If a write was tried at once, another attempt would be futile.
         if now and not self.prompt and self.count == 1 and self.issued == 0:
             if self._push_first():
                 self._progressed()
@@ -448,7 +448,7 @@ cdef class SendingTransport(Transport):
 
     cdef int _sent(self, int32_t status, uint32_t count) except -1:
         cdef Chunk *chunk = &self.chunks[self.head & self.chunk_mask]
-        # A send completes whole or fails (rule 2), and only one that was issued.
+        # A send completes whole or fails (rule 2), and only if it was issued.
         if self.issued == 0 or (status == 0 and count != chunk.length):
             raise InvariantError(f"{self!r}: a send of {chunk.length} bytes ended with {count}")
         self._pop_chunk()
@@ -487,7 +487,7 @@ cdef class SendingTransport(Transport):
         return 0
 
     cdef void _release_chunk(self, Chunk chunk) noexcept:
-        # The collector may have taken engine and pool from a transport that nobody closed.
+        # The collector may have cleared engine and pool of a transport that nobody closed.
         if chunk.owner is NULL:
             if self.pool is not None:
                 self.pool.give(&chunk.slice)
@@ -525,11 +525,11 @@ cdef class SendingTransport(Transport):
             sock = self._sock
             sock.shutdown(socket.SHUT_WR)
         except OSError:
-            # The peer is gone already; the receive says so.
+            # The peer is already gone; the receive reports it.
             pass
         return 0
 
-    # sendfile waits by these two for what was written before it
+    # With these two, sendfile waits for what was written before it
     def _make_empty_waiter(self):
         if self.empty_waiter is not None:
             raise RuntimeError("Empty waiter is already set")
@@ -551,11 +551,11 @@ cdef class SendingTransport(Transport):
 
     @property
     def _buffer(self):
-        """What was written and not yet taken, as the standard transport has it; only to be read."""
+        """What was written and not yet taken, in the standard transport's form; read-only."""
         cdef uint32_t i
         cdef Chunk *chunk
         cdef list pieces = []
-        for i in range(self.count):  # bytes are made without a collection
+        for i in range(self.count):  # making bytes triggers no collection
             chunk = &self.chunks[(self.head + i) & self.chunk_mask]
             pieces.append(PyBytes_FromStringAndSize(chunk.memory, chunk.length))
         return tuple(map(memoryview, pieces)) if IN_PIECES else b"".join(pieces)

@@ -5,23 +5,23 @@ from libc.stdint cimport int32_t, uint32_t
 from zerio_asyncio.core.engine cimport Engine
 
 cdef enum:
-    # What a receive may get through memory that is reused, to be copied out of it: 64 KiB is what
-    # programs usually ask for, and what stays in the second level cache.
+    # The most that a receive reads into reused memory, to be copied out of it: 64 KiB is what
+    # programs usually ask for, and what stays in the second-level cache.
     SCRATCH_SIZE = 65536
 
 
-# Who waits for one descriptor. Kept by number, for as long as the loop lives.
+# Who waits for one descriptor. Kept by number for the life of the loop.
 cdef class Waiters:
-    cdef uint32_t users    # what add_reader and add_writer want to hear, again and again
-    cdef uint32_t once     # what calls want to hear: told to the port and not reported yet
+    cdef uint32_t users    # what add_reader and add_writer want to hear, repeatedly
+    cdef uint32_t once     # what calls want to hear: armed in the port and not reported yet
     cdef object reading    # None, a future, or a list of futures; some may be cancelled
     cdef object writing
     # a hint, so harmless if the descriptor is another socket's by now
-    cdef bint large        # the last receive got so much that copying it would be the most of it
+    cdef bint large        # the last receive got so much that copying would be most of its cost
 
 
 cdef class SocketEngine(Engine):
-    cdef list table        # Waiters by descriptor, None where nobody ever waited
+    cdef list table        # Waiters by descriptor, None if nobody ever waited
     cdef dict transports   # asyncio's descriptors of transports
     cdef char *scratch     # SCRATCH_SIZE bytes, made when first needed
 

@@ -1,34 +1,34 @@
-"""SocketEngine: ``loop.sock_recv`` and its family, for sockets that stay the program's own.
+"""SocketEngine: ``loop.sock_recv`` and its family, for sockets that remain the program's own.
 
 Each call tries, waits until the socket is ready, and tries again, as the standard library's does.
-What is different is the waiting:
+The difference is in the waiting:
 
     sock_recv ──▶ recv ──nothing──▶ future ◀── the port: ready, once ──▶ recv ──▶ bytes
 
-* A call that must wait asks the port for one event (RIO_WATCH_ONCE). The descriptor stays known to
-  the system after it, silent, so the next wait is one system call, and its end none.
-* Being asked anew for each wait, the system itself finds out whether the number is another file by
-  now. Nothing is remembered of a socket across a wait but the object.
-* Bytes are taken when the task runs, not when the socket becomes ready: a call that is cancelled
-  has taken nothing.
-* A cancelled call leaves its watch behind. The one event that may come finds nobody.
-* A receive always tries before it waits, though whoever asks and answers in turn then tries in
-  vain: with a time-out of 0 a program asks for what is there now.
+* A call that must wait asks the port for one event (RIO_WATCH_ONCE). The system then keeps the
+  descriptor, silently, so the next wait is one system call, and ending it takes none.
+* Since each wait asks anew, the system itself notices if the number is another file by now. Nothing
+  about a socket is kept across a wait but the object.
+* Bytes are taken when the task runs, not when the socket becomes ready: a cancelled call takes
+  none.
+* A cancelled call leaves its watch behind. If its one event comes, nobody is waiting.
+* A receive always tries before it waits, though for a program that asks and answers in turn the try
+  is futile: with a timeout of 0 a program asks for what is there now.
 
-Hazards, and what is done about them:
+Hazards, and how they are handled:
 
-* The program closes a socket that a call waits for. The system forgets the watch and nobody is
-  told, so the call goes on waiting, as on the standard loop; it ends with EBADF when another
-  socket that got the same number becomes ready. Each event therefore wakes all who wait at that
-  number, and each of them tries its own socket.
-* ``add_reader`` and a call on the same descriptor: the system knows a descriptor once, so both are
-  told to the port as one watch, and events are given to whom they concern. (On the standard loop
-  the later one silences the other.)
-* Another thread adds or removes a reader while the loop sleeps: asyncio does not promise it, its
-  loop bears it, and programs do it (Jupyter's kernel). What is wanted is noted at once, and the
+* The program closes a socket that a call waits for. The system forgets the watch without telling
+  anyone, so the call keeps waiting, as on the standard loop; it ends with EBADF when another socket
+  with the same number becomes ready. So each event wakes everyone who waits for that number, and
+  each of them tries its own socket.
+* ``add_reader`` and a call on the same descriptor: the system knows a descriptor only once, so both
+  are armed in the port as one watch, and events go to those they concern. (On the standard loop the
+  later one silences the other.)
+* Another thread adds or removes a reader while the loop sleeps: asyncio does not promise this, its
+  loop tolerates it, and programs do it (Jupyter's kernel). The request is recorded at once, and the
   loop is woken to tell its port.
-* Two calls that send on one socket: both come to an end, their pieces mixed as far as the socket
-  took them in pieces.
+* Two calls send on one socket: both complete, their pieces interleaved as far as the socket took
+  them in pieces.
 
 Behaviour and wording follow asyncio's ``BaseSelectorEventLoop`` (checked: 3.10 to 3.15).
 """
@@ -60,7 +60,7 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
 
 cdef enum:
-    # Above, the system's copying takes so long that other threads may run meanwhile.
+    # Above this, the system copies for so long that other threads may run meanwhile.
     ALONE_MAX = 16384
 
 cdef object Socket = socket.socket
@@ -68,7 +68,7 @@ cdef object AF_INET = socket.AF_INET
 cdef object AF_INET6 = socket.AF_INET6
 cdef object NOT_NOW = (BlockingIOError, InterruptedError)
 
-# Without the look-up of the method, of which each receive would make three.
+# Saves looking up the method, which each receive would do three times.
 cdef object fileno_of = socket.socket.fileno
 
 
@@ -96,13 +96,13 @@ cdef class SocketEngine(Engine):
         if descriptor < 0:
             raise OSError(EBADF, os.strerror(EBADF))
         if descriptor >= len(self.table):
-            os.fstat(descriptor)  # an absurd number is refused before there is room for it
+            os.fstat(descriptor)  # an absurd number is refused before we make room for it
             self.table.extend([None] * (descriptor + 1 - len(self.table)))
         waiters = self.table[descriptor]
         return self._first_waiters(descriptor) if waiters is None else waiters
 
     cdef Waiters _first_waiters(self, int descriptor):
-        # Another thread may ask for the same: all get those that were here first.
+        # Another thread may ask for the same: everyone gets the ones made first.
         cdef Waiters made = Waiters.__new__(Waiters)
         cdef Waiters waiters
         with cython.critical_section(self):
@@ -141,7 +141,7 @@ cdef class SocketEngine(Engine):
             raise self.error_of(refused)
 
     def _arm_again(self, int descriptor):
-        """Tell the port what another thread has asked for while this one was inside of it."""
+        """Tell the port what another thread asked for while this one was inside it."""
         cdef Waiters waiters = self._waiters(descriptor)
         cdef int32_t refused
         if self.port is not NULL:
@@ -167,7 +167,7 @@ cdef class SocketEngine(Engine):
             waiters.writing = None
             _wake(who)
         waiters.once &= ~mask
-        # A watch for one event is over; one that users share would go on reporting.
+        # A watch for one event is over; one shared with users would keep reporting.
         if waiters.once or (heard and waiters.users):
             waiters.once = _wanted(waiters)
             if waiters.once or waiters.users:
@@ -202,7 +202,7 @@ cdef class SocketEngine(Engine):
         return future
 
     cdef int _forget(self, object sock) except -1:
-        """Leave nothing with the system for a socket that nobody waits for."""
+        """Leave nothing with the system for a socket that no call waits for."""
         cdef int descriptor = sock.fileno()
         cdef Waiters waiters
         if descriptor < 0 or self.port is NULL:
@@ -224,7 +224,7 @@ cdef class SocketEngine(Engine):
         return 0
 
     cdef object _receive(self, object sock, object size):
-        """bytes, or None if there is nothing now."""
+        """bytes, or None if nothing is there now."""
         cdef Waiters waiters
         cdef Py_ssize_t room
         cdef int64_t count
@@ -271,7 +271,7 @@ cdef class SocketEngine(Engine):
         return data
 
     cdef object _receive_into(self, object sock, object buffer):
-        """The count of bytes, or None if there is nothing now."""
+        """The count of bytes, or None if nothing is there now."""
         cdef Py_buffer view
         cdef int64_t count
         cdef uint32_t room
@@ -297,7 +297,7 @@ cdef class SocketEngine(Engine):
             PyBuffer_Release(&view)
 
     cdef Py_ssize_t _send(self, object sock, object view, Py_ssize_t left) except -2:
-        """Send the last ``left`` bytes of a memoryview; returns how many are left now."""
+        """Send the last ``left`` bytes of a memoryview; return how many are left."""
         cdef Py_buffer buffer
         cdef int64_t count
         cdef uint32_t part
@@ -369,7 +369,7 @@ cdef class SocketEngine(Engine):
     async def sock_sendall(self, sock, data):
         """Send all of ``data``; see ``asyncio.loop.sock_sendall``."""
         self._check(sock)
-        # One export until all is sent: its length and place are asked for once.
+        # One export until all is sent: length and address are queried once.
         with memoryview(data) as view:
             left = self._send(sock, view, view.nbytes)
             while left:
@@ -416,7 +416,7 @@ cdef class SocketEngine(Engine):
             await self._until(sock, RIO_WATCH_WRITE)
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         finally:
-            # Most sockets become a transport's next, which tells the system of them anew.
+            # Most sockets become a transport's next, which registers them with the system anew.
             self._forget(sock)
         if error:
             raise OSError(error, f"Connect call failed {address}")
@@ -424,16 +424,16 @@ cdef class SocketEngine(Engine):
     # ------------------------------------------------------- for sendfile
 
     def _writable(self, sock):
-        """A future that is done when ``sock``, which may be a transport's, takes bytes."""
+        """A future that is done when ``sock``, which may be a transport's, is writable."""
         self._check_attached()
         return self._until_at(sock.fileno(), RIO_WATCH_WRITE)
 
     def _unwatch(self, sock):
-        """No call waits for ``sock`` any more, and none is about to."""
+        """No call waits for ``sock`` any more, or is about to."""
         self._forget(sock)
 
     def _wake_waiters(self, int descriptor):
-        """The transport of this descriptor is closed: who waits for it will find out."""
+        """The transport of this descriptor is closed: those who wait for it will notice."""
         if descriptor < len(self.table) and self.table[descriptor] is not None:
             self.became_ready(descriptor, RIO_WATCH_READ | RIO_WATCH_WRITE)
 

@@ -5,25 +5,25 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from zerio_asyncio.core.memory cimport LARGE_SIZE, PoolSlice, ReceivedMemory, SlicePool
 from zerio_asyncio.core.sending cimport PROBE, RECEIVE, REQUEST_MAX, SEND, SendingTransport
 
-# How received bytes are handed over.
+# How received bytes are delivered.
 cdef enum ProtocolKind:
     PLAIN = 0        # bytes to data_received
     BUFFERED = 1     # copied into get_buffer
     REGISTERED = 2   # a view on the slice to view_received
 
-# Whose the memory is that the transport receives into. It is one party's at any time, and each
-# hand-over says from whom (`_hand`).
+# Who owns the memory that the transport receives into. It has one owner at any time, and each
+# hand-over names the previous one (`_hand`).
 cdef enum Owner:
     NOBODY = 0       # a receive may be posted into it
-    KERNEL = 1       # one is, and has no result yet
-    TRANSPORT = 2    # bytes [held_from, held_to), an error or an end wait to be delivered
-    PROTOCOL = 3     # it looks at them, or is asked where it wants them
+    KERNEL = 1       # a receive is posted, and has no result yet
+    TRANSPORT = 2    # bytes [held_from, held_to), an error or an end wait for delivery
+    PROTOCOL = 3     # it looks at the bytes, or is asked where it wants them
 
 # A slice, shown to views that a RegisteredProtocol may keep.
 cdef class SliceView(ReceivedMemory):
     cdef SlicePool pool
     cdef PoolSlice slice
-    cdef bint owner          # the slice is this object's to give back
+    cdef bint owner          # this object must return the slice
 
 
 cdef class StreamTransport(SendingTransport):
@@ -33,7 +33,7 @@ cdef class StreamTransport(SendingTransport):
     # --- protocol
     cdef ProtocolKind kind
     cdef object receiver           # bound data_received, or view_received
-    cdef str calling               # the method that is being called, for the report if it raises
+    cdef str calling               # the method being called, for the report if it raises
 
     # --- receiving
     cdef Owner owner
@@ -43,7 +43,7 @@ cdef class StreamTransport(SendingTransport):
     cdef int32_t held_status
     cdef PoolSlice slice
     cdef SliceView view
-    cdef uint32_t large_left       # large messages are expected, until so many small ones came
+    cdef uint32_t large_left       # large messages are expected, until this many small ones came
     cdef object large              # LARGE_SIZE bytes that hold one; nobody else has seen them
 
     # receiving

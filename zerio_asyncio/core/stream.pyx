@@ -1,22 +1,22 @@
 """StreamTransport: a connected stream socket on a RIO request queue.
 
-Receiving. One receive is posted at a time, into a slice of registered memory, so an idle
-connection costs a slice whose pages nothing has touched. A receive that fills its slice says that
-large messages come: the connection then only asks to be told when there is something (a receive of
-no bytes), and takes it when it is its turn, into fresh ``bytes`` or the protocol's own buffer; so
-it is still in the cache when the protocol, or the send that answers, reads it. What arrives while
-reading is paused is held, not delivered.
+Receiving. One receive is posted at a time, into a slice of registered memory, so an idle connection
+costs a slice whose pages are untouched. A receive that fills its slice indicates large messages:
+the connection then only asks to be told when there is something (a zero-byte receive), and reads it
+when its turn comes, into fresh ``bytes`` or the protocol's own buffer. So it is still in the cache
+when the protocol, or the send that answers, reads it. What arrives while reading is paused is held,
+not delivered.
 
-Whose the memory is that is received into:
+Who owns the receive memory:
 
     NOBODY ─_post─▶ KERNEL ─_received─▶ TRANSPORT ─_deliver_*─▶ PROTOCOL ─▶ NOBODY
                                             └── bytes: copied, or given whole ──▶ NOBODY
 
-A receive is posted only into what is nobody's. While a protocol looks (PROTOCOL) nothing else may
-happen to the memory, whatever the protocol calls: resume_reading posts when its call has returned,
-and a connection that ends meanwhile keeps the slice until then.
+A receive is posted only into memory that nobody owns. While a protocol looks (PROTOCOL) nothing
+else may happen to the memory, whatever the protocol calls: resume_reading posts when its call has
+returned, and a connection that ends meanwhile keeps the slice until then.
 
-Sending is the base class's (sending.pyx), how a connection comes to its end that one's
+The base class handles sending (sending.pyx), and its own base the end of a connection
 (transport.pyx).
 
 Behaviour and wording follow asyncio's ``_SelectorSocketTransport`` (checked: 3.10 to 3.15).
@@ -52,15 +52,15 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
 
 cdef enum:
-    # Small messages after which a connection no longer expects large ones.
+    # After this many small messages a connection no longer expects large ones.
     LARGE_PATIENCE = 8
 
 # From 3.13 on a Server is told which transport comes and goes.
 cdef bint SERVER_KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
 
 
-# It refers to the pool alone, which refers to nothing: no cycle goes through it, and the collector
-# must not take the pool away before __dealloc__ gives the slice back.
+# It refers only to the pool, which refers to nothing: it is in no cycle, and the collector must not
+# clear the pool before __dealloc__ returns the slice.
 @cython.no_gc
 cdef class SliceView(ReceivedMemory):
     """Shows the received bytes of one slice to the views of a RegisteredProtocol."""
@@ -72,11 +72,10 @@ cdef class SliceView(ReceivedMemory):
 
 
 cdef class StreamTransport(SendingTransport):
-    """The transport of a connected stream socket. Made by the loop, never by users.
+    """The transport of a connected stream socket. The loop makes it, never users.
 
-    ``sock`` is non-blocking and becomes the transport's; ``given``: the program has it, too, and
-    may close it. ``OSError`` if it cannot get a request
-    queue (not a socket, out of memory).
+    ``sock`` is non-blocking and now belongs to the transport; ``given``: the program has it, too,
+    and may close it. ``OSError`` if it cannot get a request queue (not a socket, out of memory).
     """
 
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
@@ -86,13 +85,13 @@ cdef class StreamTransport(SendingTransport):
                  server=None, bint given=False, context=None):
         self._take_socket(loop, sock, extra, given)
         self.set_protocol(protocol)
-        # Small writes must not wait for the acknowledgement of others; as asyncio does. A server's
-        # listeners see to it themselves, who know what their connections are.
+        # Small writes must not wait for the acknowledgement of others, as in asyncio. A server's
+        # listeners do this themselves, since they know the kind of their connections.
         if server is None:
             base_events._set_nodelay(sock)
         self._attach(1, loop.send_depth)
         try:
-            if server is not None:  # refuses when it was closed meanwhile
+            if server is not None:  # refuses if it was closed meanwhile
                 server._attach(self) if SERVER_KNOWS_TRANSPORTS else server._attach()
             self._server = server
             self._own(sock, context)
@@ -104,8 +103,8 @@ cdef class StreamTransport(SendingTransport):
 
     @property
     def __class__(self):
-        # asyncio promises a Transport, its sendfile asks for this subclass, and neither can be
-        # inherited from here: they lay their slots out themselves.
+        # asyncio promises a Transport, its sendfile asks for this subclass, and we cannot inherit
+        # from either here: they lay out their slots themselves.
         return transports._FlowControlMixin
 
     # ----------------------------------------------------------------- life
@@ -122,8 +121,8 @@ cdef class StreamTransport(SendingTransport):
             else:
                 if not waiter.cancelled():
                     waiter.set_result(None)
-                # Behind the waiter's callbacks: who made the connection has the transport in hand
-                # before the first byte comes.
+                # After the waiter's callbacks: whoever made the connection has the transport before
+                # the first byte comes.
                 self.engine.soon(self._start_receiving, (), None)
 
     def _start_receiving(self):
@@ -145,7 +144,7 @@ cdef class StreamTransport(SendingTransport):
     # ------------------------------------------------------------- protocol
 
     def set_protocol(self, protocol):
-        """Hand what arrives from now on to ``protocol``."""
+        """Deliver what arrives from now on to ``protocol``."""
         check_thread(self.engine)
         self._protocol = protocol
         self.protocol_connected = True
@@ -158,19 +157,20 @@ cdef class StreamTransport(SendingTransport):
         else:
             self.kind = PLAIN
             # Kept bound: one look-up per connection, not per message. A protocol without it is
-            # told when something arrives, as in asyncio.
+            # reported when something arrives, as in asyncio.
             self.receiver = getattr(protocol, "data_received", None)
 
     # ------------------------------------------------------------ receiving
 
     def is_reading(self):
-        """True while received bytes are handed to the protocol."""
+        """True while received bytes are delivered to the protocol."""
         return self.life == OPEN and not self._paused
 
     def pause_reading(self):
-        """Hand nothing to the protocol until ``resume_reading``, and take nothing from the system.
+        """Deliver nothing to the protocol and take nothing from the system until
+        ``resume_reading``.
 
-        What arrives from now on is for whoever reads the socket next: a child, a copy of it.
+        What arrives from now on is for whoever reads the socket next: a child, or a copy of it.
         """
         check_thread(self.engine)
         if self.life == OPEN:
@@ -178,13 +178,13 @@ cdef class StreamTransport(SendingTransport):
             self._recall()
 
     def resume_reading(self):
-        """Go on after ``pause_reading``."""
+        """Continue after ``pause_reading``."""
         check_thread(self.engine)
         if self.life != OPEN or not self._paused:
             return
         self._paused = False
         if self.owner == TRANSPORT:
-            # Not from inside the caller: it may hold the protocol's state half changed.
+            # Not from inside the caller: its protocol may be in the middle of a state change.
             self._loop.call_soon(self._deliver_held)
         else:
             self._post()
@@ -204,7 +204,7 @@ cdef class StreamTransport(SendingTransport):
         return self.slice.memory if self.large is None else PyBytes_AS_STRING(self.large)
 
     cdef int _post(self) except -1:
-        """Post the receive, unless there is one, or a reason against it."""
+        """Post the receive, unless one is posted or something forbids it."""
         cdef RIO_BUF buffer
         cdef int32_t accepted
         if (self.owner != NOBODY or self._paused or self.life != OPEN or not self.attached
@@ -250,7 +250,7 @@ cdef class StreamTransport(SendingTransport):
             self._hand(KERNEL, NOBODY)
             self.readable = request == PROBE and status == 0
             if status == RIO_OPERATION_ABORTED:
-                self._post()  # taken back by _recall; reading may have been resumed since
+                self._post()  # cancelled by _recall; reading may have been resumed since
             elif self.life == OPEN and self.attached:
                 self._received(status, count)
         if self.outstanding == 0 and not self.attached:
@@ -258,7 +258,7 @@ cdef class StreamTransport(SendingTransport):
         return 0
 
     cdef int _recall(self) except -1:
-        """Take the posted receive back; its result comes with what had arrived, or with nothing."""
+        """Cancel the posted receive; its result brings what had arrived, or nothing."""
         if self.owner == KERNEL and not runs_elsewhere(self.engine):
             self.provider.recall_receives(self.queue)
         return 0
@@ -276,12 +276,12 @@ cdef class StreamTransport(SendingTransport):
         return 0
 
     cdef int _deliver(self) except -1:
-        """Hand over what is held, as long as the protocol wants it, and post the next receive."""
+        """Deliver what is held, as long as the protocol accepts it, and post the next receive."""
         try:
             while self.owner == TRANSPORT and not self._paused and self.life == OPEN:
                 self._deliver_once()
         except (SystemExit, KeyboardInterrupt):
-            # The loop may be run again, and the connection is none the worse.
+            # The loop may be run again, and the connection is unharmed.
             if not self.attached:
                 self._drop_receive_memory()
             elif self.owner == TRANSPORT:
@@ -360,7 +360,7 @@ cdef class StreamTransport(SendingTransport):
         return 0
 
     cdef int _fetched(self, int64_t count) except -1:
-        """What ``receive_now`` answered, as what is held; 0 if there was nothing after all."""
+        """Hold what ``receive_now`` returned; 0 if there was nothing after all."""
         if count == -RIO_EWOULDBLOCK:
             return 0
         self.held_status = <int32_t>-count if count < 0 else 0
@@ -377,7 +377,7 @@ cdef class StreamTransport(SendingTransport):
         cdef PyObject *raw
         if (self.large is not None and self.held_from == 0 and 2 * count >= LARGE_SIZE
                 and thread_made(<PyObject *>self.large)):
-            # Ours alone until now, so it may still be cut to what arrived.
+            # Nobody else has seen it, so it may still be cut to what arrived.
             data = self.large
             self.large = None
             if count != LARGE_SIZE:
@@ -391,12 +391,12 @@ cdef class StreamTransport(SendingTransport):
             data = self.engine.spare_bytes.make(self._memory() + self.held_from, count)
         self._hand(TRANSPORT, NOBODY)
         if self.receiver is None:
-            # Raises asyncio's AttributeError, or finds a method that was added later.
+            # Raises asyncio's AttributeError, or finds a method added later.
             self.receiver = self._protocols("data_received")
         return self._call(self.receiver, data)
 
     cdef int _deliver_buffered(self) except -1:
-        """Into the protocol's buffer, as much as fits; what is left stays held."""
+        """Copy into the protocol's buffer as much as fits; the rest stays held."""
         cdef Py_buffer view
         cdef Py_ssize_t count = self.held_to - self.held_from
         cdef object protocol = self._protocol
@@ -422,7 +422,7 @@ cdef class StreamTransport(SendingTransport):
         cdef SliceView exporter
         cdef object view
         if self.large is not None or self.held_from:
-            # Arrived under another kind of protocol, before this one was set.
+            # Arrived while another kind of protocol was set.
             view = memoryview(PyBytes_FromStringAndSize(self._memory() + self.held_from, count))
             if self.kind != REGISTERED:
                 return 0  # as below
@@ -440,7 +440,7 @@ cdef class StreamTransport(SendingTransport):
         exporter.length = count
         view = exporter.show()
         if self.kind != REGISTERED or self._paused or self.life != OPEN:
-            _release(view)  # making it has collected, and a finalizer changed its mind: look again
+            _release(view)  # making it collected, and a finalizer interfered: check again
             exporter.hide()
             return 0
         self._hand(TRANSPORT, PROTOCOL)
@@ -453,7 +453,7 @@ cdef class StreamTransport(SendingTransport):
             if exporter.hide():
                 self.view = None
                 if thread_load_int(&exporter.exports):
-                    # Somebody kept a part: the slice goes with it, this connection takes another.
+                    # Somebody kept a part: the slice stays with it, this connection takes another.
                     exporter.owner = True
                     self.slice.slab = NULL
             self._hand(PROTOCOL, NOBODY)
@@ -463,14 +463,14 @@ cdef class StreamTransport(SendingTransport):
         if self._loop.get_debug():
             logger.debug("%r received EOF", self)
         self.calling = "eof_received"
-        # No receive is posted after the end, also when reading is paused and resumed later.
-        if self.reading != ENDED:  # a call that was left by KeyboardInterrupt is made again
+        # No receive is posted after the end, even if reading is paused and resumed later.
+        if self.reading != ENDED:  # a call that KeyboardInterrupt left is repeated
             self._turn_reading(ENDED)
         self._hand(TRANSPORT, PROTOCOL)
         try:
             keep_open = self._ask(self._protocols("eof_received"), ())
         except BaseException:
-            self._hand(PROTOCOL, TRANSPORT)  # a call left by KeyboardInterrupt is made again
+            self._hand(PROTOCOL, TRANSPORT)  # a call that KeyboardInterrupt left is repeated
             raise
         self._hand(PROTOCOL, NOBODY)
         if not keep_open:
@@ -485,7 +485,7 @@ cdef class StreamTransport(SendingTransport):
 
     cdef void _drop_receive_memory(self) noexcept:
         if self.owner == PROTOCOL:
-            return  # it comes back when its call returns
+            return  # it is returned when its call returns
         self.owner = NOBODY
         self.large = None
         if self.slice.slab is not NULL:

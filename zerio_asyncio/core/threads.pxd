@@ -1,4 +1,4 @@
-# What the core needs where threads run at the same time; see threads.h.
+# What the core needs when threads run at the same time; see threads.h.
 
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t

@@ -1,4 +1,4 @@
-# The loop's clock, and timers that wait for their time.
+# The loop's clock, and the timers that are not yet due.
 
 from cpython.object cimport PyObject
 
@@ -8,8 +8,8 @@ from zerio_asyncio.core.threads cimport thread_lock
 
 cdef struct Timer:
     double when
-    unsigned long long order   # breaks ties in the order of the calls
-    PyObject *handle           # a reference of the heap's
+    unsigned long long order   # breaks ties in call order
+    PyObject *handle           # a reference that the heap owns
 
 
 cdef class Timers(Overridable):
@@ -18,13 +18,13 @@ cdef class Timers(Overridable):
     cdef public bint _debug
     cdef public double _clock_resolution
 
-    # a 4-ary heap; handle.index is the place of each in it
+    # a 4-ary heap; handle.index is each one's place in it
     cdef Timer *timers
     cdef Py_ssize_t timer_count  # read without the lock, too
     cdef Py_ssize_t timer_room
     cdef unsigned long long timer_order
-    cdef thread_lock lock  # of the heap, and of the ready queue of the class that derives from it
-    cdef object timer_view # a weak reference to the list that `_scheduled` has shown
+    cdef thread_lock lock  # guards the heap, and the ready queue of the derived class
+    cdef object timer_view # a weak reference to the list that `_scheduled` returned
 
     cdef double _now(self) except? -1.0
     cdef TimerHandle _call_at(

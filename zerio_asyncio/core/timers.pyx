@@ -1,13 +1,13 @@
 """Timers: the loop's clock, and a heap of timer handles, the earliest first.
 
-``call_later`` and ``call_at`` put them there; the scheduler takes out what is due (``_timer_due``).
+``call_later`` and ``call_at`` add them; the scheduler removes those that are due (``_timer_due``).
 asyncio's own name for the heap, ``_scheduled``, shows it as a view (views.py).
 
-The handles' references are raw pointers in malloc's memory, and so is all that the heap allocates:
-nothing here can collect, and a finalizer can call back only where a reference is dropped, which is
-always the last thing done. That the collector sees them all the same is the scheduler's doing,
-whose base class this is (see ``traverse`` there). Without the GIL a lock guards the heap: asyncio
-lets no other thread make or cancel a timer, but one that does must not break it.
+The handles' references are raw pointers in malloc's memory, and so is everything the heap
+allocates: nothing here can trigger a collection, and a finalizer can call back only where a
+reference is dropped, which always comes last. The scheduler, which derives from this class, shows
+the references to the collector (see ``traverse`` there). Without the GIL a lock guards the heap:
+asyncio lets no other thread make or cancel a timer, but one that does must not break it.
 """
 
 cdef extern from "decref.h":
@@ -51,15 +51,15 @@ cdef extern from *:
     """
     uint64_t dict_version(dict) noexcept
 
-# The standard loop looks its clock up each time that it is read, so it can be replaced (freezegun);
-# ours, too.
+# The standard loop looks up its clock on each reading, so it can be replaced (freezegun); ours,
+# too.
 cdef dict time_module = vars(time)
 cdef object monotonic = time.monotonic
-if getattr(monotonic, "__module__", None) != "time":  # replaced before this was loaded
+if getattr(monotonic, "__module__", None) != "time":  # replaced before this module was loaded
     monotonic = None
 
-# The version of the module in which the clock was looked at and, as the lowest bit, whether it was
-# replaced: one word, for all loops of all threads.
+# The version of the module in which the clock was checked and, as the lowest bit, whether it was
+# replaced: one word for all loops of all threads.
 cdef uint64_t clock_seen = 0
 
 
@@ -79,7 +79,7 @@ cdef inline bint _clock_is_replaced() except -1:
 
 cdef enum:
     TIMERS_ROOM = 64       # first size of the heap; it doubles
-    HEAP_ARITY = 4         # shallower than a binary heap: fewer cache misses for many timers
+    HEAP_ARITY = 4         # shallower than a binary heap: fewer cache misses with many timers
 
 
 cdef class Timers(Overridable):
@@ -148,7 +148,7 @@ cdef class Timers(Overridable):
         return timer
 
     def _timer_handle_cancelled(self, handle):
-        # asyncio.TimerHandle calls this; ours leave the heap by themselves.
+        # asyncio.TimerHandle calls this; ours leave the heap themselves.
         pass
 
     # -------------------------------------------------------------- the heap
@@ -165,7 +165,7 @@ cdef class Timers(Overridable):
             timer.order = self.timer_order
             Py_INCREF(handle)
             if handle.owner is not self:
-                handle.owner = self  # for good: who cancels it in another thread may look
+                handle.owner = self  # for good: a thread that cancels it may read it
             handle._scheduled = True
             thread_store_size(&self.timer_count, self.timer_count + 1)
             self._timer_up(self.timer_count - 1, timer)
@@ -217,7 +217,7 @@ cdef class Timers(Overridable):
         self._timer_put(index, timer)
 
     cdef PyObject *_timer_take(self, Py_ssize_t index) noexcept:
-        """Take it out; the reference becomes the caller's, to drop when the lock is given back."""
+        """Take it out; the caller gets the reference, and drops it after releasing the lock."""
         cdef Timer removed = self.timers[index]
         cdef Timer moved
         cdef TimerHandle handle = <TimerHandle>removed.handle
@@ -234,7 +234,7 @@ cdef class Timers(Overridable):
 
     cdef bint _timer_remove(self, TimerHandle timer) noexcept:
         """Whether it was here."""
-        # Only one that is really here: an object made to look like a timer has any index.
+        # Only one that is really here: an object disguised as a timer has any index.
         cdef bint here
         thread_lock_take(&self.lock)
         here = (0 <= timer.index < self.timer_count
@@ -247,7 +247,7 @@ cdef class Timers(Overridable):
         return here
 
     cdef TimerHandle _timer_due(self, double end):
-        """The earliest, taken out, if its time comes before ``end``; else None."""
+        """Take out the earliest if it is due before ``end``; else None."""
         cdef PyObject *due = NULL
         cdef TimerHandle handle
         thread_lock_take(&self.lock)
@@ -297,7 +297,7 @@ cdef class Timers(Overridable):
         cdef Timer *copied
         cdef list handles
         thread_lock_take(&self.lock)
-        # A copy with references of its own: to make a list may collect, and so change the heap.
+        # A copy with references of its own: making a list may collect, and so change the heap.
         copied = <Timer *>PyMem_RawMalloc((self.timer_count + 1) * sizeof(Timer))
         if copied is not NULL:
             count = self.timer_count
@@ -349,7 +349,7 @@ cdef class Timers(Overridable):
         view[:] = list(handles)
 
     cdef int _settle_timers(self) except -1:
-        """What was done to the list that was shown is done to the timers."""
+        """Apply to the timers what was done to the list we returned."""
         view = self.timer_view()
         if view is None:
             self.timer_view = None
@@ -369,7 +369,7 @@ cdef class Timers(Overridable):
         return self._timer_first()
 
     def _timers_add(self, TimerHandle handle not None):
-        """Schedule it, if it is not scheduled or cancelled."""
+        """Schedule it, unless it is scheduled or cancelled."""
         cdef double due = seconds_of(handle._when)
         if handle._cancelled or handle.index >= 0:
             return
@@ -379,7 +379,7 @@ cdef class Timers(Overridable):
         self._timer_add(handle)
 
     def _timers_remove(self, TimerHandle handle not None):
-        """Take it out; nothing happens to one that is not there."""
+        """Take it out; does nothing if it is not there."""
         self.timer_cancelled(handle)
 
 

@@ -14,7 +14,7 @@ cdef enum Life:
     LOST = 3
     RETIRED = 4
 
-# The same of its reading.
+# The same for its reading.
 cdef enum Reading:
     UNBEGUN = 0
     BEGUN = 1
@@ -29,25 +29,25 @@ cdef class Transport(Endpoint):
     cdef readonly bint _protocol_paused
     cdef readonly object _protocol
     cdef readonly bint _paused     # pause_reading was called, resume_reading was not
-    # --- where it stands
+    # --- its state
     cdef Life life
     cdef Reading reading
-    cdef object paused             # who waits for resume_writing: (context, protocol), or None
+    cdef object paused             # waits for resume_writing: (context, protocol), or None
     cdef object context            # the connection's: its protocol's callbacks run in it
-    cdef bint one_context          # all of them, whoever causes them
+    cdef bint one_context          # all of them, whatever caused them
     cdef bint protocol_connected   # connection_made was called, connection_lost was not
     cdef int descriptor
-    cdef uint64_t identity         # of the socket that the descriptor stood for
+    cdef uint64_t identity         # of the socket that the descriptor referred to
     cdef bint given                # the program has the socket, too, and may close it
     cdef object __weakref__
 
     # --- the request queue; invalid before attach and after retire
     cdef RIO_RQ queue
-    cdef uint32_t results          # room that it takes in the completion queue
+    cdef uint32_t results          # the room it takes in the completion queue
     cdef const rio_provider *provider
     cdef SlicePool pool
     cdef bint shut                 # close() was called: what is written after it is dropped
-    cdef unsigned int dropped      # asyncio's _conn_lost: 1, and what was written since; 0 before
+    cdef unsigned int dropped      # asyncio's _conn_lost: 1, plus the writes since; 0 before
 
     # --- flow control
     cdef size_t unsent             # bytes written and not yet taken by the system
@@ -67,7 +67,7 @@ cdef class Transport(Endpoint):
     cdef void _disown(self) noexcept
     cdef void _retire(self) noexcept
     cdef void _finished(self) noexcept
-    # what a subclass holds: unsent data, receive memory, references for the protocol's sake
+    # what a subclass holds: unsent data, receive memory, references kept for the protocol
     cdef void _drop_unissued(self) noexcept
     cdef bint _receives(self) noexcept
     cdef int _recall(self) except -1
@@ -89,6 +89,6 @@ cdef class Transport(Endpoint):
     cdef int _resume_protocol(self) except -1
 
 
-# Whether what is written still goes out; else it is dropped.
+# Whether what is written still goes out; otherwise it is dropped.
 cdef inline bint is_live(Transport transport) noexcept:
     return transport.life == OPEN or transport.life == CLOSING

@@ -1,9 +1,9 @@
 """Transport: what every transport on a request queue has, whatever it carries.
 
-A transport owns its socket and one request queue. It ends in one of two ways: ``close`` when
-everything was sent, ``abort`` (or an error) at once; either calls ``connection_lost`` by
-``call_soon``. Memory that the kernel may still use stays with the object until the last result is
-dequeued (``outstanding``); the engine holds the object until then, whoever else forgets it.
+A transport owns its socket and one request queue. It ends in one of two ways: ``close`` once
+everything is sent, ``abort`` (or an error) at once; both call ``connection_lost`` by ``call_soon``.
+Memory that the kernel may still use stays with the object until the last result is dequeued
+(``outstanding``); until then the engine holds the object, even if everyone else forgets it.
 
 Flow control, names and wording follow asyncio's ``_SelectorTransport`` (checked: 3.10 to 3.15).
 """
@@ -31,7 +31,7 @@ from zerio_asyncio.core.protocols import InvariantError
 
 logger = logging.getLogger("asyncio")
 
-# The table, as the transports ask it: a bit for each state that may follow.
+# The table in the form that transports check: a bit for each state that may follow.
 cdef unsigned int LIFE_MASKS[5]
 cdef unsigned int READING_MASKS[3]
 LIFE_MASKS = masks(LIFE)
@@ -50,7 +50,7 @@ cdef extern from "Python.h":
 
 
 cdef inline bint _enter(object context) noexcept:
-    """False if it is entered already: a protocol's call has sent something, or run the loop."""
+    """False if it is already entered: a protocol's call sent something, or ran the loop."""
     if PyContext_Enter_(<PyObject *>context) == 0:
         return True
     PyErr_Clear()
@@ -58,7 +58,7 @@ cdef inline bint _enter(object context) noexcept:
 
 
 cdef int _fail() except -1:
-    # The caller has seen a C call fail: the exception that it set goes on from here.
+    # The caller has seen a C call fail: the exception that it set propagates from here.
     return -1
 
 
@@ -66,7 +66,7 @@ cdef class Transport(Endpoint):
     """The base of stream and datagram transports."""
 
     def __cinit__(self):
-        # NEW until __init__ has succeeded: what never began has nothing to lose.
+        # NEW until __init__ has succeeded: a transport that never began has nothing to lose.
         self.dropped = 1
         self.high_water = 64 * 1024
         self.low_water = 16 * 1024
@@ -81,7 +81,7 @@ cdef class Transport(Endpoint):
         if self._sock is not None:
             try:
                 warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-            finally:  # a warning may be an error
+            finally:  # a warning may be raised as an error
                 self._close_socket()
                 self._forget()
 
@@ -108,10 +108,10 @@ cdef class Transport(Endpoint):
 
     @property
     def _reading(self):
-        """The same of the reading."""
+        """The same for the reading."""
         return READING_NAMES[<int>self.reading]
 
-    # A subclass's __init__ calls these three in this order, and what it does itself between them.
+    # A subclass's __init__ calls these three in this order, with its own steps in between.
 
     def __repr__(self):
         info = [type(self).__name__]
@@ -127,7 +127,7 @@ cdef class Transport(Endpoint):
         return "<{}>".format(" ".join(info))
 
     cdef int _take_socket(self, Engine loop, object sock, object extra, bint given) except -1:
-        """Note where the socket is bound and connected; it is not yet the transport's."""
+        """Record where the socket is bound and connected; the transport does not own it yet."""
         loop._check_attached()
         if self.engine is not None:
             raise RuntimeError("a transport is made once")
@@ -152,7 +152,7 @@ cdef class Transport(Endpoint):
         return 0
 
     cdef int _attach(self, uint32_t receives, uint32_t sends) except -1:
-        """Make the request queue, for so many receives and sends at once."""
+        """Create the request queue, for that many receives and sends at once."""
         cdef Engine engine = self.engine
         cdef uint32_t results = receives + sends
         cdef object other = self._loop._transports.get(self.descriptor)
@@ -173,10 +173,10 @@ cdef class Transport(Endpoint):
         return 0
 
     cdef int _own(self, object sock, object context) except -1:
-        """Nothing was refused: from here on the socket is closed by its transport.
+        """Nothing was refused: from here on the transport closes the socket.
 
-        ``context``: in which its protocol is called, whoever causes it (asyncio's streams from 3.15
-        on); or None, for a copy of the current one, and of others' for what others cause.
+        ``context`` is where its protocol is called, whatever the cause (asyncio's streams from 3.15
+        on). None: a copy of the current one, and of others' for what others cause.
         """
         self.context = PyContext_CopyCurrent() if context is None else context
         self.one_context = context is not None
@@ -187,20 +187,20 @@ cdef class Transport(Endpoint):
         return 0
 
     cdef void _disown(self) noexcept:
-        """Making it has failed half-way: the socket is its maker's again, and nobody else's."""
+        """Construction failed half-way: the socket belongs to its maker alone again."""
         self._sock = None
         self.life = RETIRED
         self.dropped += 1
         self._retire()
 
-    # A number is no identity: once a program has closed the socket, it is the next one's.
+    # A number is no identity: after a program closes the socket, the next one gets it.
 
     cdef bint _has_socket(self) noexcept:
-        """Whether the descriptor still stands for the socket that the transport was made of."""
+        """Whether the descriptor still refers to the socket that the transport was made with."""
         return self.provider.socket_identity(<size_t>self.descriptor) == self.identity
 
     cdef inline bint _is_gone(self) except -1:
-        """Whether a socket that the program has given is closed, detached, or another's number."""
+        """Whether a socket that the program passed in is closed, detached, or another's number."""
         cdef object sock
         if not self.given:
             return False
@@ -211,7 +211,7 @@ cdef class Transport(Endpoint):
         return OSError(EBADF, os.strerror(EBADF))
 
     def _yield_number(self):
-        """Another socket has the descriptor's number: end, and touch it no more.
+        """Another socket has the descriptor's number: end, and do not touch it any more.
 
         False if the socket is still there.
         """
@@ -230,7 +230,7 @@ cdef class Transport(Endpoint):
         return 0
 
     cdef void _retire(self) noexcept:
-        """No more requests; results that are outstanding only return memory from now on."""
+        """Issue no more requests; outstanding results only return memory from now on."""
         if self.life == LOST:
             self.life = RETIRED
         self._drop_unissued()
@@ -253,7 +253,7 @@ cdef class Transport(Endpoint):
             self._end_requests()
 
     def _end_requests(self):
-        # The loop closes and waits for its memory, which this system gives back only then.
+        # The loop closes and waits for its memory, which this system returns only then.
         if self._sock is not None:
             self._sock.close()
 
@@ -261,11 +261,11 @@ cdef class Transport(Endpoint):
         pass
 
     cdef bint _receives(self) noexcept:
-        """Whether the provider has a receive of it."""
+        """Whether the provider has a receive from it."""
         return False
 
     cdef int _recall(self) except -1:
-        """Take from the system no more of what arrives."""
+        """Stop taking what arrives from the system."""
         return 0
 
     cdef void _drop_receive_memory(self) noexcept:
@@ -278,7 +278,7 @@ cdef class Transport(Endpoint):
         return 0
 
     cdef bint _passed_on(self, str method) except -1:
-        """Whether the call is the loop's to make: a finalizer has made it, in another thread."""
+        """Whether the loop must make the call, because a finalizer made it in another thread."""
         if not FREE_THREADED or not runs_elsewhere(self.engine):
             return False
         self._loop.call_soon_threadsafe(getattr(self, method))
@@ -289,12 +289,12 @@ cdef class Transport(Endpoint):
         if self._passed_on("close"):
             return
         self._push_on()
-        # TLS closes while it still has to write what it kept back for a full buffer.
+        # TLS closes while it still has to write what it held back because of a full buffer.
         self.shut = not isinstance(self._protocol, SSLProtocol)
         self._close(None)
 
     def abort(self):
-        """Close at once and forget what the system has not taken."""
+        """Close at once and drop what the system has not taken."""
         if self._passed_on("abort"):
             return
         self._push_on()
@@ -323,7 +323,7 @@ cdef class Transport(Endpoint):
             self._forget()
 
     def is_closing(self):
-        """True from ``close`` or ``abort`` or a lost connection on."""
+        """True from ``close``, ``abort`` or a lost connection on."""
         return self.life != OPEN
 
     def get_extra_info(self, name, default=None):
@@ -337,7 +337,7 @@ cdef class Transport(Endpoint):
     # -------------------------------------------------------------- ending
 
     # For the three below: `context` is where connection_lost will run, None for a copy of the
-    # caller's. The engine's own calls have no context, so those give the connection's.
+    # caller's. The engine's own calls have no context, so they pass the connection's.
 
     cdef int _close(self, object context) except -1:
         if self.life == OPEN:
@@ -349,8 +349,8 @@ cdef class Transport(Endpoint):
 
     cdef int _lose(self, object exc, object context) except -1:
         if self.gathering and is_live(self):
-            self.gathering = False  # once: what cannot be sent comes here again
-            self.push()  # it would be sent by now, but for the delivery that is under way
+            self.gathering = False  # once: what cannot be sent comes back here
+            self.push()  # without the delivery in progress it would be sent by now
         if is_live(self):
             self._drop_unissued()
             if self.life == OPEN:
@@ -362,7 +362,7 @@ cdef class Transport(Endpoint):
     cdef int _end(self, object exc, object context) except -1:
         """Have ``connection_lost`` called, once."""
         if is_live(self):
-            self._turn(LOST)  # first, as asyncio: a closed loop refuses once, not again and again
+            self._turn(LOST)  # first, as in asyncio: a closed loop refuses once, not repeatedly
             self.dropped += 1
             if self.one_context:
                 context = self.context
@@ -373,7 +373,7 @@ cdef class Transport(Endpoint):
         return self._break(exc, "Fatal error on transport", self.context)
 
     cdef int _break(self, object exc, str message, object context) except -1:
-        # Anything that the network does to a connection is no news; what the program does is.
+        # What the network does to a connection is not reported; what the program does is.
         if isinstance(exc, OSError):
             if self._loop.get_debug():
                 logger.debug("%r: %s", self, message, exc_info=exc)
@@ -384,12 +384,12 @@ cdef class Transport(Endpoint):
     # ------------------------------------------------- calling the protocol
 
     cdef object _protocols(self, str name):
-        """A method of the protocol. Looking it up may collect, and a finalizer set another one."""
-        cdef object protocol = self._protocol  # held meanwhile: attributes of C are not
+        """A method of the protocol. The look-up may collect, and a finalizer set another one."""
+        cdef object protocol = self._protocol  # held meanwhile: C attributes are not
         return getattr(protocol, name)
 
     cdef int _call(self, object function, object argument) except -1:
-        """Call the protocol in the context that the connection was made in."""
+        """Call the protocol in the context in which the connection was made."""
         cdef object context = self.context
         cdef bint entered = _enter(context)
         cdef PyObject *result
@@ -402,7 +402,7 @@ cdef class Transport(Endpoint):
         return 0
 
     cdef object _ask(self, object function, tuple arguments):
-        """The same for what is rare, or has an answer."""
+        """The same for rare calls, or those with a result."""
         return self._ask_in(self.context, function, arguments)
 
     cdef object _ask_in(self, object context, object function, tuple arguments):
@@ -450,8 +450,8 @@ cdef class Transport(Endpoint):
             self._report(exc, "protocol.pause_writing() failed")
 
     cdef int _resume_protocol(self) except -1:
-        # Whoever was paused is resumed, also if another has taken its place meanwhile (start_tls),
-        # and as asyncio does in the context of who wrote too much (until 3.15).
+        # Whoever was paused is resumed, even if another has replaced it meanwhile (start_tls), and,
+        # as in asyncio, in the context of the one who wrote too much (until 3.15).
         context, paused = self.paused
         self._protocol_paused = False
         self.paused = None
@@ -471,7 +471,7 @@ cdef class Transport(Endpoint):
             "protocol": self._protocol,
         })
 
-    # --------------------------------- asyncio's private names, for who reads them
+    # --------------------------------- asyncio's private names, for those who read them
 
     @property
     def _sock_fd(self):

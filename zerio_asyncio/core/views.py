@@ -1,14 +1,14 @@
 """What ``loop._ready`` and ``loop._scheduled`` show: the engine's queues under asyncio's names.
 
-On the standard loop the one is a deque of handles, the other a list of timers that heapq keeps.
+On the standard loop one is a deque of handles, the other a list of timers that heapq maintains.
 Many programs read them (what is left to run?), and some change them: nest_asyncio makes whole turns
-of the loop with ``popleft``, ``append`` and ``heapq.heappop``. Ours are in memory that no Python
-object shares, so these are views: of the same types, live, and what is done to them is done to the
-queues.
+of the loop with ``popleft``, ``append`` and ``heapq.heappop``. Our queues are in memory that no
+Python object shares, so these are views: they have the same types and are live, and what is done to
+them is done to the queues.
 
-``heapq`` takes lists only, and reaches past all methods to what a list holds. So a `TimerList`
-holds the timers, put there whenever somebody looks; of many, the earliest alone. What is missing
-the next time, or has come, is removed from the timers or added to them. The engine looks in each
+``heapq`` accepts only lists, and bypasses all methods to reach what a list holds. So a `TimerList`
+holds the timers, put there whenever somebody looks; if there are many, only the earliest. What is
+missing the next time is removed from the timers, what is new is added. The engine checks in each
 turn, too, as long as somebody has the list.
 """
 
@@ -37,7 +37,7 @@ READING = (
     "count",
     "index",
 )
-"""Methods of both types that change nothing: a copy answers."""
+"""Methods of both types that change nothing: applied to a copy."""
 
 EDITING = (
     "__delitem__",
@@ -52,10 +52,10 @@ EDITING = (
     "remove",
     "reverse",
 )
-"""Methods of both types that change something: a copy is changed, and then the queue."""
+"""Methods of both types that change something: applied to a copy, then to the queue."""
 
 HELD_MAX = 64
-"""Up to so many timers a list holds them all: to sort and copy them takes microseconds."""
+"""Up to this many timers, a list holds them all: sorting and copying takes microseconds."""
 
 Method = Callable[..., Any]
 
@@ -71,7 +71,7 @@ def reading(name: str) -> Method:
 
 
 def editing(name: str) -> Method:
-    """Make the method ``name`` of a view, which changes what it shows."""
+    """Make the method ``name`` of a view, which also changes what it shows."""
 
     def method(self: Any, *args: Any, **options: Any) -> Any:
         before = self.snapshot()
@@ -102,7 +102,7 @@ class ReadyQueue(deque):  # type: ignore[type-arg]  # of any handle
         return deque(self._engine._ready_list())
 
     def change(self, before: deque[Any], after: deque[Any]) -> None:
-        """Put ``after`` in the place of ``before``; what other threads have added stays."""
+        """Replace ``before`` with ``after``; what other threads have added stays."""
         self._engine._ready_replace(len(before), list(after))
 
     def __len__(self) -> int:
@@ -113,11 +113,11 @@ class ReadyQueue(deque):  # type: ignore[type-arg]  # of any handle
         return len(self) > 0
 
     def append(self, handle: Any) -> None:
-        """Have a handle run in the next turn; one of a timer is none any more."""
+        """Run a handle in the next turn; a timer's handle leaves the timers."""
         self._engine._ready_add(handle)
 
     def popleft(self) -> Any:
-        """Take the next one out; ``IndexError`` if there is none."""
+        """Remove and return the next one; ``IndexError`` if there is none."""
         return self._engine._ready_first()
 
     def __repr__(self) -> str:
@@ -142,7 +142,7 @@ class TimerList(list):  # type: ignore[type-arg]  # of timer handles
         self.settle()
 
     def settle(self) -> None:
-        """Do to the timers what heapq has done to this list, and show them anew."""
+        """Apply to the timers what heapq has done to this list, and show them anew."""
         held = list(list.__iter__(self))
         shown, self._shown = self._shown, []
         list.__init__(self)
@@ -154,7 +154,7 @@ class TimerList(list):  # type: ignore[type-arg]  # of timer handles
             list.__init__(self, self._shown)
 
     def _carry_over(self, before: list[Any], after: list[Any]) -> None:
-        """Remove what is missing in ``after``, and add what is new there."""
+        """Remove what is missing in ``after``, and add what is new in it."""
         if len(before) == len(after) and all(map(operator.is_, before, after)):
             return
         kept = {id(handle) for handle in after}
@@ -173,7 +173,7 @@ class TimerList(list):  # type: ignore[type-arg]  # of timer handles
         return handles
 
     def change(self, before: list[Any], after: list[Any]) -> None:
-        """Make ``after`` of it, which was ``before``."""
+        """Turn it from ``before`` into ``after``."""
         self._carry_over(before, after)
         self.settle()
 
@@ -183,14 +183,14 @@ class TimerList(list):  # type: ignore[type-arg]  # of timer handles
         return total
 
     def __getitem__(self, place: Any) -> Any:
-        if place == 0:  # what is asked for in every turn
+        if place == 0:  # asked for in every turn
             self.settle()
             if self._shown:
                 return self._shown[0]
         return self.snapshot()[place]
 
     def sort(self, **options: Any) -> None:
-        """Nothing: they are in order."""
+        """Do nothing: they are in order."""
 
     def __repr__(self) -> str:
         return repr(self.snapshot())

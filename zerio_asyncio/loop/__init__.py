@@ -1,4 +1,4 @@
-"""The event loop: the standard library's of the platform, on our engine and transports."""
+"""The event loop: the platform's standard loop on our engine and transports."""
 
 import sys
 

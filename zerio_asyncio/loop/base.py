@@ -4,7 +4,7 @@
 
     class RioEventLoop(BaseLoop, asyncio.SelectorEventLoop)     # engine first, then asyncio
 
-What it overrides and calls of the standard library's private parts is listed in private_names.py.
+private_names.py lists what it overrides and calls of the standard library's private parts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from zerio_asyncio.rio.ports import open_port
 
 @dataclasses.dataclass(frozen=True)
 class RioStatistics:
-    """What a loop has done since it was made: counts, and in the last four fields its memory."""
+    """What a loop has done since it was made: counts, and its memory in the last four fields."""
 
     provider: str
     submissions: int
@@ -46,28 +46,28 @@ class RioStatistics:
     completions: int
     """Results that came back."""
     system_calls: int
-    """Made by the port and its queues."""
+    """System calls by the port and its queues."""
     waits: int
-    """How often the loop asked its port."""
+    """How often the loop waited on its port."""
     bytes_received: int
     bytes_sent: int
     gathered: int
-    """Writes that left with the operation of another one."""
+    """Writes that left in another write's operation."""
     slices_high_water: int
-    """The largest number of slices ever in use at once."""
+    """The largest number of slices ever in use at one time."""
     slices_in_use: int
     slabs: int
-    """Slabs of slices that are registered."""
+    """Registered slabs of slices."""
     connections: int
-    """Transports that have a request queue or requests outstanding."""
+    """Transports with a request queue or outstanding requests."""
 
 
 STREAM_FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6, getattr(socket, "AF_UNIX", -1)})
-"""Whose streams the providers carry; others (AF_VSOCK ...) are the standard library's."""
+"""Families whose streams the providers carry; the standard library serves others (AF_VSOCK ...)."""
 
 
 def carries(sock: socket.socket) -> bool:
-    """Whether request queues carry this stream, and the port accepts on this listener."""
+    """Whether request queues carry this stream, or the port accepts on this listener."""
     return sock.type == socket.SOCK_STREAM and sock.family in STREAM_FAMILIES
 
 
@@ -95,15 +95,15 @@ FORKED = (
 
 
 class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
-    """The loop on Registered I/O, apart from what a platform adds."""
+    """The loop on Registered I/O, without what a platform adds."""
 
     _process: int
-    """The process that the port belongs to; in a child of it nothing is done with the port."""
+    """The process that owns the port; a child of it does nothing with the port."""
 
     _has_run = False
 
     def _set_up(self, options: LoopOptions | None) -> None:
-        """Choose the provider, make the port; before the standard library's ``__init__``."""
+        """Choose the provider and make the port; before the standard library's ``__init__``."""
         if options is None:
             options = LoopOptions()
         elif not isinstance(options, LoopOptions):
@@ -116,7 +116,7 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
         self._take_port()
 
     def _take_port(self) -> None:
-        """Make the port, and the engine's queue on it."""
+        """Make the port and the engine's queue on it."""
         options = self._options
         self._choice, self._rio_port = open_port(
             options.provider, depth=options.submission_depth, spin=self._spin
@@ -153,7 +153,7 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
         return self._options
 
     def rio_stats(self) -> RioStatistics:
-        """Count what the loop has done; ``RuntimeError`` once it is closed."""
+        """Report what the loop has done; ``RuntimeError`` once it is closed."""
         self._check_closed()
         port = self._rio_port.statistics()
         in_use, high_water, slabs, connections, gathered = self._engine_counts()
@@ -176,7 +176,7 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
 
     def run_forever(self) -> None:
         """Run until ``stop``; see ``asyncio.loop.run_forever``."""
-        # First of all: 3.13.0 cleans up after a refused nested call, that is, under the outer one.
+        # This comes first: 3.13.0 cleans up after a refused nested call, under the outer one.
         self._check_running()
         if os.getpid() != self._process:
             self._settle()
@@ -185,7 +185,7 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
         try:
             super().run_forever()  # type: ignore[misc]  # the standard library's loop
         except (OSError, SystemError) as error:
-            if os.getpid() != self._process:  # forked in a callback that came back to the loop
+            if os.getpid() != self._process:  # forked in a callback that returned to the loop
                 raise RuntimeError(FORKED) from error
             raise
         finally:
@@ -193,14 +193,14 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
                 self._rest()
 
     def _settle(self) -> None:
-        """In a forked child: have a port of this process, if nothing depends on the parent's.
+        """In a forked child: get a port for this process, if nothing depends on the parent's.
 
-        ``RuntimeError`` if the loop has run, for then connections and requests may.
+        ``RuntimeError`` if the loop has run, because connections and requests may depend on it.
         """
         raise RuntimeError(FORKED)
 
     def close(self) -> None:
-        """Close the loop and everything on it; harmless if it is closed already."""
+        """Close the loop and everything on it; harmless if it is already closed."""
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
@@ -215,12 +215,12 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
         try:
             super().__del__()  # type: ignore[misc]  # warns, and closes
         finally:
-            # A warning may be an error, and the kernel may still write to the loop's memory.
+            # A warning may be raised, and the kernel may still write to the loop's memory.
             if not self.is_closed() and not self.is_running():
                 self.close()
 
     def _tear_down(self) -> None:
-        """Give back what ``_set_up`` took."""
+        """Return what ``_set_up`` took."""
         self._detach()
         self._rio_port.close()
 
@@ -255,7 +255,7 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
         server_hostname: str | None = None,
         extra: dict[str, Any] | None = None,
         server: Any = None,
-        **options: Any,  # time-outs; from 3.15 on the protocol's context
+        **options: Any,  # timeouts; from 3.15 on the protocol's context
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
         context = {"context": options.pop("context")} if "context" in options else {}
@@ -270,7 +270,7 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
                 server_hostname,
                 **options,
             )
-        except BaseException:  # a time-out that is none: nobody else would close it
+        except BaseException:  # an invalid timeout: nobody else would close it
             rawsock.close()
             raise
         self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, **context)
@@ -292,14 +292,14 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
         ):
             given = id(sock) in self._given
             return DatagramTransport(self, sock, protocol, address, waiter, extra, given)
-        # RIO's addresses are those of the Internet, and its datagrams UDP's: Unix sockets, raw ones
-        # and whatever else there is are the standard library's, on the port's readiness.
+        # RIO's addresses are those of the Internet, and its datagrams UDP's: the standard library
+        # serves Unix sockets, raw ones and all others, on the port's readiness.
         return super()._make_datagram_transport(  # type: ignore[misc]
             sock, protocol, address, waiter, extra
         )
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
-        with contextlib.suppress(ValueError):  # what has no number is refused below
+        with contextlib.suppress(ValueError):  # anything without a number is refused below
             transport = self._transports.get(descriptor_of(fd))
             if isinstance(transport, Transport):
                 transport._yield_number()
@@ -315,7 +315,7 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
         server_hostname: str | None = None,
         **timeouts: Any,
     ) -> Any:
-        """Turn a connection to TLS; see ``asyncio.loop.start_tls``."""
+        """Upgrade a connection to TLS; see ``asyncio.loop.start_tls``."""
         check_timeouts(timeouts)
         if getattr(transport, "_start_tls_compatible", False):
             self.call_soon(upgraded, self, transport, protocol, server_side)
@@ -335,8 +335,8 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
     ) -> asyncio.Server:
         """Listen on TCP; see ``asyncio.loop.create_server``.
 
-        The standard library's coroutine starts to serve and then yields once; cancelled there it
-        would leave a server that nobody has. Here the port accepts at once, with no need to yield.
+        The standard library's coroutine starts to serve and then yields once; if cancelled there,
+        it would leave a server that nobody has. Here the port accepts at once and need not yield.
         """
         check_timeouts(kwargs)
         server: Any = await super().create_server(  # type: ignore[misc]
@@ -371,7 +371,7 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
         server: Any = None,
         backlog: int = 100,  # the port bounds its accepts itself
         *timeouts: Any,
-        **options: Any,  # time-outs; from 3.15 on the context in which the server was made
+        **options: Any,  # timeouts; from 3.15 on the context in which the server was made
     ) -> None:
         if not carries(sock) or self._must_call(sock, STREAM_CALLS):
             super()._start_serving(  # type: ignore[misc]
@@ -420,14 +420,14 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
     # -------------------------------------------------------------- executors
 
     def _do_shutdown(self, future: asyncio.Future[None]) -> None:
-        # As asyncio's of 3.13, and also for a shutdown that was cancelled and then failed: before,
-        # the exception handler heard of a future that is done already.
+        # As asyncio's of 3.13, and also for a shutdown that was cancelled and then failed: without
+        # this, the exception handler was told of a future that is already done.
         error: Exception | None = None
         executor = self._default_executor
         try:
             if executor is not None:
                 executor.shutdown(wait=True)
-        except Exception as exc:  # noqa: BLE001  # a program may set an executor of its own
+        except Exception as exc:  # noqa: BLE001  # a program may set its own executor
             error = exc
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             self.call_soon_threadsafe(_end_shutdown, future, error)

@@ -1,7 +1,7 @@
-"""What a program gives where a descriptor is asked for: a number, or an object that has one.
+"""What a program passes as a descriptor: a number, or an object that has one.
 
-A program may close what is watched, and the system gives its number to the next file: an object
-tells whether it has lost its number, a plain number cannot.
+A program may close what is watched, and the system gives its number to the next file: an object can
+tell that it has lost its number, a plain number cannot.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def descriptor_of(fileobj: Any) -> int:
-    """The descriptor of an integer or of what has ``fileno()``; ``ValueError`` if neither."""
+    """The descriptor of an integer or of an object with ``fileno()``; ``ValueError`` if neither."""
     if isinstance(fileobj, int):
         descriptor = fileobj
     else:
@@ -24,7 +24,7 @@ def descriptor_of(fileobj: Any) -> int:
 
 
 def has_lost(fileobj: Any, descriptor: int) -> bool:
-    """Whether this was an object with that descriptor and is not any more: it was closed."""
+    """Whether this object had that descriptor and no longer has it: it was closed."""
     if isinstance(fileobj, int):
         return False
     try:

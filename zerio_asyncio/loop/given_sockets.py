@@ -1,13 +1,13 @@
-"""Sockets that the program makes, and gives to a transport.
+"""Sockets that the program makes and passes to a transport.
 
-It still has the object, and may close it, give its number away or put another file in its place. A
-transport of such a socket therefore asks, before it sends or receives, whether the number still
-stands for that socket, and ends with EBADF if not. Of sockets that the loop makes itself the
-program has only the number, so theirs are spared the question.
+The program still has the object: it may close it, give its number away or put another file in its
+place. So before it sends or receives, a transport of such a socket checks whether the number still
+stands for that socket, and ends with EBADF if not. For sockets that the loop makes itself, the
+program has only the number, so they need no check.
 
-It may also have given a class of its own to the socket: one that counts what is received, has to
-speak to a proxy first, fails on purpose. The kernel knows nothing of such methods, so the standard
-library's transports serve those sockets where they call methods: the proactor's do not.
+The socket may also have a class of its own: one that counts what is received, must speak to a proxy
+first, or fails on purpose. The kernel does not know such methods, so the standard library's
+transports serve those sockets wherever they call methods: the proactor's do not.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-PLAIN = socket.socket  # as it is now: a program, or its test, may put a function in its place
+PLAIN = socket.socket  # as it is now: a program or its test may replace it with a function
 STREAM_CALLS = ("accept", "recv", "recv_into", "send", "sendmsg")
 DATAGRAM_CALLS = ("recvfrom", "send", "sendto")
 
 
 def has_own(sock: socket.socket, calls: Iterable[str]) -> bool:
-    """Whether the class of ``sock`` has one of these methods for itself."""
+    """Whether the class of ``sock`` overrides one of these methods."""
     its = type(sock)
     return its is not PLAIN and any(
         getattr(its, name, None) is not getattr(PLAIN, name) for name in calls
@@ -33,13 +33,13 @@ def has_own(sock: socket.socket, calls: Iterable[str]) -> bool:
 
 
 class GivenSockets:
-    """Goes before the standard library's loop."""
+    """Comes before the standard library's loop."""
 
     _given: set[int]
     """The ids of sockets that transports are being made of; their callers hold them meanwhile."""
 
     def _must_call(self, sock: socket.socket, calls: Iterable[str]) -> bool:  # noqa: ARG002
-        """Whether these methods of the socket have to be called where they are due."""
+        """Whether these methods of the socket must be called when they are due."""
         return False
 
     @contextlib.contextmanager

@@ -1,8 +1,8 @@
-"""What a child has said before a ``communicate()`` was cancelled is there for the next one.
+"""What a child wrote before a ``communicate()`` was cancelled is there for the next one.
 
-``Process.communicate`` reads each stream to its end. When its time is out, asyncio forgets the
-blocks that were read by then, and all of a stream that had ended while the other had not;
-``subprocess.Popen`` keeps both. The streams of children are given this class when they are made.
+``Process.communicate`` reads each stream to its end. When it times out, asyncio forgets the blocks
+read by then, and all of a stream that had ended before the other; ``subprocess.Popen`` keeps both.
+The streams of children get this class when they are made.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class KeepingReader(StreamReader):
     """A stream of a child."""
 
     _ended_with: bytes | None = None
-    """All that ``communicate`` has read, once the stream has ended."""
+    """Everything ``communicate`` has read, once the stream has ended."""
 
     async def read(self, n: int = -1) -> bytes:
         """Read up to ``n`` bytes, or to the end; see ``asyncio.StreamReader.read``."""
@@ -47,7 +47,7 @@ def _is_communicating() -> bool:
 
 
 def keep_output(protocol: Any) -> None:
-    """Turn the readers of a child's streams, just made, into such ones."""
+    """Turn the new readers of a child's streams into ``KeepingReader`` objects."""
     if isinstance(protocol, SubprocessStreamProtocol):
         for reader in (protocol.stdout, protocol.stderr):
             if type(reader) is StreamReader:

@@ -1,4 +1,4 @@
-"""Arguments that asyncio takes from a later Python on, and uvloop on each: here on each, too.
+"""Arguments that asyncio takes only from a later Python on, and uvloop on every one, like us.
 
 ``create_connection(all_errors=)``        3.12; it needs the exception groups of 3.11
 ``create_unix_server(cleanup_socket=)``   3.13, where it is the default
@@ -30,7 +30,7 @@ HAS_CLEANUP = sys.version_info >= (3, 13)
 
 
 class _Attempts:
-    """The errors of each attempt at connecting, as ``_connect_sock`` notes them."""
+    """The errors of each connection attempt, as ``_connect_sock`` records them."""
 
     def __init__(self) -> None:
         self.errors: list[list[Exception]] = []
@@ -43,10 +43,10 @@ _attempts: contextvars.ContextVar[_Attempts | None] = contextvars.ContextVar(
 
 
 class LaterArguments:
-    """Goes before the standard library's loop."""
+    """Comes before the standard library's loop."""
 
     _cleaned: dict[Any, tuple[Path, int]]
-    """Listening Unix sockets, with path and inode, whose file goes with them."""
+    """Listening Unix sockets, with path and inode, whose file is removed with them."""
 
     async def create_connection(
         self, *args: Any, all_errors: bool = False, **kwargs: Any
@@ -75,10 +75,10 @@ class LaterArguments:
         finally:
             attempts.over = True  # the connection's context keeps it
             attempts.errors = []
-            errors = []  # whose tracebacks keep this frame
+            errors = []  # their tracebacks keep this frame
             _attempts.reset(token)
 
-    # No coroutine of its own: the tracebacks of the errors would keep its frame, and that the list.
+    # Not a coroutine: the tracebacks of the errors would keep its frame, and that the list.
     def _connect_sock(self, exceptions: Any, *args: Any, **kwargs: Any) -> Awaitable[socket.socket]:
         attempts = _attempts.get()
         if attempts is not None and not attempts.over:

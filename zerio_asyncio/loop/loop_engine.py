@@ -1,7 +1,7 @@
-"""The engine as a loop class has it: with the standard library's loop as its second parent.
+"""The engine as a loop class sees it: with the standard library's loop as its second parent.
 
-For type checkers: the names below are used in this package and come from that parent, whose stubs
-leave the private ones out (private_names.py checks those at run time).
+For type checkers: this package uses the names below, which come from that parent, but its stubs
+omit the private ones (private_names.py checks those at run time).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     class LoopEngine(Engine):
-        """The engine, and what it shares its loop class with."""
+        """The engine and what it shares with its loop class."""
 
         call_exception_handler: Callable[[dict[str, Any]], None]
         create_task: Callable[..., asyncio.Task[Any]]

@@ -16,39 +16,39 @@ PAGE = 4 * KIB
 
 @dataclasses.dataclass(frozen=True)
 class LoopOptions:
-    """Choices for one event loop; the defaults suit servers of small and of large messages.
+    """Choices for one event loop; the defaults suit servers of both small and large messages.
 
-    All sizes are bytes, all depths are requests. ``ValueError`` names the value that is out of
-    range, ``TypeError`` the one that has the wrong type.
+    All sizes are bytes, all depths are requests. ``ValueError`` names a value out of range,
+    ``TypeError`` one of the wrong type.
 
-    ``provider``: name of the Registered I/O provider (``"uring"``, ``"epoll"``). None takes the one
-    in the environment variable ``ZERIO_PROVIDER``, or else the best one that works here.
+    ``provider``: name of the Registered I/O provider (``"uring"``, ``"epoll"``). None takes the
+    environment variable ``ZERIO_PROVIDER``, or else the best one that works here.
 
-    ``wait``: how the loop waits for something to do: ``"block"`` sleeps; ``"spin"`` polls and never
-    sleeps, which answers soonest and takes a whole core; ``"hybrid(50)"`` polls for 50 microseconds
-    (1 to 1000000) after the last event and then sleeps. None takes the environment variable
+    ``wait``: how the loop waits for work: ``"block"`` sleeps; ``"spin"`` polls and never sleeps,
+    which answers fastest and uses a whole core; ``"hybrid(50)"`` polls for 50 microseconds (1 to
+    1000000) after the last event and then sleeps. None takes the environment variable
     ``ZERIO_WAIT``, or else ``"block"``.
 
-    ``slice_size``: one registered slice. It limits one receive into registered memory, and how many
-    bytes of small writes are gathered into one send. 4 KiB to 1 MiB, whole pages.
+    ``slice_size``: one registered slice. It limits a single receive into registered memory, and how
+    many bytes of small writes are gathered into one send. 4 KiB to 1 MiB, whole pages.
 
-    ``slab_size``: the loop registers slices in slabs of this size, on demand, and gives empty slabs
-    back. At least one slice, at most 1 GiB, a multiple of ``slice_size``.
+    ``slab_size``: the loop registers slices in slabs of this size, on demand, and returns empty
+    slabs. At least one slice, at most 1 GiB, a multiple of ``slice_size``.
 
-    ``send_depth``: how many sends of one connection the provider holds at once; the rest waits in
-    the transport. 1 to 1024.
+    ``send_depth``: how many sends per connection the provider holds at once; the rest wait in the
+    transport. 1 to 1024.
 
     ``completion_queue_size``: how many results the loop's completion queue holds at first; it grows
     with the number of connections. 16 to 1048576.
 
-    ``submission_depth``: operations queued for one system call where the provider has such a queue
+    ``submission_depth``: operations queued per system call, if the provider has such a queue
     (io_uring). 8 to 32768, a power of two.
 
-    ``gather``: all writes of one turn of the loop leave together at its end, in fewer and larger
+    ``gather``: send all writes of one turn of the loop together at its end, in fewer and larger
     sends. That is cheaper if a program writes many small pieces to a connection in one turn. But
     every byte then waits until all callbacks of the turn have run: it is late if one of them
     computes or blocks, and lost if the process ends or execs first. Without ``gather``, as with
-    asyncio, data is with the system when ``write`` returns.
+    asyncio, the system has the data when ``write`` returns.
     """
 
     provider: str | None = None

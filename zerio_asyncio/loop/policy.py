@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def new_event_loop(options: LoopOptions | None = None) -> RioEventLoop:
-    """Make an event loop: the factory for ``asyncio.Runner(loop_factory=...)`` and its like."""
+    """Make an event loop: a factory for ``asyncio.Runner(loop_factory=...)`` and the like."""
     return RioEventLoop(options)
 
 
@@ -32,9 +32,9 @@ def run(
 ) -> T:
     """Run a coroutine as ``asyncio.run`` does, on our loop.
 
-    ``options`` go to the loop. ``loop_factory`` makes another loop instead; ``ValueError`` if both
-    are given. ``RuntimeError`` if a loop is running in this thread, ``ValueError`` if ``main`` is
-    not a coroutine.
+    ``options`` are passed to the loop. ``loop_factory`` makes another loop instead; ``ValueError``
+    if both are given. ``RuntimeError`` if a loop is running in this thread, ``ValueError`` if
+    ``main`` is not a coroutine.
     """
     if events._get_running_loop() is not None:
         raise RuntimeError("run() cannot be called from a running event loop")
@@ -53,7 +53,7 @@ def _run_3_10(
     loop_factory: Callable[[], asyncio.AbstractEventLoop],
     debug: bool | None,
 ) -> T:
-    """Do what asyncio.run of 3.10 does, which takes no factory, on a loop of the factory."""
+    """Do what asyncio.run of 3.10 does (it takes no factory) on a loop from the factory."""
     if not coroutines.iscoroutine(main):
         raise ValueError(f"a coroutine was expected, got {main!r}")
     loop = loop_factory()
@@ -73,8 +73,8 @@ def _run_3_10(
 
 
 def __getattr__(name: str) -> Any:
-    # Policies go away in Python 3.16, and merely naming them warns from 3.14 on: only who asks
-    # for one meets them.
+    # Policies go away in Python 3.16, and merely naming them warns from 3.14 on: only those who ask
+    # for one see them.
     if name == "EventLoopPolicy":
         policy = _make_policy()
         globals()[name] = policy
@@ -88,7 +88,7 @@ def _make_policy() -> type:
         base: Any = asyncio.DefaultEventLoopPolicy
 
     class EventLoopPolicy(base):  # type: ignore[misc]
-        """Makes our loop wherever asyncio makes one; ``options`` go to each loop."""
+        """Makes our loop wherever asyncio makes one; ``options`` are passed to each loop."""
 
         def __init__(self, options: LoopOptions | None = None) -> None:
             super().__init__()
@@ -103,7 +103,7 @@ def _make_policy() -> type:
 
 
 def install() -> None:
-    """Make our policy asyncio's. From Python 3.12 on prefer ``run`` or a loop factory.
+    """Set our policy in asyncio. From Python 3.12 on prefer ``run`` or a loop factory.
 
     Warns with ``DeprecationWarning`` on 3.12 and later, because asyncio is dropping policies.
     """

@@ -1,11 +1,11 @@
 """The private parts of the standard library that the loop overrides or calls, in one table.
 
-They are no promise: a Python that changes one would meet us with a ``TypeError`` in the middle of a
-connection. So each is listed with the parameters that it has had, from which Python on, and is
-compared when a loop class is made. Public ways are better; what stands here has none.
+They are not stable: a Python that changed one would fail with a ``TypeError`` in the middle of a
+connection. So each is listed with the parameters it has had, and since which Python, and is
+compared when a loop class is made. Public ways are better; the names listed here have none.
 
-Checked against CPython 3.10 to 3.15. Attributes of instances cannot be looked up before there is
-one; they stand at the end of the table, and tests look for them.
+Checked against CPython 3.10 to 3.15. Attributes of instances cannot be looked up before an instance
+exists; they are at the end of the table, and tests look for them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ANY: Version = (3, 10)
 
 
 class PrivateName(NamedTuple):
-    """One function: where it is, and its parameters by the first Python that has them so."""
+    """One function: its place, and its parameters by the first Python that has them."""
 
     path: str
     """``module:name`` or ``module:Class.name``, below ``asyncio``; ``loop:name`` for the class."""
@@ -33,7 +33,7 @@ class PrivateName(NamedTuple):
 
 
 def _private(path: str, parameters: str = "", **later: str) -> PrivateName:
-    """``later``: ``py315="…"`` for what it takes from there on."""
+    """``later``: ``py315="…"`` for its parameters from that version on."""
     since = {(3, int(name.removeprefix("py3"))): text for name, text in later.items()}
     return PrivateName(path, {ANY: parameters, **since})
 
@@ -161,7 +161,7 @@ PROACTORS_ATTRIBUTES = {
 
 
 def parameters_of(function: Any) -> str:
-    """The names of a function's parameters but ``self``, with the stars of the loose ones."""
+    """The names of a function's parameters except ``self``, with the stars of variadic ones."""
     stars: dict[Any, str] = {
         inspect.Parameter.VAR_POSITIONAL: "*",
         inspect.Parameter.VAR_KEYWORD: "**",
@@ -171,7 +171,7 @@ def parameters_of(function: Any) -> str:
 
 
 def fault_of(private: PrivateName, loop: type) -> str | None:
-    """What is wrong with a name where the standard library's loop is ``loop``; None if nothing."""
+    """What is wrong with a name if ``loop`` is the standard library's loop; None if nothing is."""
     module, _, name = private.path.partition(":")
     try:
         found: Any = loop if module == "loop" else importlib.import_module(f"asyncio.{module}")
@@ -180,14 +180,14 @@ def fault_of(private: PrivateName, loop: type) -> str | None:
     except (ImportError, AttributeError):
         return "is missing"
     has = parameters_of(found)
-    if has in private.parameters.values():  # also one of another version's: such things are ported
+    if has in private.parameters.values():  # also another version's: such changes are backported
         return None
     expected = private.parameters[max(v for v in private.parameters if v <= sys.version_info[:2])]
     return f"takes ({', '.join(has.split())}), not ({', '.join(expected.split())})"
 
 
 def check(names: tuple[PrivateName, ...], loop: type[asyncio.AbstractEventLoop]) -> None:
-    """``ImportError`` that names this Python and each name that is not what we know.
+    """Raise ``ImportError`` that names this Python and each name that differs from the table.
 
     ``loop``: the standard library's loop class that ours derives from.
     """
@@ -198,7 +198,7 @@ def check(names: tuple[PrivateName, ...], loop: type[asyncio.AbstractEventLoop])
             name = private.path.replace("loop:", f"{loop.__name__}.").replace(":", ".")
             faults.append(f"{name} {fault}")
     if faults:
-        from importlib import metadata  # noqa: PLC0415  # slow, and else not needed
+        from importlib import metadata  # noqa: PLC0415  # slow, and not needed otherwise
 
         raise ImportError(
             f"zerio_asyncio {metadata.version('zerio-asyncio')} does not fit "

@@ -1,9 +1,9 @@
 """A loop in each of several threads: ``run_threads``, as ``run`` is for one.
 
 The calling thread runs the first main. If that is the main thread, its loop handles signals, as
-with ``run``, and keeps running until the others have ended, so that signals are handled that long.
-No main begins before every thread has its loop, and no thread is left behind: an exception that
-ends one main cancels all others, and every thread is joined before it is raised.
+with ``run``, and keeps running until the others have ended, so signals are handled until then. No
+main starts before every thread has its loop, and no thread is left behind: an exception that ends
+one main cancels all others, and every thread is joined before it is raised.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 JOIN_S = 0.2
-"""Between looks at a thread that has not ended: where waiting for a lock hears no Ctrl-C, this is
-how late it is heard. Usually all have ended before they are joined."""
+"""Time between checks on a thread that has not ended: where waiting for a lock ignores Ctrl-C, it
+is noticed this late. Usually all threads have ended before they are joined."""
 
 
 def run_threads(
@@ -43,10 +43,10 @@ def run_threads(
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     debug: bool | None = None,
 ) -> list[T]:
-    """Run ``main(number)`` in several threads, each with its own loop; return the results in order.
+    """Run ``main(number)`` in several threads, each with its own loop; return results in order.
 
-    ``number`` counts from 0, which is the calling thread. ``threads``: how many; None means one for
-    each CPU that this process may use. Each main has a copy of the caller's context variables.
+    ``number`` counts from 0, which is the calling thread. ``threads`` is how many; None means one
+    per CPU that this process may use. Each main gets a copy of the caller's context variables.
     ``options``, ``loop_factory`` and ``debug`` are those of ``run``, and apply to every loop.
 
     If a main raises, the others are cancelled, all threads are joined, and that exception is
@@ -57,7 +57,7 @@ def run_threads(
     ``RuntimeError`` if a loop is running in this thread, or if no thread can be started;
     ``TypeError`` if ``main`` is not a coroutine function; ``ValueError`` if ``threads`` is less
     than one, or if both options and a factory are given. If a loop cannot be made, the exception is
-    raised before any main begins.
+    raised before any main starts.
     """
     if events._get_running_loop() is not None:
         raise RuntimeError("run_threads() cannot be called from a running event loop")
@@ -74,7 +74,7 @@ def run_threads(
 
 
 def cpus() -> int:
-    """Count the CPUs that this process may use, by its affinity where the system has one."""
+    """Count the CPUs that this process may use, from its affinity if the system has one."""
     if hasattr(os, "process_cpu_count"):
         return os.process_cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
@@ -89,7 +89,7 @@ def _makes_coroutines(main: Any) -> bool:
 
 
 class _Crew(Generic[T]):
-    """The threads of one call; what several of them touch is behind the lock."""
+    """The threads of one call; the lock guards what several of them touch."""
 
     def __init__(
         self,
@@ -106,11 +106,11 @@ class _Crew(Generic[T]):
         self._running: dict[int, tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = {}
         self._stopping = False
         self._failures: list[BaseException] = []
-        self._left = 0  # threads beside ours that have not ended
+        self._left = 0  # threads other than ours that have not ended
         self._awake: Callable[[], object] | None = None  # tells our loop that one has
 
     def run(self) -> list[T]:
-        """Everything, from the first thread's start to the last one's end."""
+        """Everything from the start of the first thread to the end of the last."""
         threads: list[threading.Thread] = []
         try:
             for number in range(1, len(self._results)):
@@ -142,7 +142,7 @@ class _Crew(Generic[T]):
         while thread.is_alive():
             try:
                 thread.join(JOIN_S)
-            except KeyboardInterrupt as interrupt:  # noqa: PERF203  # once more, by who waits
+            except KeyboardInterrupt as interrupt:  # noqa: PERF203  # once more, by an impatient user
                 self._failed(interrupt, again=True)
 
     def _in_thread(self, number: int) -> None:
@@ -153,11 +153,11 @@ class _Crew(Generic[T]):
                 self._left -= 1
                 awake = self._awake
             if awake is not None:
-                with contextlib.suppress(RuntimeError):  # our loop has ended before
+                with contextlib.suppress(RuntimeError):  # our loop ended first
                     awake()
 
     def _work(self, number: int) -> None:
-        """One thread's part; never raises but for what comes between its own lines."""
+        """One thread's part; raises only what comes between its own lines."""
         try:
             loop = self._loop_factory()
             try:
@@ -166,7 +166,7 @@ class _Crew(Generic[T]):
                 loop.close()
                 raise
         except threading.BrokenBarrierError:
-            return  # another has no loop, and tells why
+            return  # another has no loop, and reports why
         except BaseException as failure:  # noqa: BLE001  # raised by run
             self._gate.abort()
             self._failed(failure)
@@ -178,7 +178,7 @@ class _Crew(Generic[T]):
             self._failed(failure)
 
     async def _part(self, number: int) -> T:
-        """One main, which others may cancel while it lasts."""
+        """One main, which others may cancel while it runs."""
         task = asyncio.current_task()
         assert task is not None
         try:
@@ -195,7 +195,7 @@ class _Crew(Generic[T]):
                 self._running.pop(number, None)
 
     async def _first(self) -> T:
-        """The caller's own main; its loop turns, and hears of signals, until all have ended."""
+        """The caller's own main; its loop runs, and handles signals, until all have ended."""
         try:
             return await self._part(0)
         finally:
@@ -223,10 +223,10 @@ class _Crew(Generic[T]):
     def _failed(
         self, failure: BaseException, number: int | None = None, *, again: bool = False
     ) -> None:
-        """Note why a main ended, unless only because it was told to, and tell the others to end.
+        """Record why a main ended, unless it was merely told to, and tell the others to end.
 
-        Once, or what a main does in the end would be cancelled in its turn, by another's failure;
-        ``again``: by who is asked to hurry.
+        Only once, or another's failure would cancel what a main does at its end; ``again``: for
+        callers who are asked to hurry.
         """
         with self._lock:
             if number is not None:
@@ -242,7 +242,7 @@ class _Crew(Generic[T]):
 
 
 def _one_of(failures: list[BaseException]) -> BaseException:
-    """What is raised for all of them, which are in the order in which they came."""
+    """What to raise for all of them, given in the order in which they came."""
     for failure in failures:
         if isinstance(failure, (KeyboardInterrupt, SystemExit)):
             return failure
@@ -258,7 +258,7 @@ def _one_of(failures: list[BaseException]) -> BaseException:
 
 
 def _chain(failure: BaseException, other: BaseException) -> None:
-    """Have the traceback of one show the other, too."""
+    """Make the traceback of one show the other, too."""
     while failure.__context__ is not None:
         failure = failure.__context__
     if failure is not other:

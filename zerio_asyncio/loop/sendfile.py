@@ -1,4 +1,4 @@
-"""A transport's socket for the time in which the system sends a file over it."""
+"""A transport's socket while the system sends a file over it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 async def sending_a_file(
     loop: Any, transport: Any, file: Any, offset: int, count: int | None
 ) -> AsyncIterator[socket.socket]:
-    """Have the socket to oneself, once what was written to ``transport`` has gone.
+    """Have the socket to oneself, once everything written to ``transport`` is sent.
 
-    As asyncio, nothing is received meanwhile: a protocol that answers would have to write, and a
-    client that ends its side would have the connection closed before the file is through.
-    ``ValueError`` and ``TypeError`` for what is no file, offset or count.
+    As in asyncio, nothing is received meanwhile: a protocol that answers would have to write, and a
+    client that ends its side would get the connection closed before the whole file is sent.
+    ``ValueError`` and ``TypeError`` for an invalid file, offset or count.
     """
     sock = transport._sock
     loop._check_sendfile_params(sock, file, offset, count)

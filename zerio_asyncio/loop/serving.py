@@ -2,10 +2,10 @@
 
 The standard loop accepts in a reader callback and makes a task per connection. Here the port
 accepts by itself and each connection arrives as an event, so a plain connection gets its transport
-at once; only TLS, which has a handshake to wait for, takes the standard library's way.
+at once; only TLS, which must wait for a handshake, goes through the standard library.
 
-As there, all that is called for a connection runs in a copy of the context in which serving began,
-or from Python 3.15 on of the one in which the server was made.
+As there, everything called for a connection runs in a copy of the context in which serving began,
+or from Python 3.15 on, of the context in which the server was made.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 _log = logging.getLogger("asyncio")
 
 TAKES_CONTEXT = sys.version_info >= (3, 15)
-"""Whether transports are given the context in which they call their protocols."""
+"""Whether transports receive the context in which they call their protocols."""
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""No descriptor or memory is left for a new connection; existing ones are none the worse."""
+"""No descriptor or memory is left for a new connection; existing ones are unharmed."""
 
 
 _TCP = frozenset(
     (family, socket.SOCK_STREAM, socket.IPPROTO_TCP) for family in (socket.AF_INET, socket.AF_INET6)
 )
-"""Connections that send what is written without waiting for acknowledgements, as asyncio has it."""
+"""Connections that send writes without waiting for acknowledgements, as in asyncio."""
 
 
 @dataclass
 class Listener:
-    """One listening socket and what to make of its connections."""
+    """One listening socket and how to set up its connections."""
 
     key: int
     sock: socket.socket
@@ -61,13 +61,13 @@ class Listener:
     timeouts: tuple[Any, ...]
     named_timeouts: dict[str, Any]
     context: contextvars.Context
-    """Of which each connection has a copy."""
+    """Each connection runs in a copy of it."""
     retry: Any = None
     alone: bool = False
     """No other process accepts on it."""
 
     def __post_init__(self) -> None:
-        # Asked once, for Python makes an enumeration's member for each question.
+        # Queried once, because Python creates an enumeration member on each access.
         self.kind = self.sock.family, self.sock.type, self.sock.proto
         self.sends_at_once = self.kind in _TCP
 
@@ -75,17 +75,17 @@ class Listener:
 class Listeners:
     """The listening sockets of one loop.
 
-    Keys count up and are never used again: an event that is on its way when a listener goes finds
-    no other one in its place, whatever descriptor number that has.
+    Keys count up and are never reused: if an event is on its way when a listener goes, it finds no
+    other listener in its place, whatever descriptor number that has.
     """
 
-    # How often this process has forked: a listener is shared with every child since it was made.
+    # How often this process has forked: every child since a listener was made shares it.
     forks = 0
-    alone: ClassVar[weakref.WeakSet[Listeners]] = weakref.WeakSet()  # those that have such ones
+    alone: ClassVar[weakref.WeakSet[Listeners]] = weakref.WeakSet()  # those that have some
 
     def __init__(self, loop: LoopEngine) -> None:
         self._made: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
-        self._loop_of = weakref.ref(loop)  # whose part this is: a closed loop is free at once
+        self._loop_of = weakref.ref(loop)  # whose part this is: a closed loop is freed at once
         self._keys = itertools.count(1)
         self._by_key: dict[int, Listener] = {}
         self._by_socket: dict[int, Listener] = {}
@@ -97,7 +97,7 @@ class Listeners:
         return loop
 
     def start(self, listener_of: Callable[[int], Listener]) -> None:
-        """Accept on what ``listener_of`` makes of a new key."""
+        """Accept on the listener that ``listener_of`` makes for a new key."""
         listener = listener_of(next(self._keys))
         listener.alone = self._made.get(listener.server) == Listeners.forks
         self._loop._accept(listener.descriptor, listener.key, listener.alone)
@@ -119,9 +119,9 @@ class Listeners:
                     self._loop._accept(listener.descriptor, listener.key)
 
     def stop(self, sock: socket.socket, loop: LoopEngine) -> None:
-        """Accept no more on ``sock``; harmless if it is not listening here.
+        """Stop accepting on ``sock``; harmless if it is not listening here.
 
-        ``loop`` is ours: in its finalizer nobody refers to it weakly any more.
+        ``loop`` is ours: in its finalizer it has no weak references any more.
         """
         listener = self._by_socket.pop(id(sock), None)
         if listener is None:
@@ -130,16 +130,16 @@ class Listeners:
         if listener.retry is not None:
             listener.retry.cancel()
         elif all(other.descriptor != listener.descriptor for other in self._by_key.values()):
-            # Else the program has closed it, and its number is the other one's now.
+            # Otherwise the program has closed it, and another socket has its number now.
             loop._accept_stop(listener.descriptor)
 
     def stop_all(self, loop: LoopEngine) -> None:
-        """Accept no more at all: the loop closes."""
+        """Stop accepting altogether: the loop closes."""
         for listener in list(self._by_key.values()):
             self.stop(listener.sock, loop)
 
     def accepted(self, key: int, error: OSError | None, descriptor: int, peer: Any) -> None:
-        """One event of the port; ``peer``: the address as the accept told it, a name or bytes."""
+        """One event of the port; ``peer`` is the address from the accept, a name or bytes."""
         listener = self._by_key.get(key)
         if listener is None:
             if error is None:
@@ -147,7 +147,7 @@ class Listeners:
         elif error is not None:
             listener.context.copy().run(self._failed, listener, error)
         else:
-            # A copy for each: what one connection's callbacks set is no other's.
+            # A copy for each, so what one connection's callbacks set concerns no other.
             context = listener.context.copy()
             context.run(self._connected, listener, descriptor, peer, context)
 
@@ -162,13 +162,13 @@ class Listeners:
                 "socket": trsock.TransportSocket(listener.sock),
             }
         )
-        # Waiting costs nothing, asking at once again would burn a core.
+        # Waiting costs nothing; trying again at once would burn a core.
         listener.retry = self._loop.call_later(constants.ACCEPT_RETRY_DELAY, self._resume, listener)
 
     def _resume(self, listener: Listener) -> None:
         listener.retry = None
         if has_lost(listener.sock, listener.descriptor):
-            return  # closed by the program meanwhile; its number may be another listener's
+            return  # the program closed it meanwhile; its number may be another listener's
         try:
             self._loop._accept(listener.descriptor, listener.key, listener.alone)
         except OSError as error:
@@ -184,7 +184,7 @@ class Listeners:
             return
         connection.setblocking(False)
         if listener.sends_at_once:
-            with contextlib.suppress(OSError):  # gone already: the first receive tells
+            with contextlib.suppress(OSError):  # already gone: the first receive reports it
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._loop.get_debug():
             _log.debug("%r got a new connection: %r", listener.server, connection)
@@ -239,10 +239,10 @@ class Listeners:
 
 
 def _peer_info(raw: bytes) -> dict[str, Any]:
-    """The peer's name: a client that has gone since has none any more that could be asked for."""
+    """The peer's name: once a client has gone, the system no longer knows it."""
     try:
         return {"peername": unpack(raw)}
-    except ValueError:  # of a family that is not ours: the transport asks the socket
+    except ValueError:  # of another family: the transport asks the socket
         return {}
 
 
@@ -251,7 +251,7 @@ def _is_closed(server: Any) -> bool:
 
 
 def _tell(loop: LoopEngine, exc: BaseException) -> None:
-    # The standard loop tells in debug mode only: otherwise its clients meet a closed connection,
+    # The standard loop reports this in debug mode only: its clients then meet a closed connection,
     # and nobody learns why.
     loop.call_exception_handler(
         {"message": "Error on transport creation for incoming connection", "exception": exc}
@@ -259,7 +259,7 @@ def _tell(loop: LoopEngine, exc: BaseException) -> None:
 
 
 class _Refusal(asyncio.Protocol):
-    """Takes the place of a protocol that could not be made."""
+    """Replaces a protocol that could not be made."""
 
     def connection_made(self, transport: Any) -> None:
         transport.abort()
@@ -268,9 +268,9 @@ class _Refusal(asyncio.Protocol):
 def telling(
     loop: LoopEngine, factory: Callable[[], asyncio.BaseProtocol]
 ) -> Callable[[], asyncio.BaseProtocol]:
-    """Make a factory that never raises, for the standard library's way of accepting.
+    """Make a factory that never raises, for accepting through the standard library.
 
-    That tells nobody of one that does, or accepts no more (the proactor).
+    If a factory raises, that way reports nothing, or stops accepting (the proactor).
     """
 
     def make() -> asyncio.BaseProtocol:

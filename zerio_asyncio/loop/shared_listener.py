@@ -1,17 +1,17 @@
 """One listening socket for loops in several threads.
 
-Every loop accepts on a copy (``dup``) of the one socket, so there is one queue of connections: who
-is ready takes the next, a loop that computes or starts late holds nobody back, and when one ends
-early nothing that waits is lost. With SO_REUSEPORT each loop would have a queue of its own: the
-system deals by a hash and not by who is idle, resets what waits in a queue when its socket closes,
-lets another process take part unasked, and does not deal at all on some systems. A port of 0 is
-chosen once, and an address that is taken is found out before any thread starts.
+Every loop accepts on a copy (``dup``) of the one socket, so there is one queue of connections:
+whoever is ready takes the next, a loop that computes or starts late delays nobody, and if one ends
+early nothing queued is lost. With SO_REUSEPORT each loop would have its own queue: the system
+distributes by a hash instead of idleness, resets what is in a queue when its socket closes, lets
+another process join unasked, and on some systems does not distribute at all. A port of 0 is chosen
+once, and an address in use is noticed before any thread starts.
 
-A completion port holds a socket for itself, copies included. There a thread accepts, and the
-connections are handed round to the loops in turn.
+A completion port claims a socket for itself, copies included. There a thread accepts and passes the
+connections to the loops in turn.
 
-Links: https://lwn.net/Articles/542629/ (SO_REUSEPORT), nginx's ticket 1300 (connections that are
-reset), https://learn.microsoft.com/windows/win32/fileio/createiocompletionport (one port a file).
+Links: https://lwn.net/Articles/542629/ (SO_REUSEPORT), nginx's ticket 1300 (reset connections),
+https://learn.microsoft.com/windows/win32/fileio/createiocompletionport (one port per file).
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BACKLOG = 1024
-"""Connections that may wait, for all loops together: asyncio's 100 are for one."""
+"""How many connections may wait, for all loops together: asyncio's 100 are for one."""
 
 RETRY_S = 1.0
-"""Until accepting is tried again where it failed, as long as asyncio's loops wait."""
+"""Before accepting is retried after a failure, as in asyncio's loops."""
 
 INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
-"""Whose connections send what is written at once, as those that a loop accepts."""
+"""Families whose connections send writes at once, like those that a loop accepts."""
 
 
 class SharedListener:
-    """One listening socket that loops in several threads serve, each a part of the clients.
+    """One listening socket that loops in several threads serve, each some of the clients.
 
-    ``sock``: a bound stream socket, as ``socket.create_server`` makes it; the listener owns it from
-    now on. ``backlog``: how many connections may wait to be accepted, for all loops together.
-    ``ValueError`` if ``sock`` is not a stream socket. Close the listener when all loops have ended,
-    by ``close`` or as a context manager: connections that still wait are reset then.
+    ``sock`` is a bound stream socket, as from ``socket.create_server``; the listener now owns it.
+    ``backlog`` is how many connections may wait to be accepted, for all loops together.
+    ``ValueError`` if ``sock`` is not a stream socket. When all loops have ended, close the listener
+    by ``close`` or as a context manager: that resets connections that still wait.
     """
 
     def __init__(self, sock: socket.socket, *, backlog: int = BACKLOG) -> None:
@@ -58,7 +58,7 @@ class SharedListener:
 
     @property
     def socket(self) -> socket.socket:
-        """The socket; ask it for its name and its options."""
+        """The socket; ask it for its name and options."""
         return self._sock
 
     async def create_server(
@@ -66,8 +66,8 @@ class SharedListener:
     ) -> asyncio.Server:
         """Serve on the running loop, beside others.
 
-        ``options`` are those of ``loop.create_server``, except where to listen. Closing the server
-        ends only this loop's part. ``RuntimeError`` if the listener is closed.
+        ``options`` are those of ``loop.create_server``, except those that say where to listen.
+        Closing the server ends only this loop's part. ``RuntimeError`` if the listener is closed.
         """
         loop = asyncio.get_running_loop()
         options.setdefault("backlog", self._backlog)
@@ -106,7 +106,7 @@ class SharedListener:
         return await self.create_server(make, **options)
 
     def close(self) -> None:
-        """Stop listening; connections live on. Closing again is harmless."""
+        """Stop listening; connections stay open. Closing again is harmless."""
         with self._lock:
             handing, self._round = self._round, None
         if handing is not None:
@@ -127,15 +127,15 @@ class SharedListener:
 def takes_copies(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether several loops like this one can accept on copies of one socket.
 
-    Those on completion ports cannot: asyncio's, and ours, which has the same base.
+    Loops on completion ports cannot: asyncio's, and ours, which has the same base.
     """
     return not isinstance(loop, proactor_events.BaseProactorEventLoop)
 
 
 class _Round:
-    """A thread that accepts, and hands connections to servers in turn.
+    """A thread that accepts and passes connections to servers in turn.
 
-    It waits for clients as long as anybody serves, and otherwise leaves them in the queue.
+    It waits for clients as long as anyone serves; otherwise it leaves them in the queue.
     """
 
     def __init__(self, sock: socket.socket, backlog: int) -> None:
@@ -155,7 +155,7 @@ class _Round:
         self._wake()
 
     def remove(self, server: _Handed) -> None:
-        """Hand nothing to it any more; what it was handed and has not taken is others'."""
+        """Pass nothing more to it; what it was passed and has not taken goes to others."""
         with self._lock:
             with contextlib.suppress(ValueError):
                 self._servers.remove(server)
@@ -164,7 +164,7 @@ class _Round:
             self.hand(connection, peer)
 
     def hand(self, connection: socket.socket, peer: Any) -> None:
-        """To the next in turn; nobody is there any more: the client learns it at once."""
+        """Pass it to the next in turn; if nobody is left, the client notices at once."""
         while True:
             with self._lock:
                 if not self._servers:
@@ -174,7 +174,7 @@ class _Round:
                 server.handed.append((connection, peer))
             try:
                 server.get_loop().call_soon_threadsafe(server.take)
-            except RuntimeError:  # its loop was closed, the server was not
+            except RuntimeError:  # its loop was closed, but not the server
                 self.remove(server)
             return
         connection.close()
@@ -208,7 +208,7 @@ class _Round:
                 pause = self._accept_one()
 
     def _accept_one(self) -> float | None:
-        """One client; the seconds to wait if the system has no room for it."""
+        """Accept one client; return the seconds to wait if the system has no room for it."""
         try:
             connection, peer = self._sock.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -230,7 +230,7 @@ class _Round:
 
 
 class _Handed(asyncio.Server):
-    """A server that listens on nothing itself, and is handed its connections."""
+    """A server that does not listen itself, but is passed its connections."""
 
     def __init__(
         self,
@@ -255,7 +255,7 @@ class _Handed(asyncio.Server):
 
     @property
     def sockets(self) -> Any:
-        """The one that all share, as others' servers show their copies of it."""
+        """The shared one; servers elsewhere show their copies of it."""
         if self._ended:
             return ()
         return (trsock.TransportSocket(self._handing._sock),)
@@ -271,20 +271,20 @@ class _Handed(asyncio.Server):
         self._handing.remove(self)
 
     def give_back(self) -> list[tuple[socket.socket, Any]]:
-        """What nobody has taken; under the lock of the round."""
+        """Return what nobody has taken; called under the lock of the round."""
         left = list(self.handed)
         self.handed.clear()
         return left
 
     def take(self) -> None:
-        """One connection that was handed over, in the loop's thread."""
+        """Take one connection that was passed, in the loop's thread."""
         try:
             connection, peer = self.handed.popleft()
         except IndexError:
             return  # given back meanwhile
         connection.setblocking(False)
         if connection.family in INTERNET:
-            with contextlib.suppress(OSError):  # gone already: the first receive tells
+            with contextlib.suppress(OSError):  # already gone: the first receive reports it
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop: Any = self.get_loop()
         try:

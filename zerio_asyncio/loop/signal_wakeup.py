@@ -1,12 +1,12 @@
-"""The wake-up descriptor: where the interpreter writes the number of each signal that comes.
+"""The wake-up descriptor, to which the interpreter writes the number of each signal.
 
-A process has one, and every loop that wants to hear of signals takes it. asyncio's loops end by
-setting it to none, whoever has it by then; the others would hear of no signal any more. So when one
-of our loops lets go of it, another one that is still open gets it; a loop to which a signal has not
-been written although it is in the loop's charge writes it itself (unix/event_loop.py).
+A process has one, and every loop that wants signals takes it. When asyncio's loops end they reset
+it, whoever has it by then, and the others would get no more signals. So when one of our loops
+releases it, another one that is still open gets it; if a signal that a loop handles was not written
+to it, the loop writes it itself (unix/event_loop.py).
 
-After a fork parent and child would share it, and what is sent to the child alone would be the
-parent's, too: CPython sets it to none in the child from 3.12 on.
+After a fork parent and child would share it, and the parent would receive what is sent to the child
+alone: from 3.12 on CPython resets it in the child.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _loops: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def wanted(loop: Any) -> None:
-    """``loop`` has taken the wake-up descriptor, and would have it back."""
+    """``loop`` has taken the wake-up descriptor, and wants to get it back."""
     _loops.add(loop)
 
 
 def given_up(loop: Any) -> None:
-    """``loop`` has no use for it any more: the next one that has gets it."""
+    """``loop`` no longer needs it: the next one that does gets it."""
     _loops.discard(loop)
     if threading.current_thread() is not threading.main_thread():
         return
@@ -38,9 +38,9 @@ def given_up(loop: Any) -> None:
 
 
 def take(loop: Any) -> bool:
-    """Have signals written to ``loop``; false if it has ended, or is that of a parent process.
+    """Have signals written to ``loop``; false if it has ended or belongs to a parent process.
 
-    In the main thread alone.
+    Only in the main thread.
     """
     waker = loop._csock
     if waker is None or loop._process != os.getpid():
@@ -52,7 +52,7 @@ def take(loop: Any) -> bool:
 
 
 def assure(loop: Any, number: int) -> None:
-    """In the handler of a signal: whoever has the wake-up descriptor, ``loop`` hears of it."""
+    """In a signal handler: make sure that ``loop`` gets it, whoever has the wake-up descriptor."""
     waker = loop._csock
     if waker is None:
         return
@@ -62,11 +62,11 @@ def assure(loop: Any, number: int) -> None:
     except (OSError, ValueError):  # closed by the program
         return
     if holder == own:
-        return  # it was written already
+        return  # it was already written
     if holder >= 0:
         with contextlib.suppress(OSError, ValueError):  # closed meanwhile: this loop keeps it
             signal.set_wakeup_fd(holder, warn_on_full_buffer=False)
-    with contextlib.suppress(OSError):  # full: many signals come, and none is lost altogether
+    with contextlib.suppress(OSError):  # full: many signals come, but none is lost entirely
         waker.send(bytes([number]))
 
 

@@ -1,13 +1,13 @@
-"""Turning a connection to TLS under way: what the standard library's ``start_tls`` leaves open.
+"""Upgrading an open connection to TLS: what the standard library's ``start_tls`` leaves open.
 
-* A ``StreamReader`` may hold the first bytes of the handshake already: the client sent them before
-  the server's program came to ask for TLS. They belong to the TLS layer (CPython moves them from
-  3.13.12 and 3.14.3 on).
-* A handshake that is given up (cancelled, its time is out) tells the program's protocol nothing:
-  ``read`` and ``wait_closed`` of its streams would wait for ever.
+* A ``StreamReader`` may already hold the first bytes of the handshake: the client sent them before
+  the server's program asked for TLS. They belong to the TLS layer (CPython moves them from 3.13.12
+  and 3.14.3 on).
+* An abandoned handshake (cancelled or timed out) tells the program's protocol nothing: ``read`` and
+  ``wait_closed`` of its streams would wait for ever.
 
-Both are mended once the standard library has put its TLS layer in place, which it does before it
-waits for the first time: two callbacks later it has met the transport.
+Both are fixed once the standard library has installed its TLS layer, which it does before its first
+wait: two callbacks later the layer has met the transport.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TIMEOUTS = ("ssl_handshake_timeout", "ssl_shutdown_timeout")
 
 
 def check_timeouts(options: dict[str, Any]) -> None:
-    """``ValueError`` for a time-out that is none, NaN among them, in asyncio's words."""
+    """``ValueError`` for an invalid timeout, NaN included, in asyncio's words."""
     for name in TIMEOUTS:
         value = options.get(name)
         if isinstance(value, (int, float)) and not value > 0:
@@ -31,7 +31,7 @@ def upgraded(loop: Any, transport: Any, protocol: Any, server_side: bool) -> Non
     """To be called by ``call_soon`` before the standard library's ``start_tls`` begins."""
     try:
         layer = transport.get_protocol()
-    except NotImplementedError:  # a transport of somebody else's
+    except NotImplementedError:  # somebody else's transport
         return
     if not isinstance(layer, sslproto.SSLProtocol):
         return  # it was refused
@@ -41,7 +41,7 @@ def upgraded(loop: Any, transport: Any, protocol: Any, server_side: bool) -> Non
         if reader is not None and reader._buffer:
             data = bytes(reader._buffer)
             reader._buffer.clear()
-            # Behind the layer's connection_made, before what arrives from now on.
+            # After the layer's connection_made, before anything that arrives from now on.
             loop.call_soon(_feed, layer, data)
 
 

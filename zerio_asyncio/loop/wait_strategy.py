@@ -1,11 +1,11 @@
-"""How a loop waits for something to do: it sleeps, it polls, or it polls before it sleeps.
+"""How a loop waits for work: it sleeps, it polls, or it polls before it sleeps.
 
 ``block``      sleeps until the kernel wakes it. Costs nothing while there is nothing to do.
-``spin``       never sleeps. An event is seen at once, and the loop takes a whole core, always.
+``spin``       never sleeps. It sees an event at once, and always uses a whole core.
 ``hybrid(µs)`` polls for that many microseconds after the last event, then sleeps. For traffic that
                comes in bursts; ``hybrid`` alone means `HYBRID_US`.
 
-While it polls, the thread does not hold the GIL; it checks for signals every millisecond.
+While polling, the thread does not hold the GIL; it checks for signals every millisecond.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import re
 
 ENVIRONMENT = "ZERIO_WAIT"
-"""The environment variable that names a strategy for programs that do not."""
+"""The environment variable that names the strategy if the program does not."""
 
 BLOCK = "block"
 
@@ -29,7 +29,7 @@ _FORMS = f"'block', 'spin' or 'hybrid(µs)' with 1 to {HYBRID_US_MAX} µs"
 
 
 def spin_seconds(strategy: str) -> float:
-    """Seconds that a port of this strategy polls after an event (``CompletionPort(spin=…)``).
+    """How many seconds a port with this strategy polls after an event (``CompletionPort(spin=…)``).
 
     ``ValueError`` for an unknown strategy, ``TypeError`` for anything but a string.
     """
@@ -47,7 +47,7 @@ def spin_seconds(strategy: str) -> float:
 
 
 def choose(strategy: str | None) -> tuple[str, float]:
-    """Return ``strategy``, else that of ``ZERIO_WAIT``, else ``block``; and its seconds."""
+    """Return ``strategy``, else that of ``ZERIO_WAIT``, else ``block``; with its seconds."""
     if strategy is not None:
         return strategy, spin_seconds(strategy)
     wanted = os.environ.get(ENVIRONMENT) or BLOCK

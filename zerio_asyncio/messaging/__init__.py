@@ -1,4 +1,4 @@
-"""Zerio messaging: framed messages between peers by their ids; see docs/messaging.md."""
+"""Zerio messaging: framed messages between peers, addressed by id; see docs/messaging.md."""
 
 from zerio_asyncio.messaging.client import ZerioClient
 from zerio_asyncio.messaging.configuration import (

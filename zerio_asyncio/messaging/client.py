@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class ZerioClient(Node):
-    """Exchanges messages with the ``ZerioServer`` at ``server_address``, a pair of host and port.
+    """Exchanges messages with the ``ZerioServer`` at ``server_address``, a (host, port) pair.
 
     Events are methods to override, or callables to pass here under the same names:
     ``connected()``, ``disconnected(reason)``, ``message_received(message)``. Without
     ``message_received``, iterate over ``messages()``.
 
-    ``ssl`` is the client's context, for TLS; ``server_hostname`` is the name in the server's
+    ``ssl`` is the client's context for TLS; ``server_hostname`` is the name in the server's
     certificate, if it is not the host.
     """
 
@@ -75,14 +75,14 @@ class ZerioClient(Node):
     def message_received(self, message: memoryview) -> None:
         """The server sent ``message``, which is read-only and valid only during this call.
 
-        It lies in the registered memory that received it; using it later raises ``ValueError``. If
+        It is in the registered memory that received it; using it later raises ``ValueError``. If
         this method raises, the loop's exception handler is called and the connection ends.
         """
 
     # ------------------------------------------------------------------- start and stop
 
     async def start(self, peer_id: str) -> None:
-        """Connect, say ``peer_id``, and wait for the answer.
+        """Connect, send ``peer_id``, and wait for the answer.
 
         ``OSError`` if the connection fails; ``HandshakeError`` if the server does not answer, or
         ends the connection (the peer id may be taken); ``NotConnectedError`` if ``stop`` is called
@@ -94,7 +94,7 @@ class ZerioClient(Node):
         connecting = self._connecting = self._loop.create_task(self._connect())
         try:
             await asyncio.wait([connecting])
-        except BaseException:  # cancelled itself, whether or not stop() is called as well
+        except BaseException:  # cancelled itself, even if stop() is called as well
             try:
                 await _give_up(connecting)
             finally:
@@ -106,7 +106,7 @@ class ZerioClient(Node):
         try:
             connecting.result()
         except BaseException as error:
-            if self._connecting is not connecting:  # stop() has ended it, and torn down
+            if self._connecting is not connecting:  # stop() has ended it, and cleaned up
                 raise NotConnectedError("stopped while it was connecting") from error
             self._tear_down()
             raise
@@ -156,12 +156,12 @@ class ZerioClient(Node):
         finally:
             self._answered = None
             if answered.done() and not answered.cancelled():
-                answered.exception()  # told by what is raised here
+                answered.exception()  # what is raised here reports it
 
     async def _connect_again(self) -> None:
         delay = self.config.reconnect_delay_min
         while True:
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  # not a secret
             delay = min(2 * delay, self.config.reconnect_delay_max)
             try:
                 await self._connect()
@@ -188,7 +188,7 @@ class ZerioClient(Node):
         outbox.put(session, message, timeout)
 
     async def drain(self) -> None:
-        """Wait until the server has read enough to be sent more; raises what ``send`` raises."""
+        """Wait until the server has read enough to accept more; raises what ``send`` raises."""
         await self._connected_session().drain()
 
     def _connected_session(self) -> Session:
@@ -202,9 +202,9 @@ class ZerioClient(Node):
     def messages(self) -> AsyncIterator[bytes]:
         """Iterate over all messages: ``async for message in client.messages()``.
 
-        The messages are ``bytes``. When they fill ``receiving_buffer_count`` buffers, nothing is
-        read until half of them are free. The iteration ends when the connection has ended and no
-        other will follow. ``RuntimeError`` if there is a ``message_received``.
+        The messages are ``bytes``. When they fill ``receiving_buffer_count`` buffers, reading stops
+        until half of them are free. The iteration ends when the connection has ended and no other
+        will follow. ``RuntimeError`` if there is a ``message_received``.
         """
         self._check_keeps()
         return self._messages()
@@ -228,7 +228,7 @@ class ZerioClient(Node):
     # ---------------------------------------------------------------- what sessions call
 
     def session_opened(self, session: Session) -> None:
-        """The connection is made: give the peer id."""
+        """The connection is open: send the peer id."""
         self._session = session
         session.writer.send((self.peer_id or "").encode("ascii"))
 
@@ -255,7 +255,7 @@ class ZerioClient(Node):
             self.inbox.close()
         elif self._connecting is None or self._connecting.done():
             self._connecting = self._loop.create_task(self._connect_again())
-        # else one is under way, and has been told above that this attempt has failed
+        # otherwise one is being made, and was told above that this attempt has failed
         self.disconnected(reason)
 
 
@@ -263,4 +263,4 @@ async def _give_up(connecting: asyncio.Task[None]) -> None:
     connecting.cancel()
     await asyncio.wait([connecting])
     if not connecting.cancelled():
-        connecting.exception()  # nobody has to hear of it any more
+        connecting.exception()  # nobody needs to hear of it any more

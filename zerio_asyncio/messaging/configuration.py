@@ -15,10 +15,10 @@ KIB = 1024
 MIB = 1024 * KIB
 
 LENGTH_LIMIT = 2**31 - 1
-"""The length on the wire is a signed integer of 32 bits."""
+"""The length on the wire is a signed 32-bit integer."""
 
 RECORD_MAX = 64
-"""More than the ring of other threads' messages needs in front of one."""
+"""More than the ring of other threads' messages needs before each one."""
 
 
 LOOPS_SHARE = {
@@ -26,45 +26,45 @@ LOOPS_SHARE = {
     "max_send_batch_size": "send_depth",
     "wait_strategy": "wait",
 }
-"""Choices that a loop makes for all its connections, and their names among its options."""
+"""Choices that a loop makes for all its connections, with their names among its options."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZerioConfiguration:
-    """Choices that server and client share. Lengths are bytes, times are seconds.
+    """Choices that server and client share. Lengths are in bytes, times in seconds.
 
-    ``ValueError`` names the value that is out of range, ``TypeError`` the one of the wrong type.
+    ``ValueError`` names a value out of range, ``TypeError`` one of the wrong type.
 
     ``framing_buffer_length``: the longest message, sent or received. 1 to 2147483647.
 
     ``sending_buffer_count`` buffers of ``sending_buffer_length`` bytes may wait to be sent to one
-    peer; beyond that, ``slow_peer`` decides. The ring for messages of other threads has as many
+    peer; beyond that, ``slow_peer`` decides. The ring for messages from other threads has as many
     slots of that length. Together the buffers must hold the longest message and 64 bytes. 1 to
     1048576 buffers, of 256 bytes to 1 MiB in steps of 8.
 
     ``sending_high_water``, ``sending_low_water``: while more bytes than the first wait for a peer,
-    ``drain`` waits until no more than the second do.
+    ``drain`` waits until no more than the second remain.
 
-    ``slow_peer``: what happens to a message when its peer has no sending buffer left:
-    ``"disconnect"`` ends that connection, ``"raise"`` raises ``SendingBuffersFullError``.
+    ``slow_peer``: what happens when a message's peer has no sending buffer left: ``"disconnect"``
+    ends that connection, ``"raise"`` raises ``SendingBuffersFullError``.
 
-    ``max_conflated_send_request_count``: how many messages leave in one request; 1 joins none, 0
+    ``max_conflated_send_request_count``: how many messages are sent in one request; 1 joins none, 0
     (the default) joins as many as the buffer holds. Only messages that handlers send while a
     received chunk is delivered are joined; on a loop with ``LoopOptions(gather=True)``, all are.
     TLS has no limit.
 
     ``receiving_buffer_count`` buffers of ``receiving_buffer_length`` bytes are what ``messages()``
-    keeps of one peer before it stops reading from it; a message counts 64 bytes more than it has.
+    keeps per peer before it stops reading; a message counts 64 bytes more than its length.
 
     ``handshake_timeout``: how long the first message may take.
 
-    The last three belong to the loop and hold for all its connections. None accepts what the loop
+    The last three belong to the loop and apply to all its connections. None accepts what the loop
     has; for other values make the loop with ``loop_options()``, or ``start`` raises
     ``RuntimeError``:
 
     ``receiving_buffer_length``: one receive. Whole pages of 4 KiB, to 1 MiB.
 
-    ``max_send_batch_size``: requests of one connection that the system holds at once, 1 to 1024.
+    ``max_send_batch_size``: requests per connection that the system holds at once, 1 to 1024.
 
     ``wait_strategy``: ``"block"``, ``"spin"`` or ``"hybrid(µs)"``, as ``LoopOptions.wait``.
     """
@@ -106,13 +106,13 @@ class ZerioConfiguration:
         return self.sending_buffer_count * self.sending_buffer_length
 
     def loop_options(self, **others: Any) -> LoopOptions:
-        """Return the ``LoopOptions`` that this asks for; ``others`` are added, or replace them."""
+        """Return the ``LoopOptions`` that this asks for; ``others`` are added or replace them."""
         asked = {option: getattr(self, name) for name, option in LOOPS_SHARE.items()}
         chosen = {option: value for option, value in asked.items() if value is not None}
         return LoopOptions(**{**chosen, **others})
 
     def check_loop(self, loop: RioEventLoop) -> None:
-        """Raise ``RuntimeError`` if ``loop`` has other options than this asks for."""
+        """Raise ``RuntimeError`` if ``loop`` has other options than those this asks for."""
         has = {
             "slice_size": loop.options.slice_size,
             "send_depth": loop.options.send_depth,
@@ -163,15 +163,15 @@ class ZerioConfiguration:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZerioServerConfiguration(ZerioConfiguration):
-    """Choices of a ``ZerioServer``, beside those it shares with clients.
+    """Choices of a ``ZerioServer``, in addition to those it shares with clients.
 
-    ``session_count``: how many connections may be open at once, including those that have not said
+    ``session_count``: how many connections may be open at once, including those that have not sent
     their peer id; further ones are closed immediately. 1 to 1048576.
 
     ``unknown_peer``: what ``send`` does if the peer is not connected: ``"raise"``
-    (``UnknownPeerError``) or ``"drop"``, as C# does.
+    (``UnknownPeerError``) or ``"drop"``, as in C#.
 
-    ``duplicate_peer``: what happens if a connection says a peer id that another one has:
+    ``duplicate_peer``: what happens if a connection sends a peer id that another one has:
     ``"refuse"`` closes the new one, ``"replace"`` the old one.
     """
 
@@ -188,12 +188,11 @@ class ZerioServerConfiguration(ZerioConfiguration):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZerioClientConfiguration(ZerioConfiguration):
-    """Choices of a ``ZerioClient``, beside those it shares with servers.
+    """Choices of a ``ZerioClient``, in addition to those it shares with servers.
 
     ``reconnect``: connect again when the connection is lost, first after ``reconnect_delay_min``
     seconds, then after twice as long for each failure, up to ``reconnect_delay_max``. Each delay is
-    shortened by up to a half at random, so that the clients do not all return to a restarted server
-    at once.
+    randomly shortened by up to a half, so clients do not all return to a restarted server at once.
     """
 
     reconnect: bool = False

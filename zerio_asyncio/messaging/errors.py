@@ -22,16 +22,16 @@ class DisconnectCause(str, enum.Enum):
     DUPLICATE = "duplicate"
     """The peer id is taken, or was taken over by another connection."""
     SESSIONS = "sessions"
-    """The server has ``session_count`` connections already."""
+    """The server already has ``session_count`` connections."""
     SLOW = "slow"
     """The peer does not read what is sent to it, and its sending buffers are full."""
     HANDLER = "handler"
-    """A handler of this side raised; the loop's exception handler was called."""
+    """A handler on this side raised; the loop's exception handler was called."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DisconnectReason:
-    """Why a connection ended; ``str()`` gives the text."""
+    """Why a connection ended; ``str()`` returns the text."""
 
     cause: DisconnectCause
     text: str
@@ -46,7 +46,7 @@ class ZerioError(Exception):
 
 
 class UnknownPeerError(ZerioError, LookupError):
-    """No peer of this id is connected."""
+    """No peer with this id is connected."""
 
     def __init__(self, peer_id: str) -> None:
         super().__init__(f"no peer {peer_id!r} is connected")
@@ -58,11 +58,11 @@ class NotConnectedError(ZerioError, ConnectionError):
 
 
 class HandshakeError(ZerioError, ConnectionError):
-    """The server did not answer with the peer id that it was sent."""
+    """The server did not answer with the peer id it was sent."""
 
 
 class FramingError(ValueError):
-    """What a peer sent is no message of Zerio's: its length is negative, or over the limit."""
+    """What a peer sent is not a Zerio message: its length is negative, or over the limit."""
 
 
 class SendingBuffersFullError(ZerioError, BufferError):
@@ -74,4 +74,4 @@ class SendingBuffersFullError(ZerioError, BufferError):
 
 
 class SendingRingFullError(ZerioError, BufferError):
-    """Every slot of the ring holds a message of another thread; this one was not taken."""
+    """Every slot of the ring holds another thread's message; this one was not taken."""

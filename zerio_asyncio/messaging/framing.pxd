@@ -1,17 +1,17 @@
-# Messages of Zerio's wire format: cut out of what is received, put in front of what is sent.
+# Messages in Zerio's wire format: cut out of received bytes, framed for sending.
 
 from libc.stdint cimport uint32_t, uint64_t
 
 from zerio_asyncio.core.memory cimport ReceivedMemory
 from zerio_asyncio.core.sending cimport SendingTransport
 
-# Memory in which a message is put together, shown to views that a handler may keep.
+# Memory in which a message is assembled, shown to views that a handler may keep.
 cdef class Assembly(ReceivedMemory):
     cdef Py_ssize_t room
 
 
 cdef class MessageFramer:
-    # --- who is given the messages: handler(first, view), or handler(view) if first is None
+    # --- who receives the messages: handler(first, view), or handler(view) if first is None
     cdef object handler
     cdef object first
     cdef readonly uint32_t length_max
@@ -26,7 +26,7 @@ cdef class MessageFramer:
     cdef Py_ssize_t have
     cdef Assembly assembly
 
-    # --- what a handler that left by KeyboardInterrupt has not seen
+    # --- what a handler that KeyboardInterrupt left has not seen
     cdef bytes rest
 
     cdef void _forget(self) noexcept
@@ -42,8 +42,8 @@ cdef class MessageFramer:
 
 cdef class MessageWriter:
     cdef object transport
-    cdef SendingTransport direct   # the same, where messages go straight into its send slice
-    cdef object overflow           # called when the unsent bytes would pass unsent_max
+    cdef SendingTransport direct   # the same, if messages go straight into its send slice
+    cdef object overflow           # called if the unsent bytes would pass unsent_max
     cdef readonly size_t length_max
     cdef readonly size_t unsent_max
     cdef uint32_t conflated_max

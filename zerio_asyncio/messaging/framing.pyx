@@ -1,29 +1,28 @@
-"""Framing: messages of Zerio's wire format, received and sent.
+"""Framing: messages in Zerio's wire format, received and sent.
 
-On the wire a message is its length, 4 bytes, little-endian, signed, and that many bytes.
+On the wire a message is its length (4 bytes, little-endian, signed), followed by that many bytes.
 
-Receiving. A message that lies whole in what was received is shown where it is. One that straddles
-two receives is put together in memory that is kept for that purpose. The handler gets a read-only
-memoryview that is good during its call, as RegisteredProtocol's is.
+Receiving. A message that was received whole is shown in place. One that straddles two receives is
+assembled in memory kept for that purpose. The handler gets a read-only memoryview that is valid
+during its call, like RegisteredProtocol's.
 
     received chunk   [..rest of A][len B........][len C........][len D...
                           │            │  shown in place  │          │
                           └──▶ assembly, shown there                  └──▶ assembly, later
 
-One memoryview serves all messages of a chunk: when the call returns and nobody else refers to it,
-it is moved on to the next message. If somebody does, it is released, so that a kept view raises
-ValueError, and the next message gets a new one. A part of a view that was kept (``view[4:]``)
-holds the memory beneath: the transport's slice (stream.pyx) or the assembly, which is then given
-up.
+One memoryview serves all messages of a chunk: if nobody else refers to it when the call returns, it
+moves on to the next message. Otherwise it is released, so that a kept view raises ValueError, and
+the next message gets a new one. A kept part of a view (``view[4:]``) holds the memory beneath: the
+transport's slice (stream.pyx) or the assembly, which is then given up.
 
-Hazards, and what is done about them:
+Hazards, and how they are handled:
 
-* The length is the peer's word. It is checked before anything is done with it, and memory grows
-  with what has arrived, not with what was announced.
-* The handler may close the connection, pause it, change the handler, raise. ``stop`` is looked at
-  after every call, and the handler is read anew for every message.
-* KeyboardInterrupt and SystemExit leave the loop, which may be run again: what the chunk still
-  held is kept in ``rest``, for nobody else has it.
+* The length is the peer's claim. It is checked before anything else is done with it, and memory
+  grows with what has arrived, not with what was announced.
+* The handler may close the connection, pause it, change the handler, raise. A ``stop`` is
+  noticed after every call, and the handler is read anew for every message.
+* KeyboardInterrupt and SystemExit leave the loop, which may be run again: ``rest`` keeps what the
+  chunk still held, because nobody else has it.
 """
 
 cdef extern from "decref.h":
@@ -81,13 +80,13 @@ cdef extern from *:
 
 cdef enum:
     HEADER = 4
-    # What is put together at first: small messages cut by the end of a slice fit.
+    # The first size of an assembly: small messages cut by the end of a slice fit.
     ASSEMBLY_MIN = 4096
     LENGTH_LIMIT = 0x7FFFFFFF
 
 
 cdef class Assembly(ReceivedMemory):
-    """Shows the message that was put together."""
+    """Shows the assembled message."""
 
     def __cinit__(self, Py_ssize_t room):
         self.memory = <char *>PyMem_RawMalloc(room)
@@ -102,7 +101,7 @@ cdef class Assembly(ReceivedMemory):
 cdef class MessageFramer:
     """Cuts messages out of received chunks and calls ``handler`` with a view of each.
 
-    ``handler(view)``, or ``handler(first, view)`` where ``first`` is not None. A message longer
+    Calls ``handler(view)``, or ``handler(first, view)`` if ``first`` is not None. A message longer
     than ``length_max`` bytes, or of negative length, raises ``FramingError`` from ``feed``.
     """
 
@@ -112,7 +111,7 @@ cdef class MessageFramer:
         self.set_handler(handler, length_max, first)
 
     def set_handler(self, handler, uint32_t length_max, first=None):
-        """Hand the next message and those after it to ``handler``."""
+        """Pass the next message and all later ones to ``handler``."""
         if length_max > LENGTH_LIMIT:
             raise ValueError(f"length_max must be at most {LENGTH_LIMIT}, not {length_max}")
         self.handler = handler
@@ -120,7 +119,7 @@ cdef class MessageFramer:
         self.length_max = length_max
 
     def stop(self):
-        """Hand over no more; what is fed from now on is ignored."""
+        """Pass on no more; what is fed from now on is ignored."""
         self.stopped = True
         if not self.feeding:
             self._forget()
@@ -128,22 +127,22 @@ cdef class MessageFramer:
     cdef void _forget(self) noexcept:
         self.rest = None
         self.assembly = None
-        self.handler = self.first = None    # a method of the connection's, usually: a cycle
+        self.handler = self.first = None    # usually a method of the connection: a cycle
 
     @property
     def pending(self):
-        """Bytes of a message that has begun to arrive, its length included."""
+        """Bytes of a partly received message, its length included."""
         return self.header_have + (self.have if self.header_have == HEADER else 0)
 
     @property
     def left_over(self):
-        """Whether a handler left by KeyboardInterrupt or SystemExit with messages to come."""
+        """Whether KeyboardInterrupt or SystemExit left a handler with messages to come."""
         return self.rest is not None
 
     def feed(self, view not None):
-        """Hand over every message that ``view``, a memoryview of bytes in one piece, completes.
+        """Pass on every message that ``view``, a contiguous memoryview of bytes, completes.
 
-        What the handler raises comes out, and messages behind that one are dropped; but after
+        What the handler raises propagates, and messages after that one are dropped; but after
         ``KeyboardInterrupt`` and ``SystemExit`` they are kept for the next ``feed``.
         """
         cdef bytes rest
@@ -196,7 +195,7 @@ cdef class MessageFramer:
         return 0
 
     cdef int _walk(self, object view, const char **place, const char *end) except -1:
-        """Show the messages that lie whole before ``end``; the start of one more is kept."""
+        """Show the messages that end before ``end``; keep the start of one more."""
         cdef object piece = None
         cdef int32_t length
         cdef const char *message
@@ -226,7 +225,7 @@ cdef class MessageFramer:
         return 0
 
     cdef int _begin(self, const unsigned char *header) except -1:
-        """Take a length; FramingError if it is none."""
+        """Read a length; FramingError if it is invalid."""
         cdef int32_t length = zerio_load_length(header)
         if length < 0:
             raise FramingError(f"a message of negative length: {length}")
@@ -238,7 +237,7 @@ cdef class MessageFramer:
         return 0
 
     cdef Py_ssize_t _assemble(self, const char *memory, Py_ssize_t left) except -1:
-        """Keep what belongs to the message that has begun; how many bytes that were."""
+        """Keep what belongs to the partial message; return how many bytes that was."""
         cdef Py_ssize_t used = 0
         cdef Py_ssize_t count
         while self.header_have < HEADER:
@@ -276,7 +275,7 @@ cdef class MessageFramer:
             self._reserve(1)
         assembly = self.assembly
         assembly.length = self.need
-        # Before the call: the handler may raise, and the next message begins anew.
+        # Before the call: the handler may raise, and the next message starts afresh.
         self.header_have = 0
         view = assembly.show()
         try:
@@ -285,7 +284,7 @@ cdef class MessageFramer:
             _release(view)
             view = None
             if assembly.hide() and self.assembly is assembly:
-                # Kept, or a part of it, by the handler: theirs from now on.
+                # The handler kept it, or a part: from now on it belongs to the handler.
                 self.assembly = None
         return 0
 
@@ -310,14 +309,14 @@ cdef class MessageFramer:
 
 
 cdef class MessageWriter:
-    """Sends messages over ``transport``, each behind its length.
+    """Sends messages over ``transport``, each after its length.
 
     On a transport of ours they are copied straight into its open send slice, so those of one turn
-    of the loop leave as one request, at most ``conflated_max`` of them in one (0: as many as fit).
-    Any other transport, TLS for one, is given each with its length in front.
+    of the loop leave as one request, with at most ``conflated_max`` of them (0: as many as fit).
+    Any other transport, such as TLS, is given each one after its length.
 
     ``overflow(unsent)`` is called instead of sending when more than ``unsent_max`` bytes would
-    wait; what it raises comes out of ``send``.
+    wait; what it raises propagates from ``send``.
     """
 
     def __init__(self, transport, overflow, size_t length_max, size_t unsent_max,
@@ -333,7 +332,7 @@ cdef class MessageWriter:
 
     @property
     def unsent(self):
-        """Bytes that wait: in the transport, and in the ring of other threads' messages."""
+        """Bytes that wait: in the transport, and in the ring for other threads' messages."""
         return self._unsent() + thread_load_size(&self.waiting)
 
     cdef size_t _unsent(self) except? 0:
@@ -342,7 +341,7 @@ cdef class MessageWriter:
         return self.transport.get_write_buffer_size()
 
     def send(self, message not None):
-        """Send ``message``, bytes-like, behind what was sent before; ``ValueError`` if too long."""
+        """Send ``message``, bytes-like, after what was sent before; ``ValueError`` if too long."""
         cdef Py_buffer view
         if type(message) is bytes:
             self._write(message, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
@@ -356,7 +355,7 @@ cdef class MessageWriter:
             PyBuffer_Release(&view)
 
     def close(self):
-        """Send no more; what is given to ``send`` from now on is forgotten."""
+        """Send no more; drop what is passed to ``send`` from now on."""
         self.closed = True
         self.overflow = None
 
@@ -382,7 +381,7 @@ cdef class MessageWriter:
         return unsent + thread_load_size(&self.waiting) + HEADER + length <= self.unsent_max
 
     cdef int _write_waited(self, const char *memory, size_t length) except -1:
-        """Send what waited in the ring, where it counted already."""
+        """Send what waited in the ring, where it was already counted."""
         return self._hand_over(None, memory, length)
 
     cdef int _hand_over(self, object owner, const char *memory, size_t length) except -1:
@@ -396,7 +395,7 @@ cdef class MessageWriter:
 
     cdef int _hand_in(self, SendingTransport direct, object owner, const char *memory,
                       size_t length) except -1:
-        """The same into the transport's own slice; what does not fit there follows in place."""
+        """The same into the transport's own slice; what does not fit there is sent in place."""
         cdef size_t framed = HEADER + length
         cdef bint whole = framed <= room_max(direct)
         cdef char *place = direct.room(framed if whole else HEADER, self.conflated_max)
@@ -425,7 +424,7 @@ cdef bytes _framed(const char *memory, size_t length):
 
 
 cdef int _fail() except -1:
-    # The caller has seen a C call fail: the exception that it set goes on from here.
+    # The caller has seen a C call fail: the exception that it set propagates from here.
     return -1
 
 
@@ -433,6 +432,6 @@ cdef int _release(object view) except -1:
     try:
         view.release()
     except BufferError:
-        # An object made from the view still exports it, and holds the memory by it.
+        # An object made from the view still exports it, and so keeps the memory.
         pass
     return 0

@@ -1,4 +1,4 @@
-"""Messages that were received and wait for ``async for``: bounded by pausing the peers."""
+"""Received messages that wait for ``async for``: bounded by pausing the peers."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import collections
 from typing import Protocol
 
 MESSAGE_COST = 64
-"""Bytes that a kept message counts besides its own: about what Python needs for the object and its
-place in the queue. Without it empty messages would wait for nothing, without a limit."""
+"""Bytes that a kept message counts in addition to its own: about what Python needs for the object
+and its place in the queue. Without it, empty messages could queue without limit."""
 
 
 class Sender(Protocol):
-    """Whom a message is from, a session: what the inbox needs of it."""
+    """Who sent a message, a session: what the inbox needs of it."""
 
     peer_id: str | None
     inbox_bytes: int
-    """Of its messages that wait here, with ``MESSAGE_COST`` for each."""
+    """Bytes of its messages that wait here, with ``MESSAGE_COST`` for each."""
 
     def pause_reading(self, why: str) -> None:
-        """Let the peer wait, until every ``why`` has been resumed."""
+        """Pause the peer until every ``why`` has been resumed."""
 
     def resume_reading(self, why: str) -> None:
         """End one ``why`` of ``pause_reading``."""
 
 
 class Inbox:
-    """A queue of (session, message); each session's part is bounded by pausing its reading.
+    """A queue of (session, message); each session's share is bounded by pausing its reading.
 
-    The bound is kept to within what one receive held, since that has left the kernel already.
+    The bound may be exceeded by what one receive held, since that has already left the kernel.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Inbox:
         return len(self._messages)
 
     def put(self, session: Sender, message: bytes) -> None:
-        """Append a message, and pause its session if that has enough here."""
+        """Append a message, and pause its session if it has enough here."""
         self._messages.append((session, message))
         session.inbox_bytes += len(message) + MESSAGE_COST
         if session.inbox_bytes >= self._bytes_max:
@@ -49,7 +49,7 @@ class Inbox:
         self._wake()
 
     async def get(self) -> tuple[Sender, bytes] | None:
-        """The next message; None when there is none and there will be none."""
+        """The next message; None if there is none and none will come."""
         while not self._messages:
             if self._closed:
                 return None
@@ -58,7 +58,7 @@ class Inbox:
             try:
                 await waiter
             except BaseException:
-                # It may have been woken for a message that another can take.
+                # It may have been woken for a message that another one can take.
                 self._wake()
                 raise
             finally:
@@ -71,13 +71,13 @@ class Inbox:
         return session, message
 
     def close(self) -> None:
-        """No more messages come; those that are here can still be taken."""
+        """No more messages come; the queued ones can still be taken."""
         self._closed = True
         while self._waiters:
             self._wake_one()
 
     def open(self, bytes_max: int) -> None:
-        """Messages may come, up to so many bytes of each session."""
+        """Accept messages, up to ``bytes_max`` bytes per session."""
         self._bytes_max = bytes_max
         self._closed = False
 

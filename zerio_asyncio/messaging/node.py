@@ -43,13 +43,13 @@ class Node(ABC):
                 setattr(self, name, handler)
 
     def _set_up(self, config: ZerioConfiguration, default_handler: object) -> None:
-        """At the beginning of ``start``."""
+        """Called at the beginning of ``start``."""
         name = type(self).__name__
         if self._loop is not None:
             raise RuntimeError(f"this {name} has already been started")
         loop = asyncio.get_running_loop()
         if not isinstance(loop, RioEventLoop):
-            raise RuntimeError(  # noqa: TRY004  # nothing is of a wrong type but the surroundings
+            raise RuntimeError(  # noqa: TRY004  # no type is wrong, only the surroundings
                 f"{name} needs the loop of zerio_asyncio, but this is {type(loop).__name__}: run "
                 f"the program with zerio_asyncio.run(main())"
             )
@@ -59,7 +59,7 @@ class Node(ABC):
                     f"{event} is called, not awaited, so it cannot be a coroutine function; to "
                     f"await, take messages by `async for`"
                 )
-        handler = self.message_received  # type: ignore[attr-defined]  # of the subclasses
+        handler = self.message_received  # type: ignore[attr-defined]  # defined by the subclasses
         self._keeps = getattr(handler, "__func__", None) is default_handler
         config.check_loop(loop)
         self._outbox = Outbox(loop, config.sending_buffer_count, config.sending_buffer_length)
@@ -84,7 +84,7 @@ class Node(ABC):
             raise RuntimeError("messages go to message_received, so none would arrive here")
 
     async def _close_sessions(self, sessions: Iterable[Session], patience: float) -> None:
-        """End them once everything they were given is sent, or ``patience`` seconds have passed."""
+        """End them once everything sent has left, or when ``patience`` seconds have passed."""
         if self._outbox is not None:
             self._outbox.flush()
         ended = []
@@ -102,7 +102,7 @@ class Node(ABC):
         await asyncio.wait(ended)
 
     def _tear_down(self) -> None:
-        """At the end of ``stop``."""
+        """Called at the end of ``stop``."""
         if self._outbox is not None:
             self._outbox.close()
         self._outbox = None

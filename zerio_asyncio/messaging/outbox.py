@@ -1,4 +1,4 @@
-"""Sending from other threads: through a bounded ring, in the order of each thread's calls."""
+"""Sending from other threads: through a bounded ring, in the call order of each thread."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from zerio_asyncio.messaging.session import Session
 
 MESSAGES_A_TURN = 1024
-"""Sent from the ring before callbacks get their turn: about as long as a batch of results."""
+"""Sent from the ring before callbacks get their turn: takes about as long as a batch of results."""
 
 
 class Outbox:
-    """The ring of one server or client, and who waits for room in it.
+    """The ring of one server or client, and those who wait for room in it.
 
-    The loop is woken by ``call_soon_threadsafe``, once for all messages that come until it looks,
-    and that makes a system call only when the loop sleeps.
+    ``call_soon_threadsafe`` wakes the loop once for all messages that come until it looks, and
+    makes a system call only if the loop sleeps.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, count: int, length: int) -> None:
@@ -40,17 +40,17 @@ class Outbox:
     def put(self, session: Session, message: ReadableBuffer, timeout: float | None) -> None:
         """Have ``session`` send ``message`` on the loop's thread.
 
-        ``SendingRingFullError`` when there is no room within ``timeout`` seconds (None: wait as
-        long as it takes); ``NotConnectedError`` once the owner has stopped; ``ValueError`` if the
-        message is too long. A peer that does not read is dealt with as by ``send``.
+        ``SendingRingFullError`` if there is no room within ``timeout`` seconds (None: wait for
+        ever); ``NotConnectedError`` once the owner has stopped; ``ValueError`` if the message is
+        too long. A peer that does not read is handled as by ``send``.
         """
         if self._closed:
             raise NotConnectedError("stopped")
         taken = self._ring.put(session.writer, message)
         if taken == FULL:
             if threading.get_ident() == self._thread:
-                # Nobody else makes room; nor do we from inside what a message that is being sent
-                # calls, a logging handler for one.
+                # Nobody else makes room; nor do we from inside something that sending a message
+                # calls, such as a logging handler.
                 self.flush()
                 taken = self._ring.put(session.writer, message)
                 if taken == FULL:
@@ -95,7 +95,7 @@ class Outbox:
                 raise NotConnectedError("the loop is closed") from closed
 
     def _send(self) -> None:
-        # First: a message that comes while the ring is emptied asks for another turn.
+        # Comes first: a message that arrives while the ring is emptied asks for another turn.
         self._awaited = False
         try:
             self._ring.send(MESSAGES_A_TURN)
@@ -107,12 +107,12 @@ class Outbox:
                     self._room.notify_all()
 
     def flush(self) -> None:
-        """Send everything that waits; on the loop's thread."""
+        """Send everything queued; on the loop's thread."""
         while self._ring.send(MESSAGES_A_TURN):
             pass
 
     def close(self) -> None:
-        """Forget what waits; whoever waits for room is told."""
+        """Drop everything queued; those who wait for room are told."""
         self._closed = True
         self._ring.clear()
         with self._room:

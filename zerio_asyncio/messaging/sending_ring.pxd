@@ -1,4 +1,4 @@
-# Messages of other threads, on their way to the loop's.
+# Messages from other threads, on their way to the loop's.
 
 from cpython.buffer cimport Py_buffer
 from cpython.object cimport PyObject
@@ -7,11 +7,11 @@ from libc.stdint cimport uint32_t, uint64_t
 from zerio_asyncio.core.threads cimport thread_lock
 from zerio_asyncio.messaging.framing cimport MessageWriter
 
-# What stands in front of a message in the ring.
+# The header of a message in the ring.
 cdef struct Record:
-    PyObject *writer       # a reference of the ring's; null: nothing to send here
+    PyObject *writer       # a reference that the ring owns; null: nothing to send here
     size_t length          # bytes of the message
-    uint32_t slots         # that the record takes
+    uint32_t slots         # how many the record takes
 
 
 cdef class SendingRing:
@@ -22,9 +22,9 @@ cdef class SendingRing:
     cdef uint32_t head
     cdef uint32_t used
     cdef readonly uint64_t messages
-    cdef bint sending      # a call of send is under way
+    cdef bint sending      # a call of send is in progress
     cdef uint32_t held     # slots of the first record, while it is being sent
-    cdef thread_lock lock  # of the slots, and of what waits of each writer
+    cdef thread_lock lock  # guards the slots, and each writer's count of waiting bytes
 
     cdef int _put(self, MessageWriter writer, size_t unsent, Py_buffer *view,
                   size_t slots) noexcept

@@ -1,17 +1,16 @@
-"""SendingRing: a bounded ring of messages that other threads send; as Zerio's disruptor.
+"""SendingRing: a bounded ring of messages that other threads send, like Zerio's disruptor.
 
 Its memory is allocated once: ``count`` slots of ``slot_length`` bytes. A message takes as many
-slots in a row as it and its record need; where those before the end of the memory do not do, they
-are left out. Nothing is allocated for a message.
+consecutive slots as it and its record need; if those before the end of the memory are too few, they
+are skipped. Nothing is allocated per message.
 
-No Python code is called between looking at the ring and changing it, so the GIL keeps threads
-apart, or the ring's lock where there is none. Waiting for room and waking the loop are the caller's
-(messaging/outbox.py). Any thread may ``put``; all else is the loop's.
+No Python code runs between checking the ring and changing it, so the GIL keeps threads apart, or
+the ring's lock if there is no GIL. The caller waits for room and wakes the loop
+(messaging/outbox.py). Any thread may ``put``; everything else belongs to the loop.
 
 A writer may call Python code (a transport that is not ours, a handler of its errors), which may
-come back here. The message that is being sent keeps its slots until the writer has returned:
-``put`` goes behind it, ``clear`` forgets those behind it, ``send`` leaves them to the call that is
-under way.
+come back here. The message being sent keeps its slots until the writer has returned: ``put`` goes
+behind it, ``clear`` drops those behind it, ``send`` leaves them to the call in progress.
 """
 
 cdef extern from "decref.h":
@@ -33,12 +32,12 @@ cdef enum:
     IS_FULL = 1
     IS_OVER = 2
 
-# What ``put`` answers.
+# The results of ``put``.
 TAKEN, FULL, OVER = IS_TAKEN, IS_FULL, IS_OVER
 
 
 cdef class SendingRing:
-    """``count`` slots of ``slot_length`` bytes; ``MemoryError`` if the system has not so many."""
+    """``count`` slots of ``slot_length`` bytes; ``MemoryError`` if the system has too little."""
 
     def __cinit__(self, uint32_t count, uint32_t slot_length):
         if count < 1 or slot_length < 2 * sizeof(Record) or slot_length % sizeof(void *):
@@ -56,7 +55,7 @@ cdef class SendingRing:
 
     @property
     def length_max(self):
-        """Bytes of the longest message that fits, when nothing else is there."""
+        """Bytes of the longest message that fits into an empty ring."""
         return <size_t>self.count * self.slot_length - sizeof(Record)
 
     @property
@@ -77,8 +76,8 @@ cdef class SendingRing:
     def put(self, MessageWriter writer not None, message not None):
         """Append ``message``, to be sent by ``writer``: TAKEN.
 
-        FULL, and nothing done, if there is no room; OVER, and nothing done, if more bytes would
-        wait for the peer than may. ``ValueError`` if the message is too long.
+        FULL, with nothing done, if there is no room; OVER, with nothing done, if more bytes would
+        wait for the peer than allowed. ``ValueError`` if the message is too long.
         """
         cdef Py_buffer view
         cdef size_t slots, unsent
@@ -115,14 +114,14 @@ cdef class SendingRing:
         return taken
 
     cdef int _claim(self, uint32_t slots) noexcept:
-        """So many free slots in a row: the first of them, or -1."""
+        """Find ``slots`` consecutive free slots; return the first of them, or -1."""
         cdef uint32_t tail
         cdef Record *left_out
         if self.used == 0:
             self.head = 0
         tail = (self.head + self.used) % self.count
         if self.used and tail <= self.head:
-            # Wrapped, or full: what is free lies between the tail and the head.
+            # Wrapped, or full: the free slots are between the tail and the head.
             if self.head - tail < slots:
                 return -1
         elif self.count - tail < slots:
@@ -141,11 +140,11 @@ cdef class SendingRing:
         self.used -= slots
 
     def send(self, size_t messages_max):
-        """On the loop's thread: send up to so many messages; True if more wait.
+        """On the loop's thread: send up to ``messages_max`` messages; True if more wait.
 
-        What a writer raises comes out; its message is gone, those behind it wait. Called from
-        inside itself, by what a writer calls, it does nothing and answers False: the call that is
-        under way sends them.
+        What a writer raises propagates; its message is gone, those behind it wait. Called from
+        inside itself, by what a writer calls, it does nothing and returns False: the call in
+        progress sends them.
         """
         if self.sending:
             return False
@@ -166,7 +165,7 @@ cdef class SendingRing:
                 self.held = self._at(self.head).slots
                 writer = self._take(self.head)
                 if gathering is None and writer.direct is not None:
-                    # Those that leave together may share a slice, as those of one chunk do.
+                    # Those that leave together may share a slice, like those of one chunk.
                     gathering = writer.direct
                     gathering.begin_gathering()
                 self._send_first(writer, self._at(self.head))
@@ -176,7 +175,7 @@ cdef class SendingRing:
         return False
 
     cdef bint _skip(self) noexcept:
-        """Whether a message waits; what was left out or forgotten before it is freed."""
+        """Whether a message waits; frees what was skipped or dropped before it."""
         cdef bint found = False
         thread_lock_take(&self.lock)
         while self.used and not found:
@@ -187,7 +186,7 @@ cdef class SendingRing:
         return found
 
     cdef MessageWriter _take(self, uint32_t slot):
-        """The writer of a record, which waits no more; None if it has none."""
+        """The writer of a record, which no longer counts as waiting; None if it has none."""
         cdef Record *record = self._at(slot)
         cdef PyObject *taken
         cdef MessageWriter writer
@@ -213,7 +212,7 @@ cdef class SendingRing:
             thread_lock_give(&self.lock)
 
     def clear(self):
-        """Forget the messages; one that is being sent keeps its place until it is."""
+        """Drop the messages; one being sent keeps its place until it is sent."""
         cdef uint32_t behind = self.held
         cdef uint32_t slots
         cdef MessageWriter writer
@@ -227,4 +226,4 @@ cdef class SendingRing:
                 thread_lock_take(&self.lock)
                 self._free(slots)
                 thread_lock_give(&self.lock)
-            writer = None  # the last that is done: it may call back
+            writer = None  # done last: it may call back

@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 BACKLOG = 1024
-"""Connections that wait to be accepted: clients come back all at once when a server does."""
+"""How many connections may wait for accept: clients of a restarted server return all at once."""
 
 
 class ZerioServer(Node):
     """Listens on ``(host, port)`` for clients that speak Zerio's wire format.
 
-    Port 0 takes a free port. Events are methods to override, or callables to pass here under the
+    Port 0 picks a free port. Events are methods to override, or callables to pass here under the
     same names: ``client_connected(peer_id)``, ``client_disconnected(peer_id, reason)``,
     ``message_received(peer_id, message)``. Without ``message_received``, iterate over
     ``messages()``.
 
-    ``ssl`` is the server's context, for TLS. ``config`` has all other choices.
+    ``ssl`` is the server's context for TLS. ``config`` has all other choices.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class ZerioServer(Node):
     # -------------------------------------------------------------------------- events
 
     def client_connected(self, peer_id: str) -> None:
-        """A client has said its peer id, and messages can be sent to it."""
+        """A client has sent its peer id, and messages can be sent to it."""
 
     def client_disconnected(self, peer_id: str | None, reason: DisconnectReason) -> None:
         """A connection has ended; ``peer_id`` is None if it was never reported as connected."""
@@ -79,7 +79,7 @@ class ZerioServer(Node):
     def message_received(self, peer_id: str, message: memoryview) -> None:
         """``peer_id`` sent ``message``, which is read-only and valid only during this call.
 
-        It lies in the registered memory that received it; using it later raises ``ValueError``. If
+        It is in the registered memory that received it; using it later raises ``ValueError``. If
         this method raises, the loop's exception handler is called and the connection ends.
         """
 
@@ -123,11 +123,11 @@ class ZerioServer(Node):
         finally:
             self._tear_down()
         with contextlib.suppress(asyncio.TimeoutError):
-            # From Python 3.12 on this waits for handshakes of TLS, too, which have their own end.
+            # From Python 3.12 on this also waits for TLS handshakes, which end by themselves.
             await asyncio.wait_for(server.wait_closed(), patience)
 
     async def __aenter__(self) -> Self:
-        """Start as ``"server"`` unless it was started."""
+        """Start as ``"server"`` unless already started."""
         if self._server is None:
             await self.start("server")
         return self
@@ -139,7 +139,7 @@ class ZerioServer(Node):
 
     @property
     def listening_port(self) -> int:
-        """The port, even if 0 was asked for; ``RuntimeError`` unless the server listens."""
+        """The port, also if 0 was given; ``RuntimeError`` unless the server listens."""
         if self._server is None:
             raise RuntimeError("the server does not listen")
         port: int = self._server.sockets[0].getsockname()[1]
@@ -172,8 +172,8 @@ class ZerioServer(Node):
         The message is copied into a ring, and the loop's thread sends it. While the ring is full,
         this waits for at most ``timeout`` seconds and then raises ``SendingRingFullError``. In the
         loop's own thread it sends the contents of the ring instead of waiting. If the peer
-        disconnects meanwhile, the message is lost, like any that is on its way.
-        ``NotConnectedError`` after ``stop``.
+        disconnects meanwhile, the message is lost, like any in transit. ``NotConnectedError`` after
+        ``stop``.
         """
         outbox = self._outbox
         if outbox is None:
@@ -199,7 +199,7 @@ class ZerioServer(Node):
         return len(sessions)
 
     async def drain(self, peer_id: str | None = None) -> None:
-        """Wait until ``peer_id``, or with None every peer, has read enough to be sent more.
+        """Wait until ``peer_id``, or with None every peer, has read enough to accept more.
 
         ``NotConnectedError`` if it disconnects, ``UnknownPeerError`` as with ``send``.
         """
@@ -223,8 +223,8 @@ class ZerioServer(Node):
         """Iterate over all messages: ``async for peer_id, message in server.messages()``.
 
         The messages are ``bytes``. A bounded number waits for each peer: when they fill
-        ``receiving_buffer_count`` buffers, that peer is not read from until half of them are free.
-        The iteration ends after ``stop``. ``RuntimeError`` if there is a ``message_received``.
+        ``receiving_buffer_count`` buffers, that peer is not read until half of them are free. The
+        iteration ends after ``stop``. ``RuntimeError`` if there is a ``message_received``.
         """
         self._check_keeps()
         return self._messages()
@@ -269,7 +269,7 @@ class ZerioServer(Node):
             session.abort(DisconnectCause.SESSIONS, f"{count} connections are open already")
 
     def session_introduced(self, session: Session, peer_id: str) -> None:
-        """A client gave its peer id."""
+        """A client sent its peer id."""
         other = self._sessions.get(peer_id)
         if other is not None:
             if not other.closing and self.config.duplicate_peer == "refuse":

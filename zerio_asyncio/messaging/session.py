@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from zerio_asyncio.messaging.inbox import Inbox
 
 STOP_SECONDS = 5.0
-"""How long a peer may take to read what was sent to it, before the connection is closed."""
+"""How long a peer may take to read what was sent to it before the connection is closed."""
 
 PEER_ID_LENGTH_MAX = 255
-"""Bytes of a peer id: enough for a host name (RFC 1035), and no more until a peer is known."""
+"""Bytes of a peer id: enough for a host name (RFC 1035), and the limit until a peer is known."""
 
 
 class Owner(Protocol):
@@ -37,20 +37,20 @@ class Owner(Protocol):
 
     @property
     def inbox(self) -> Inbox:
-        """Where messages are kept that no handler takes."""
+        """Keeps messages that no handler takes."""
 
     def session_opened(self, session: Session) -> None:
-        """Report that the transport is there; the handshake may begin."""
+        """Report that the transport exists; the handshake may begin."""
 
     def session_introduced(self, session: Session, peer_id: str) -> None:
         """Take the first message."""
 
     def session_closed(self, session: Session, reason: DisconnectReason) -> None:
-        """Report the end, once, also when there was no handshake."""
+        """Report the end, once, even if there was no handshake."""
 
 
 def check_peer_id(peer_id: str) -> bytes:
-    """The peer id as it goes over the wire; ``ValueError`` if it cannot."""
+    """The peer id in its form on the wire; ``ValueError`` if it cannot be sent."""
     if not isinstance(peer_id, str):
         raise TypeError(f"a peer id is a str, not {peer_id!r}")
     if not peer_id or len(peer_id) > PEER_ID_LENGTH_MAX or not peer_id.isascii():
@@ -97,11 +97,11 @@ class Session(RegisteredProtocol):
         self._owner.session_opened(self)
 
     def view_received(self, view: memoryview) -> None:
-        """Cut messages out of ``view`` and hand them over."""
+        """Cut messages out of ``view`` and pass them on."""
         try:
             self._framer.feed(view)
         except (SystemExit, KeyboardInterrupt):
-            # They leave the loop, not the connection: when it is run again, the rest comes.
+            # They leave the loop, not the connection: when it is run again, the rest is delivered.
             if self._framer.left_over:
                 self._loop.call_soon(self._feed_left_over)
             raise
@@ -115,7 +115,7 @@ class Session(RegisteredProtocol):
             self.view_received(memoryview(b""))
 
     def pause_writing(self) -> None:
-        """More than the high water waits; ``drain`` will."""
+        """More than the high water waits; ``drain`` will wait."""
         self._writing_paused = True
 
     def resume_writing(self) -> None:
@@ -124,13 +124,13 @@ class Session(RegisteredProtocol):
         self._wake_drains(None)
 
     def eof_received(self) -> None:
-        """Close, as soon as what was sent has left; a peer that does not read gets no longer."""
+        """Close once everything sent has left; a peer that does not read gets no extra time."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(STOP_SECONDS, self._transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the owner, and whoever waits."""
+        """Tell the owner, and anyone who waits."""
         if self._transport is None or self.ended.done():
             return
         self.finish(self.reason or self._reason_of(exc))
@@ -159,7 +159,7 @@ class Session(RegisteredProtocol):
         )
 
     def establish(self, peer_id: str, handler: Callable[..., object] | None, first: Any) -> None:
-        """The handshake is done: hand messages to ``handler``, or to the inbox if it is None."""
+        """The handshake is done: pass messages to ``handler``, or to the inbox if it is None."""
         self.peer_id = peer_id
         length_max = self._config.framing_buffer_length
         if handler is None:
@@ -173,7 +173,7 @@ class Session(RegisteredProtocol):
     # ---------------------------------------------------------------- back-pressure
 
     def pause_reading(self, why: str) -> None:
-        """Let the peer wait, until every ``why`` has been resumed."""
+        """Pause the peer until every ``why`` has been resumed."""
         if not self._reading_paused_by:
             self._transport.pause_reading()
         self._reading_paused_by.add(why)
@@ -210,7 +210,7 @@ class Session(RegisteredProtocol):
         self.abort(DisconnectCause.SLOW, str(self._too_slow(unsent)))
 
     def overflow_threadsafe(self) -> None:
-        """The same for a message of another thread."""
+        """The same for a message from another thread."""
         unsent = self.writer.unsent
         if self._config.slow_peer == "raise":
             raise self._too_slow(unsent)
@@ -224,17 +224,17 @@ class Session(RegisteredProtocol):
 
     @property
     def closing(self) -> bool:
-        """Whether the connection is ending, or has ended."""
+        """Whether the connection is ending or has ended."""
         return self.reason is not None or self.ended.done() or self._transport.is_closing()
 
     def close(self, cause: DisconnectCause, text: str, patience: float) -> None:
-        """End when what was sent has left, or after so many seconds; nothing more is received."""
+        """End once all sent data has left, or after ``patience`` seconds; receive no more."""
         self._end(cause, text, None)
         self._timer = self._loop.call_later(patience, self._transport.abort)
         self._transport.close()
 
     def abort(self, cause: DisconnectCause, text: str, error: BaseException | None = None) -> None:
-        """End at once; what waits to be sent is forgotten."""
+        """End at once; drop what waits to be sent."""
         self._end(cause, text, error)
         self._transport.abort()
 
@@ -247,7 +247,7 @@ class Session(RegisteredProtocol):
             self.reason = DisconnectReason(cause, text, error)
 
     def finish(self, reason: DisconnectReason) -> None:
-        """Tell of the end, once; the transport goes at once if it is still there."""
+        """Report the end, once; the transport is aborted if it is still there."""
         self.reason = reason
         self._end(reason.cause, reason.text, reason.error)
         self.ended.set_result(reason)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import IO
 
 SPARE_DESCRIPTORS = 128
-"""Beside the connections: interpreter, listener, ring, epoll, pipes."""
+"""Besides the connections: interpreter, listener, ring, epoll, pipes."""
 
 STANDARD = {"asyncio": asyncio.SelectorEventLoop}
 """The standard library's loops, by their peers' names."""
@@ -34,14 +34,14 @@ LISTENS_FIRST = True
 
 
 def pin(*chosen: int | None) -> None:
-    """Bind this process to these CPUs; None leaves it free."""
+    """Pin this process to these CPUs; None leaves it free."""
     numbers = {core for core in chosen if core is not None}
     if numbers:
         os.sched_setaffinity(0, numbers)
 
 
 def pin_thread(core: int) -> None:
-    """Bind the calling thread alone."""
+    """Pin the calling thread alone."""
     os.sched_setaffinity(0, {core})
 
 
@@ -51,7 +51,7 @@ def cores() -> list[int]:
 
 
 def raise_descriptor_limit(connections: int) -> None:
-    """Lift the soft RLIMIT_NOFILE as far as needed; OSError if the hard limit forbids it."""
+    """Raise the soft RLIMIT_NOFILE as far as needed; OSError if the hard limit forbids it."""
     needed = connections + SPARE_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:

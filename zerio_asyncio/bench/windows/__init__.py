@@ -84,7 +84,7 @@ def _check(success: int) -> None:
 
 
 def pin(*chosen: int | None) -> None:
-    """Bind this process to these CPUs; None leaves it free.
+    """Pin this process to these CPUs; None leaves it free.
 
     CPUs are those of the process's own group of 64: more are one machine in a thousand.
     """
@@ -96,7 +96,7 @@ def pin(*chosen: int | None) -> None:
 
 
 def pin_thread(core: int) -> None:
-    """Bind the calling thread alone."""
+    """Pin the calling thread alone."""
     _check(_kernel.SetThreadAffinityMask(_kernel.GetCurrentThread(), 1 << core))
 
 

@@ -1,1 +1,1 @@
-"""What only Unix has of the loop: the selector loop, children, signals, ``os.sendfile``."""
+"""The Unix-only parts of the loop: the selector loop, children, signals, ``os.sendfile``."""

@@ -1,19 +1,19 @@
 """Child processes: their end is an event of the loop's own port.
 
-CPython 3.10 and 3.11 give every child a thread that does nothing but wait for it. Here, on every
-version, the loop watches a process descriptor (``pidfd_open``, Linux 5.3): no thread, no signal, no
-child watcher of the policy, and a loop in any thread may have children.
+CPython 3.10 and 3.11 give every child a thread that only waits for it. Here, on every version, the
+loop watches a process descriptor (``pidfd_open``, Linux 5.3): no thread, no signal, no child
+watcher of the policy, and a loop in any thread may have children.
 
-Hazards, and what is done about them:
+Hazards, and how they are handled:
 
-* The descriptor may be refused: an older kernel, a filter, none left. The child runs by then and
-  must not be lost, so a thread waits for this one, which needs no descriptor.
+* The descriptor may be refused: an older kernel, a filter, none left. By then the child runs and
+  must not be lost, so a thread, which needs no descriptor, waits for this one.
 * ``Popen.poll``, which ``Process.kill`` and ``transport.close`` call, may wait for the child before
-  the loop does. The status is then in the ``Popen``, and is taken from there.
+  the loop does. Then the ``Popen`` has the status, and it is taken from there.
 * A pid is free for another process once its child has been waited for. So the loop's own thread
-  waits, and tells the transport in the same moment: it sends no more signals then.
+  waits and tells the transport at the same moment, after which it sends no more signals.
 * A program may have chosen a child watcher of its own that waits for every child of the process
-  (``FastChildWatcher``). It would take our children's status, so it is given them.
+  (``FastChildWatcher``). It would take our children's status, so they are left to it.
 
 Source: ``asyncio.unix_events`` (3.10 to 3.15), child watchers and ``_make_subprocess_transport``.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _open_process = getattr(os, "pidfd_open", None)
 
-# The watchers that policies make by themselves; they wait for no child but those they are given.
+# The watchers that policies make by themselves; they wait only for children they are given.
 _STANDARD_WATCHERS = ("ThreadedChildWatcher", "PidfdChildWatcher")
 
 
@@ -45,7 +45,7 @@ def has_own_watcher() -> bool:
 
 
 def wait_for_exit(process: subprocess.Popen[bytes]) -> int:
-    """Reap the child and return its exit code; 255, as asyncio does, if another one has it."""
+    """Reap the child and return its exit code; 255, as in asyncio, if someone else did."""
     try:
         _, status = os.waitpid(process.pid, 0)
     except ChildProcessError:
@@ -60,13 +60,13 @@ def wait_for_exit(process: subprocess.Popen[bytes]) -> int:
 
 
 class ChildTransport(unix_events._UnixSubprocessTransport):  # type: ignore[name-defined,misc]
-    """A child that may be collected after its loop was closed, without a word about it."""
+    """A child that may be garbage-collected after its loop was closed, without any warning."""
 
     def close(self) -> None:
-        """Close the pipes and kill the child, if it still runs."""
-        # A transport that is over has no loop any more.
+        """Close the pipes and kill the child if it still runs."""
+        # A transport that has ended has no loop any more.
         if self._loop is not None and self._loop.is_closed():
-            # Each would have the loop tell its protocol. They close by themselves.
+            # Each would make the loop notify its protocol. They close by themselves.
             self._pipes: dict[int, Any] = {}
         super().close()
 
@@ -75,7 +75,7 @@ class Children:
     """The children of one loop."""
 
     def __init__(self, loop: Any) -> None:
-        self._loop_of = weakref.ref(loop)  # whose part this is: a closed loop is free at once
+        self._loop_of = weakref.ref(loop)  # whose part this is: a closed loop is freed at once
         self._descriptors: set[int] = set()
 
     @property
@@ -94,7 +94,7 @@ class Children:
         extra: Any = None,
         **options: Any,
     ) -> Any:
-        """Start a child, connect its pipes, return its transport; a failure leaves no child."""
+        """Start a child, connect its pipes, return its transport; on failure no child is left."""
         waiter = self._loop.create_future()
         transport = ChildTransport(
             self._loop,
@@ -121,7 +121,7 @@ class Children:
         return transport
 
     def close(self) -> None:
-        """Watch no longer, when the loop is closed; children that run go on."""
+        """Stop watching when the loop is closed; running children continue."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 

@@ -1,6 +1,6 @@
 """The loop on Unix: our engine and transports on the standard library's selector loop.
 
-What it takes of the standard library's private parts is listed in private_names.py.
+private_names.py lists what it takes of the standard library's private parts.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from zerio_asyncio.loop.options import LoopOptions
 
-# Signals read from the self-pipe at once from which on it may have been full. Linux has room for
-# 166 to 278 of them, by the size of its socket buffers.
+# If this many signals are read from the self-pipe at once, it may have been full. Linux has room
+# for 166 to 278 of them, depending on the size of its socket buffers.
 SIGNALS_MANY = 64
 
 
@@ -42,11 +42,11 @@ private_names.check(
 class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[misc]
     """asyncio's event loop on Registered I/O.
 
-    ``options``: sizes, depths and the provider, see ``LoopOptions``. ``OSError`` if the provider
-    that was asked for is refused by the system, ``ValueError`` for one that does not exist.
+    ``options``: sizes, depths and the provider, see ``LoopOptions``. ``OSError`` if the system
+    refuses the requested provider, ``ValueError`` if it does not exist.
     """
 
-    # The standard library's own, which its stubs leave out.
+    # The standard library's own, which its stubs omit.
     _csock: socket.socket
     _ssock: socket.socket | None
     _selector: PortSelector
@@ -67,7 +67,7 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
             raise
 
     def close(self) -> None:
-        """Close the loop and everything on it; harmless if it is closed already."""
+        """Close the loop and everything on it; harmless if it is already closed."""
         super().close()
         self._children.close()
 
@@ -120,9 +120,9 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
     ) -> None:
         """Call ``callback(*args)`` when the signal comes; see ``asyncio.loop.add_signal_handler``.
 
-        Each signal is a byte in the self-pipe. While the loop is kept from reading it the pipe may
-        fill up, and what comes then would be lost. So a signal is also remembered by number: as the
-        system does with its own, a flood may melt into one call, never into none.
+        Each signal is a byte in the self-pipe. While the loop cannot read it, the pipe may fill up,
+        and further signals would be lost. So a signal is also remembered by number: as with the
+        system's own, a flood may merge into one call, never into none.
         """
         super().add_signal_handler(sig, callback, *args)
         signal_wakeup.wanted(self)
@@ -131,7 +131,7 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
         signal.siginterrupt(sig, False)
 
     def remove_signal_handler(self, sig: int) -> bool:
-        """Call nobody any more; see ``asyncio.loop.remove_signal_handler``."""
+        """Stop handling the signal; see ``asyncio.loop.remove_signal_handler``."""
         removed = super().remove_signal_handler(sig)
         if not self._signal_handlers:
             signal_wakeup.given_up(self)
@@ -148,7 +148,7 @@ class RioEventLoop(BaseLoop, SocketEngine, SelectorEventLoop):  # type: ignore[m
 def _remember_in(
     seen: set[int], loop_of: weakref.ref[RioEventLoop]
 ) -> Callable[[int, FrameType | None], None]:
-    # Apart from the loop, which a handler that refers to it would keep alive.
+    # Independent of the loop, which a handler that refers to it would keep alive.
     def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         seen.add(number)
         loop = loop_of()

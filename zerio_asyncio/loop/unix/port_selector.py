@@ -1,12 +1,12 @@
-"""The port as a ``selectors.BaseSelector``: what ``add_reader`` and ``add_writer`` rest on.
+"""The port as a ``selectors.BaseSelector``, on which ``add_reader`` and ``add_writer`` are built.
 
-The standard library's selector loop registers descriptors here; their readiness comes back through
-the engine's tick, so ``select`` itself is only for who turns the loop by hand.
+The standard library's selector loop registers descriptors here. Their readiness comes back through
+the engine's tick, so only programs that turn the loop by hand need ``select``.
 
 A program may close what is watched, and the system gives its number to the next file. So an object
-is found by identity before it is found by a number that is no longer its own, and an entry whose
-object has lost its number gives way to whoever has it now. Of plain numbers nobody can tell; those
-are told to the system anew each time that they are asked for.
+is found by identity before it is found by a number that it no longer has, and if an entry's object
+has lost its number, whoever has it now replaces the entry. For plain numbers nobody can tell, so
+they are registered with the system anew each time they are requested.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ class PortSelector(selectors.BaseSelector):
         return key
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """Change events and data of what is watched."""
+        """Change events and data of a watched object."""
         key = self._watched(fileobj)
         try:
-            # Nothing of a closed one: the number may be another file's by now.
+            # Nothing for a closed one: the number may be another file's by now.
             self._watch(key.fd, 0 if has_lost(fileobj, key.fd) else events)
         except OSError:
             self._forget(key)
@@ -100,7 +100,7 @@ class PortSelector(selectors.BaseSelector):
             self._engine._watch(descriptor, events)
 
     def watch_anew(self) -> None:
-        """Tell another port what there is to watch."""
+        """Tell another port what to watch."""
         for key in self._keys.values():
             with contextlib.suppress(OSError):  # closed meanwhile
                 self._engine._watch(key.fd, key.events)
@@ -115,7 +115,7 @@ class PortSelector(selectors.BaseSelector):
         try:
             descriptor = descriptor_of(fileobj)
         except ValueError:
-            # Closed before it was unregistered: find it by identity, as the standard ones do.
+            # Closed before it was unregistered: find it by identity, as the standard selectors do.
             for key in self._keys.values():
                 if key.fileobj is fileobj:
                     return key
@@ -123,7 +123,7 @@ class PortSelector(selectors.BaseSelector):
         found = self._keys.get(descriptor)
         if found is None or found.fileobj is fileobj or not has_lost(found.fileobj, found.fd):
             return found
-        return None  # what its object has left behind, until somebody registers the number
+        return None  # left behind by its object, until somebody registers the number
 
     def _forget(self, key: selectors.SelectorKey) -> None:
         del self._keys[key.fd]
@@ -140,13 +140,13 @@ class PortSelector(selectors.BaseSelector):
         return found
 
     def select(self, timeout: float | None = None) -> Ready:
-        """Wait for the loop's port, at most so many seconds; return keys that are ready.
+        """Wait for the loop's port, at most ``timeout`` seconds; return the ready keys.
 
-        The loop itself waits without this, unless a program has put something in its place.
+        The loop itself does not use this to wait, unless a program has replaced it.
         """
         return self.ready(self._engine._select(timeout))
 
-    select_on_port = select  # by which the engine knows that nobody did
+    select_on_port = select  # tells the engine that nobody replaced it
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -158,12 +158,12 @@ class PortSelector(selectors.BaseSelector):
         self._engine._look_again()
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """Watched file objects to their keys."""
+        """Watched file objects, mapped to their keys."""
         if self._map is None:
             raise RuntimeError("Selector is closed")
         return self._map
 
     def close(self) -> None:
-        """Forget every descriptor; the port is the loop's to close."""
+        """Forget every descriptor; the loop closes the port."""
         self._keys.clear()
         self._map = None

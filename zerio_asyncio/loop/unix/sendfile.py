@@ -1,4 +1,4 @@
-"""Files that the system sends by itself (``os.sendfile``), over sockets and over transports."""
+"""Files that the system itself sends (``os.sendfile``), over sockets and over transports."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 ALWAYS_POSITIONS = sys.version_info >= (3, 14)
 
 BLOCK_MAX = sys.maxsize // 2 + 1
-"""Bytes of one call: where sizes have 32 bits, more would not fit."""
+"""Bytes per call: where sizes have 32 bits, more would not fit."""
 
 
 async def send_file(
     loop: Any, sock: socket.socket, file: Any, offset: int, count: int | None
 ) -> int:
-    """Send ``count`` bytes of ``file`` from ``offset``, or all that follow; returns how many.
+    """Send ``count`` bytes of ``file`` from ``offset``, or all that follow; return how many.
 
-    As the standard library's ``_sock_sendfile_native``, but a connection that is lost says so. The
-    file's position is behind what was sent, also after an error or a cancellation; if that is
-    nothing, at ``offset`` from Python 3.14 on.
-    ``SendfileNotAvailableError`` if nothing was sent because this file or socket cannot be used so.
+    Like the standard library's ``_sock_sendfile_native``, but it reports a lost connection. The
+    file's position is after what was sent, even after an error or a cancellation; if nothing was
+    sent, it is at ``offset`` from Python 3.14 on. ``SendfileNotAvailableError`` if nothing was sent
+    because this file or socket cannot be used this way.
     """
     number, size = _describe(file)
     if not (count or size):
@@ -50,13 +50,13 @@ async def send_file(
                 if sent == 0:
                     return total
                 total += sent
-            # Also after a success: a quick receiver must not keep the loop to itself.
+            # Even after a success: a fast receiver must not monopolise the loop.
             await loop._writable(sock)
             if sock.fileno() < 0:
                 raise ConnectionError("the connection was closed while a file was being sent")
     finally:
         if total or ALWAYS_POSITIONS:
-            with contextlib.suppress(OSError):  # of what has no position nothing was sent
+            with contextlib.suppress(OSError):  # without a position, nothing was sent
                 os.lseek(number, offset + total, os.SEEK_SET)
         loop._unwatch(sock)
 

@@ -1,31 +1,32 @@
 /* accept.c: accepting connections on Linux, for both providers.
  *
- * A listener may be shared: servers fork workers that all accept on one socket. So nothing of ours
- * waits inside the kernel with an accept, for that is exclusive: the process whose accept was first
- * would get every connection, also while it computes. A listener is waited for by its readiness,
- * as an entry of an epoll instance, and a connection is taken by accept4 in a port's wait, that is
- * when the process is about to serve it.
+ * A listener may be shared: servers fork workers that all accept on one socket. So we never leave
+ * an accept waiting inside the kernel, because that is exclusive: the process whose accept was
+ * first would get every connection, even while it computes. We wait for a listener's readiness, as
+ * an entry of an epoll instance, and take a connection by accept4 in a port's wait, that is, when
+ * the process is about to serve it.
  *
- * How many, and who. One connection from each listener in one wait: a burst is shared by all who
- * are idle, and the connections that a process has get their turn between two new ones. The entry
- * is level-triggered, what is left is reported again. It is exclusive (EPOLLEXCLUSIVE): a
- * connection wakes one process that sleeps in epoll_wait, or else is shown to all. And it goes to
- * the end of the listener's queue after each connection, so that the next one wakes somebody else.
- * Under io_uring nobody sleeps in epoll_wait: all who are idle are woken, and those who come too
- * late sleep on.
- *   A listener that no other process has (accept_alone) needs none of that: a wait takes several
- * connections, more while that empties no queue, and the entry stays where it is.
+ * How many, and who. One connection from each listener per wait: all idle processes share a burst,
+ * and the connections that a process already has get their turn between two new ones. The entry is
+ * level-triggered, so whatever is left is reported again. It is exclusive (EPOLLEXCLUSIVE): a
+ * connection wakes one process that sleeps in epoll_wait, or else is shown to all. And it moves to
+ * the end of the listener's queue after each connection, so that the next one wakes another
+ * process. Under io_uring nobody sleeps in epoll_wait: all idle processes are woken, and those that
+ * come too late go back to sleep.
+ *   A listener of this process alone (accept_alone) needs none of that: a wait takes several
+ * connections, more as long as that empties no queue, and the entry stays where it is.
  *
- * The address. A client may be gone when its connection is taken; accept4 knows its address all the
- * same, getpeername would not. It stands in the port, in a ring of the last ones.
+ * The address. A client may be gone when its connection is taken; accept4 still knows its address,
+ * getpeername would not. The port keeps it, in a ring of the last ones.
  *
  * What can go wrong.
  *   - The limit of descriptors: the listener would stay ready for ever. It is reported once and its
- *     entry removed; the caller decides when to go on (rio.h).
- *   - A blocking listener whose connection another process took would block us: it is made
+ *     entry removed; the caller decides when to continue (rio.h).
+ *   - A blocking listener would block us if another process took its connection: it is made
  *     non-blocking.
- *   - A listener closed without accept_stop leaves the instance by itself. Its number may be that
- *     of another listener when accept is called again, so an entry is never changed but made anew.
+ *   - A listener closed without accept_stop leaves the instance by itself. When accept is called
+ *     again, its number may be that of another listener, so entries are never changed but made
+ *     anew.
  *
  * Links: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html (EPOLLEXCLUSIVE: Linux 4.5)
  *        https://man7.org/linux/man-pages/man2/accept.2.html (error handling)
@@ -59,11 +60,11 @@ static int accept__survives(int error)
 {
     switch (error) {
     case EAGAIN: /* somebody else took it */
-    case ECONNABORTED: /* gone before we came */
+    case ECONNABORTED: /* gone before we accepted it */
     case EINTR:
-    case EPERM: /* a firewall's doing */
+    case EPERM: /* a firewall did that */
     case EPROTO:
-    case ENETDOWN: /* Linux hands pending network errors of the new socket to accept */
+    case ENETDOWN: /* Linux reports pending network errors of the new socket from accept */
     case ENOPROTOOPT:
     case EHOSTDOWN:
     case ENONET:
@@ -91,7 +92,7 @@ int32_t accept_check(rio_socket listener)
     return 0;
 }
 
-/* To the end of the queue of those who share the listener. */
+/* Moves to the end of the queue of those that share the listener. */
 static void accept__last(port_base *port, interests_set *set, int listener, uint64_t key)
 {
     int32_t code = interests_put(set, listener, FOR_ACCEPT, RIO_WATCH_READ, key);
@@ -111,7 +112,7 @@ int accept_alone(interests_set *set, rio_socket listener, uint32_t alone)
     return interest != NULL;
 }
 
-/* One connection, or the listener's own error: 1; 0 if there is none now. */
+/* Takes one connection, or the listener's own error: 1; 0 if there is none now. */
 static int accept__take(port_base *port, interests_set *set, int listener, uint64_t key,
                         rio_port_event *event)
 {

@@ -1,5 +1,5 @@
-/* connect.c: connecting on Linux, for both providers: connect() does not block, and the socket is
- * writable when it is over. SO_ERROR tells how.
+/* connect.c: connecting on Linux, for both providers: connect() does not block, and the socket
+ * becomes writable when it has ended. SO_ERROR gives the result.
  *
  * Link: https://man7.org/linux/man-pages/man2/connect.2.html (EINPROGRESS)
  */
@@ -24,7 +24,7 @@ int32_t connect_check(rio_socket socket, const void *address, uint32_t length)
     int32_t code = sockets_kind(socket, &stream);
     if (code != 0 || !stream)
         return code;
-    /* Linux answers the second connect of a non-blocking socket with success, once. */
+    /* Linux reports success for the second connect of a non-blocking socket, once. */
     struct sockaddr_storage peer;
     socklen_t size = sizeof peer;
     return getpeername((int)socket, (struct sockaddr *)&peer, &size) == 0 ? RIO_EISCONN : 0;

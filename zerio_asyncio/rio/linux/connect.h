@@ -6,10 +6,10 @@
 
 /* 0 if connect may be tried, else the code. */
 int32_t connect_check(rio_socket, const void *address, uint32_t length);
-/* Begins it: 1 if it is under way, 0 and how it ended. */
+/* Starts it: 1 if it is in progress, else 0 and its result. */
 int connect_begin(rio_socket, const void *address, uint32_t length, uint64_t key,
                   rio_port_event *ended);
-/* How one that was under way has ended. */
+/* The result of one that was in progress. */
 rio_port_event connect_ended(rio_socket, uint64_t key);
 rio_port_event connect_event(rio_socket, int error, uint64_t key);
 

@@ -1,14 +1,14 @@
 /* datagrams.c: many datagrams in one system call, for both providers of Linux.
  *
- * A datagram socket has an end of its own for each request, so nothing is gathered; but sendmmsg
- * and recvmmsg take several. Measured on loopback, CPU µs per datagram of 64 bytes: sendto 3.4,
- * sendmmsg of 16 2.8; recvmsg 0.9, recvmmsg of 16 0.6. What is here never waits (MSG_DONTWAIT):
- * who waits for the socket to become ready is the provider.
+ * Each request of a datagram socket completes by itself, so nothing is gathered; but sendmmsg and
+ * recvmmsg take several. Measured on loopback, CPU µs per datagram of 64 bytes: sendto 3.4,
+ * sendmmsg of 16 2.8; recvmsg 0.9, recvmmsg of 16 0.6. Nothing here ever waits (MSG_DONTWAIT): the
+ * provider waits for the socket to become ready.
  *
- * An error. sendmmsg tells one that concerns the first datagram; what went out before another is
- * counted, and the error is told when that other is the first. recvmmsg keeps an error that comes
- * after some datagrams for the next call. Such an error makes the socket readable again, so a short
- * count means that it is empty, for a poll that is armed afterwards will see the error.
+ * An error. sendmmsg reports one that concerns the first datagram; what went out before another is
+ * counted, and the error is reported when that other one is first. recvmmsg keeps an error that
+ * comes after some datagrams for the next call. Such an error makes the socket readable again, so a
+ * short count means that it is empty: a poll armed afterwards will see the error.
  *
  * Links: https://man7.org/linux/man-pages/man2/sendmmsg.2.html
  *        https://man7.org/linux/man-pages/man2/recvmmsg.2.html

@@ -4,8 +4,8 @@
 
 #include "table/rq.h"
 
-/* Moves what the socket gives or takes now, for the first waiting requests of its direction, of
- * which there is one at least and none in the kernel. 0: it gives or takes nothing more now. */
+/* Moves what the socket provides or takes now, for the first waiting requests in its direction: at
+ * least one, and none in the kernel. 0: it provides or takes nothing more now. */
 int datagrams_receive(rio_rq *);
 int datagrams_send(rio_rq *);
 /* The driver's `datagrams_now`. */

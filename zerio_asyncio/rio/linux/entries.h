@@ -1,4 +1,4 @@
-/* entries.h: what is alike in the tables of both Linux providers. */
+/* entries.h: what the tables of both Linux providers share. */
 #ifndef ZERIO_ENTRIES_H
 #define ZERIO_ENTRIES_H
 

@@ -1,30 +1,30 @@
 /* epoll.c: the provider for any Linux: RIO's queues over epoll and non-blocking calls.
  *
  * How epoll works. An epoll instance is told once which descriptors matter and then reports those
- * that became ready. It knows readiness, not completion: the bytes still have to be moved by recv
- * and send. Level-triggered entries are reported as long as they are ready, edge-triggered
- * (EPOLLET) ones only when something new arrived.
+ * that became ready. It knows readiness, not completion: recv and send still have to move the
+ * bytes. Level-triggered entries are reported as long as they are ready, edge-triggered (EPOLLET)
+ * ones only when something new has arrived.
  *
  * What we do. The socket of a request queue is registered once, edge-triggered, and never changed
- * while it lives, so a connection costs no epoll_ctl per message. Each request queue remembers what
- * it knows: `readable`, `writable`.
+ * while it exists, so a connection costs no epoll_ctl per message. Each request queue remembers
+ * what it knows: `readable`, `writable`.
  *   - A receive is tried when the socket is known to be readable. A receive that returned less than
- *     was asked emptied the socket, the next data will be reported, so trying again would only get
+ *     was asked emptied the socket. The next data will be reported, so trying again would only get
  *     EAGAIN: the echo pattern costs one recv, one send and a share of one epoll_wait per message.
  *     After RDHUP or HUP no further edge is certain: the socket counts as readable for good. (ERR
- *     alone may be a queue of errors that nobody empties, and says nothing of bytes.)
+ *     alone may be a queue of errors that nobody empties, and says nothing about bytes.)
  *   - A send is tried at once. Several waiting requests go out in one sendmsg. When the socket is
  *     full, EPOLLOUT is added to its registration, once and for good: TCP reports it only after a
- *     send found no room, and a socket that never fills up never has to hear of it. (Registering it
- *     from the start would report every new connection, and every read by an AF_UNIX peer.)
+ *     send found no room, and a socket that never fills up never hears of it. (Registering it from
+ *     the start would report every new connection, and every read by an AF_UNIX peer.)
  * Events of sockets become results in completion queues and take no room in the caller's array.
  * Everything else in the instance (watches, listeners, connects) is level-triggered:
  * epoll_entries.c.
  *
  * What can go wrong.
  *   - Descriptors are reused. Entries are tagged with a handle (request queues) or a generation
- *     (others), see interests.c; an event that fits nothing is dropped.
- *   - Sockets may be blocking: every call says MSG_DONTWAIT. SIGPIPE: every send says MSG_NOSIGNAL.
+ *     (others), see interests.c; an event that matches nothing is dropped.
+ *   - Sockets may be blocking: every call sets MSG_DONTWAIT. SIGPIPE: every send sets MSG_NOSIGNAL.
  *   - A forked child shares the instance; the mark in fork.c keeps it away (rule 14).
  *
  * Links: https://man7.org/linux/man-pages/man7/epoll.7.html
@@ -129,8 +129,8 @@ static void epoll__receive_datagrams(rio_rq *rq, epoll_side *side)
 
 /* ---------------------------------------------------------------------------- bytes: sends */
 
-/* The socket has no room: from now on hear when it has. Changing an edge-triggered entry makes
- * the kernel look again, so room that appeared meanwhile is reported. */
+/* The socket has no room: from now on ask to hear when it has. Changing an edge-triggered entry
+ * makes the kernel check again, so room that appeared meanwhile is reported. */
 static void epoll__blocked(rio_rq *rq, epoll_side *side)
 {
     const epoll_port *port = (const epoll_port *)rq->hub;
@@ -213,7 +213,7 @@ static int32_t epoll__attach(rio_hub *hub, rio_rq *rq)
         return errno == ENOSPC   ? RIO_ENOBUFS
                : errno == EEXIST ? RIO_EINVAL
                                  : rio_code_of_errno(errno);
-    /* Whatever the table says of this number is of a file that was closed. */
+    /* What the table says about this number concerns a file that was closed. */
     interests_forget(&port->main, descriptor);
     side->writable = 1;
     return 0;
@@ -256,8 +256,7 @@ static uint32_t epoll__events_of(rio_rq *rq)
            (epoll__side(rq)->hears_writable ? (uint32_t)EPOLLOUT : 0u);
 }
 
-/* After a stale event. Edges that were on their way come again: what is ready tells so when it is
- * registered. */
+/* After a stale event. Edges in transit come again: registering reports what is ready. */
 static void epoll__renew(epoll_port *port)
 {
     struct epoll_event wakeup = { .events = EPOLLIN | EPOLLET, .data.u64 = FOR_WAKEUP };
@@ -295,7 +294,7 @@ static int epoll__sleep(epoll_port *port, struct epoll_event *happened, int64_t 
                       ms > INT_MAX ? INT_MAX : (int)ms);
 }
 
-/* One look at the instance. Returns the number of events, or minus a code. */
+/* Polls the instance once. Returns the number of events, or minus a code. */
 static int32_t epoll__look(epoll_port *port, rio_port_event *events, uint32_t room,
                            int64_t timeout_ns)
 {
@@ -312,7 +311,7 @@ static int32_t epoll__look(epoll_port *port, rio_port_event *events, uint32_t ro
             epoll__socket_event(tag, happened[i].events);
         else if (purpose == FOR_ASIDE)
             count += epoll_events_aside(port, events + count, room - count);
-        else if (purpose != FOR_WAKEUP) /* wait looks at the wake-up itself */
+        else if (purpose != FOR_WAKEUP) /* wait checks the wake-up itself */
             count += epoll_events_take(port, &port->main, tag, happened[i].events, events + count,
                                        room - count);
     }
@@ -351,7 +350,7 @@ static int32_t epoll__wait(rio_port *handle, rio_port_event *events, uint32_t si
     counts_add(&port->base.hub.counts.waits, 1);
     spin_state *spin = &port->base.hub.spin;
     uint32_t ready = port_ready(&port->base);
-    epoll_poll poll = { port, events, size - ready, 0 }; /* room for one of what is ready stays */
+    epoll_poll poll = { port, events, size - ready, 0 }; /* room for one ready event remains */
     int spins = !ready && timeout_ns != 0 && spin->limit_ns != 0;
     if (spins)
         timeout_ns = spin_poll(spin, timeout_ns, epoll__poll, &poll);

@@ -1,4 +1,4 @@
-/* epoll_connect.c: connects of an epoll port: an entry of its instance tells of the end of each. */
+/* epoll_connect.c: connects of an epoll port: an entry of its instance reports the end of each. */
 #include "linux/epoll_connect.h"
 
 #include <limits.h>

@@ -6,7 +6,7 @@
 
 int32_t epoll_connect(epoll_port *, rio_socket, const void *address, uint32_t length, uint64_t key);
 void epoll_connect_stop(epoll_port *, rio_socket);
-/* The socket is writable: it is over, and leaves the instance. */
+/* The socket is writable: the connect has ended, and the socket leaves the instance. */
 rio_port_event epoll_connect_told(epoll_port *, interests_set *, int descriptor, uint64_t key);
 
 #endif

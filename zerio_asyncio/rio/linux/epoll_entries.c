@@ -1,10 +1,10 @@
-/* epoll_entries.c: what is in an epoll port's instances beside request queues.
+/* epoll_entries.c: what an epoll port's instances hold besides request queues.
  *
  * Watches, listeners and connects are level-triggered entries of the port's instance (epoll.c):
  * what is ready and not taken is reported again. A descriptor can be in an instance only once, but
- * may be watched while it has a request queue or while it connects. Whatever finds its place taken
- * goes to a second instance, `aside`, which is itself an entry of the first and is made when it is
- * first needed.
+ * may be watched while it has a request queue or while it connects. If its place is taken, the
+ * entry goes to a second instance, `aside`, which is itself an entry of the first and is made on
+ * first use.
  *
  * Link: https://man7.org/linux/man-pages/man7/epoll.7.html
  */
@@ -17,7 +17,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* Into the second instance, which is made when it is first needed. */
+/* Puts it into the second instance, which is made on first use. */
 static int32_t epoll_entries__put_aside(epoll_port *port, int descriptor,
                                         enum interests_purpose purpose, uint32_t mask, uint64_t key)
 {
@@ -63,6 +63,6 @@ int epoll_entries_move_aside(epoll_port *port, int descriptor)
     if (purpose == FOR_NOTHING || !interests_drop(&port->main, descriptor, purpose))
         return 0;
     if (purpose == FOR_WATCH && interest.mask == 0)
-        return 1; /* it has reported once, as it was to */
+        return 1; /* it has reported once, as requested */
     return epoll_entries__put_aside(port, descriptor, purpose, interest.mask, interest.key) == 0;
 }

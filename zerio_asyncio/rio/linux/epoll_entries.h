@@ -1,4 +1,4 @@
-/* epoll_entries.h: what is in an epoll port's instances beside request queues (epoll_entries.c). */
+/* epoll_entries.h: what an epoll port's instances hold besides request queues (epoll_entries.c). */
 #ifndef ZERIO_EPOLL_ENTRIES_H
 #define ZERIO_EPOLL_ENTRIES_H
 

@@ -1,5 +1,5 @@
-/* epoll_events.c: what an epoll port's instances tell beside the bytes of request queues: watched
- * descriptors, new connections, connects that are over. An event for which the caller's array has
+/* epoll_events.c: what an epoll port's instances report besides the bytes of request queues:
+ * watched descriptors, new connections, ended connects. An event for which the caller's array has
  * no room is dropped: it is reported again. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

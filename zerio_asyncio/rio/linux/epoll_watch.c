@@ -1,8 +1,8 @@
 /* epoll_watch.c: watched descriptors of an epoll port: entries of its instance, see watch.c.
  *
- * What can go wrong. A watched descriptor that is closed without a word leaves the instance by
- * itself, except when a forked process holds the same file: then an event with a stale tag comes,
- * and the instance is made anew (interests.c). */
+ * What can go wrong. A watched descriptor that is closed without notice leaves the instance by
+ * itself, except if a forked process holds the same file: then an event with a stale tag comes, and
+ * the instance is made anew (interests.c). */
 #include "linux/epoll_watch.h"
 
 #include "linux/epoll_entries.h"

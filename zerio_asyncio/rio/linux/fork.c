@@ -1,11 +1,11 @@
-/* fork.c: the mark by which a forked child is told from its parent.
+/* fork.c: the mark that distinguishes a forked child from its parent.
  *
- * A port's memory is copied by fork, its epoll instance or ring is not: parent and
- * child would share it (rule 14). So each port remembers the era in which it was made, and one
- * page says which era this process lives in. MADV_WIPEONFORK (Linux 4.14) makes the kernel zero
- * that page in a child, also one that was made without the C library; pthread_atfork does the same
- * where the kernel cannot. The first port that the child makes itself begins a new era. This page
- * is process-wide because a process is what it speaks about.
+ * A port's memory is copied by fork, its epoll instance or ring is not: parent and child would
+ * share it (rule 14). So each port remembers the era in which it was made, and one page says which
+ * era this process is in. MADV_WIPEONFORK (Linux 4.14) makes the kernel zero that page in a child,
+ * even one made without the C library; pthread_atfork does the same where the kernel cannot. The
+ * first port that the child makes itself begins a new era. This page is process-wide because it
+ * describes the process.
  *
  * Link: https://man7.org/linux/man-pages/man2/madvise.2.html
  */
@@ -43,7 +43,7 @@ static void fork__make_mark(void)
         mmap(NULL, (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mark == MAP_FAILED)
         return;
-    (void)madvise(mark, (size_t)page, MADV_WIPEONFORK); /* refused: the handler below does it */
+    (void)madvise(mark, (size_t)page, MADV_WIPEONFORK); /* if refused, the handler below does it */
     fork__mark = mark;
     (void)pthread_atfork(NULL, NULL, fork__in_child);
 }

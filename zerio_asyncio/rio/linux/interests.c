@@ -1,11 +1,11 @@
 /* interests.c: the entries of an epoll instance, and what is known of each.
  *
- * A descriptor can be in an epoll instance once, and epoll forgets it by itself when the
- * last reference to the open file goes. So our table may be behind: changing a registration may
+ * A descriptor can be in an epoll instance only once, and epoll forgets it by itself when the last
+ * reference to the open file goes. So our table may be out of date: changing a registration may
  * find none (ENOENT: the number was closed and is another file now, register anew), and registering
  * may find one (EEXIST: it is there for another purpose). And an entry may outlive its number here,
  * because a forked child or a duplicate keeps the file open: its events come for ever, and no call
- * can take it out. When such an event comes, a fresh instance takes the old one's place.
+ * can remove it. When such an event comes, a fresh instance replaces the old one.
  *
  * Link: https://man7.org/linux/man-pages/man7/epoll.7.html  (questions 1 and 6)
  */
@@ -22,13 +22,13 @@
 #include <unistd.h>
 
 #ifndef EPOLLEXCLUSIVE
-#define EPOLLEXCLUSIVE (1u << 28) /* kernels before 4.5 pass it over */
+#define EPOLLEXCLUSIVE (1u << 28) /* ignored by kernels before 4.5 */
 #endif
 
 #define INTERESTS_MIN 64 /* descriptors; the table doubles when a higher number comes */
 
-/* Makes room for a descriptor: 0 or a code. A number that is none asks for no room: the system is
- * asked first, which knows how many there can be. */
+/* Makes room for a descriptor: 0 or a code. An invalid number gets no room: the system is asked
+ * first, because it knows how many there can be. */
 static int32_t interests__reach(interests_set *set, int descriptor)
 {
     uint32_t length = set->length ? set->length : INTERESTS_MIN;
@@ -145,8 +145,8 @@ interests_entry *interests_told(interests_set *set, uint64_t tag)
     return interest;
 }
 
-/* An entry leaves the old instance by its number only if the file is still the one it was made of,
- * so that nobody's new file is taken along. */
+/* An entry leaves the old instance by its number only if the file is still the one it was made for,
+ * so that no new file is removed with it. */
 static int interests__leave(int old, int descriptor)
 {
     struct epoll_event unused = { 0 };

@@ -1,7 +1,7 @@
 /* io_uring.h: what we use of io_uring's interface to the kernel, whatever headers the build machine
  * has: wheels and older distributions are built with headers that know little or nothing of it.
  * Layouts and values are the kernel's for ever; tests/rio/test_kernel_header.py compares them with
- * <linux/io_uring.h> where that is.
+ * <linux/io_uring.h> if that exists.
  *
  * Links: https://man7.org/linux/man-pages/man2/io_uring_setup.2.html
  *        https://man7.org/linux/man-pages/man2/io_uring_enter.2.html
@@ -37,7 +37,7 @@ struct io_uring_cqe {
     uint32_t flags;
 };
 
-/* Where things lie in the memory that is shared with the kernel. */
+/* Where things are in the memory shared with the kernel. */
 struct io_sqring_offsets {
     uint32_t head, tail, ring_mask, ring_entries, flags, dropped, array, resv1;
     uint64_t resv2;
@@ -48,7 +48,7 @@ struct io_cqring_offsets {
     uint64_t resv2;
 };
 
-/* Given to io_uring_setup, and filled by it. */
+/* Passed to io_uring_setup, and filled in by it. */
 struct io_uring_params {
     uint32_t sq_entries, cq_entries, flags, sq_thread_cpu, sq_thread_idle, features, wq_fd;
     uint32_t resv[3];
@@ -62,7 +62,7 @@ struct io_uring_rsrc_update {
     uint64_t data;
 };
 
-/* Of io_uring_enter; `min_wait_usec` was padding before Linux 6.12. */
+/* For io_uring_enter; `min_wait_usec` was padding before Linux 6.12. */
 struct io_uring_getevents_arg {
     uint64_t sigmask;
     uint32_t sigmask_sz;

@@ -1,4 +1,4 @@
-/* port.c: what the ports of both Linux providers have: wake-up, events that wait, a few entries.
+/* port.c: what the ports of both Linux providers share: wake-up, waiting events, a few entries.
  *
  * The wake-up (wakeup.h) writes to an eventfd if the thread sleeps in the kernel; each provider
  * waits for that descriptor in its own way. */
@@ -59,23 +59,23 @@ int32_t port_pending(rio_port *handle)
 {
     int32_t code = 0;
     const port_base *port = port_of(handle, NULL, &code);
-    return port != NULL && port_ready(port); /* a refusal is for wait to tell */
+    return port != NULL && port_ready(port); /* wait reports a refusal */
 }
 
-/* Any thread, any signal handler. */
+/* Called from any thread and any signal handler. */
 static void port__wake(port_base *port, uint64_t key)
 {
     static const uint64_t one = 1;
 
     if (!wakeup_post(&port->wakeup, key))
         return;
-    int saved = errno; /* a signal handler may stand between a call and its errno */
+    int saved = errno; /* a signal handler may run between a call and its errno */
     ssize_t written = write(port->wakeup_descriptor, &one, sizeof one);
     (void)written; /* a full counter wakes, too */
     errno = saved;
 }
 
-/* May come from another thread while the port is being closed: the pin keeps it alive. */
+/* Another thread may call this while the port is being closed: the pin keeps it alive. */
 int32_t port_post(rio_port *handle, uint64_t key)
 {
     handles_slot *slot = handles_pin(handle, HANDLES_PORT);
@@ -98,7 +98,7 @@ int32_t port_retire(rio_port *handle, rio_socket socket)
     return code;
 }
 
-/* Readiness is asked of what is here, completion only of what went through request queues. */
+/* Ports on Linux report readiness, and completion only of request queues. */
 int32_t port_join(rio_port *handle, rio_socket file)
 {
     int32_t code = RIO_EOPNOTSUPP;

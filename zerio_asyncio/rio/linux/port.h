@@ -1,4 +1,4 @@
-/* port.h: what the ports of both Linux providers have (port.c). */
+/* port.h: what the ports of both Linux providers share (port.c). */
 #ifndef ZERIO_PORT_H
 #define ZERIO_PORT_H
 
@@ -6,21 +6,21 @@
 #include "table/events.h"
 #include "table/wakeup.h"
 
-/* Listeners that are looked at in one wait, and connections taken from one that nobody shares:
- * about what the transports of a tick can be made of before those that are there wait too long. */
+/* Listeners handled in one wait, and connections taken from an unshared one: about as many as can
+ * become transports in a tick before the existing ones wait too long. */
 #define PORT_LISTENERS_MAX 16
 #define PORT_BURST_MAX 16
 
-/* Addresses that are kept: those of a wait, and as many of later ones as rio.h promises. */
+/* Addresses kept: those of a wait, and as many later ones as rio.h promises. */
 #define PORT_PEERS (RIO_PEERS_KEPT + PORT_LISTENERS_MAX * PORT_BURST_MAX)
 
 /* First member of a provider's own port. */
 typedef struct port_base {
     rio_hub hub; /* first: handles of ports lead to a hub */
     wakeup_state wakeup;
-    int wakeup_descriptor; /* an eventfd, written to when the thread sleeps */
+    int wakeup_descriptor; /* an eventfd, written to if the thread sleeps */
     events_list events;
-    uint32_t peer; /* counts on, around the ring of those that were told last */
+    uint32_t peer; /* counts up, around the ring of those reported last */
     rio_peer peers[PORT_PEERS];
 } port_base;
 
@@ -32,9 +32,9 @@ static inline port_base *port_of(const rio_port *handle, const rio_driver *drive
 
 /* A zeroed port of `bytes` with its wake-up; null and rio_last_error. */
 port_base *port_begin(const rio_driver *, const rio_port_options *, size_t bytes);
-/* Everything but the memory and what the provider added. */
+/* Ends everything except the memory and what the provider added. */
 void port_end(port_base *);
-/* Events that are there without asking the system. */
+/* Events that are available without asking the system. */
 uint32_t port_take(port_base *, rio_port_event *, uint32_t size);
 
 /* 1 if port_take would find something. */

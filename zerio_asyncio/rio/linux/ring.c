@@ -5,28 +5,28 @@
  * of them; the kernel writes completion entries (16 bytes: our number, result, flags). The same
  * call sleeps until enough completions are there.
  *
- * What we ask for, best first, until the kernel does not say EINVAL:
+ * What we request, best first, until the kernel stops returning EINVAL:
  *   Linux 6.6  ... and NO_SQARRAY: no table of indexes between us and the entries
  *   Linux 6.1  SINGLE_ISSUER, DEFER_TASKRUN: completions are made in our thread, only when we
- *              enter, not by interrupting it. TASKRUN_FLAG: a flag in shared memory tells that some
+ *              enter, not by interrupting it. TASKRUN_FLAG: a flag in shared memory says that some
  *              wait, so pending() needs no system call. R_DISABLED: the ring binds itself to the
  *              thread that enables it, not to the one that made it
  *   Linux 5.19 COOP_TASKRUN, TASKRUN_FLAG
  * and always SUBMIT_ALL (a bad entry does not stop those behind it), CQSIZE, CLAMP. No SQPOLL: a
  * kernel thread that spins takes a core from the program. Older kernels lack what uring_requests.c
- * needs (poll first): the provider is refused there and epoll is taken.
+ * needs (poll first): the provider is refused there and epoll is used.
  *
- * A registered ring descriptor saves io_uring_enter the look-up and reference of the file. It
- * belongs to the thread, sixteen at most; without one we use the descriptor.
+ * A registered ring descriptor saves io_uring_enter looking up and referencing the file. It belongs
+ * to the thread, which may have sixteen; without one we use the descriptor.
  *
  * What can go wrong.
  *   - EPERM, ENOSYS: containers and sysctls forbid io_uring. ring_probe says which.
- *   - The queues are charged to RLIMIT_MEMLOCK, for all rings of a user together, before Linux 5.12
+ *   - The queues of all rings of a user together are charged to RLIMIT_MEMLOCK, before Linux 5.12
  *     and again in newer ones (seen in 6.18); 64 KiB is a common limit. A ring that does not fit is
- *     made smaller: more is then handed over, or fetched, in portions.
+ *     made smaller: larger batches are then submitted, or fetched, in portions.
  *   - A thread's registered descriptor keeps the ring alive after close: ring_disown first.
  *   - A forked child would share the queues: they are not copied to it (MADV_DONTFORK).
- *   - The build machine's header may be older than the kernel, or not there: io_uring.h has it all.
+ *   - The build machine's header may be older than the kernel, or absent: io_uring.h has it all.
  *
  * Links: https://man7.org/linux/man-pages/man2/io_uring_setup.2.html
  *        https://man7.org/linux/man-pages/man2/io_uring_enter.2.html
@@ -75,14 +75,14 @@ static const uint32_t ring__ladder[] = {
 
 #define RUNGS (sizeof ring__ladder / sizeof ring__ladder[0])
 
-/* Without these the rest is not worth having: 5.4, 5.5, 5.5, 5.7, 5.11. */
+/* Without these the rest is useless: 5.4, 5.5, 5.5, 5.7, 5.11. */
 #define FEATURES                                                                                   \
     (IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE |                    \
      IORING_FEAT_FAST_POLL | IORING_FEAT_EXT_ARG)
 
-/* Results that fit without the kernel having to keep them back, for each entry. */
+/* Results that fit, per entry, before the kernel must hold them back. */
 #define RESULTS_PER_ENTRY 8
-/* A ring of this many entries takes three pages: if even that is too much, it is refused. */
+/* A ring with this many entries takes three pages: if even that is too much, it is refused. */
 #define ENTRIES_MIN 32
 
 static int ring__register(int descriptor, unsigned operation, void *argument, unsigned count)
@@ -90,7 +90,7 @@ static int ring__register(int descriptor, unsigned operation, void *argument, un
     return (int)syscall(SYS_io_uring_register, descriptor, operation, argument, count);
 }
 
-/* Everything that is shared with the kernel, at the offsets it told. */
+/* Maps everything shared with the kernel, at the offsets it returned. */
 static int ring__map(ring_state *ring, const struct io_uring_params *told)
 {
     size_t indexes = told->sq_off.array + told->sq_entries * sizeof(uint32_t);
@@ -125,7 +125,7 @@ static int ring__map(ring_state *ring, const struct io_uring_params *told)
     return 0;
 }
 
-/* One instance of this size; the best that the kernel knows. */
+/* Sets up one instance of this size, the best that the kernel supports. */
 static int ring__try(ring_state *ring, uint32_t entries)
 {
     struct io_uring_params told;
@@ -195,7 +195,7 @@ int ring_enable(ring_state *ring)
         ring->enter_flags = IORING_ENTER_REGISTERED_RING;
     }
     if (ring->features & IORING_FEAT_NO_IOWAIT)
-        ring->enter_flags |= IORING_ENTER_NO_IOWAIT; /* waiting for peers is no disk load */
+        ring->enter_flags |= IORING_ENTER_NO_IOWAIT; /* waiting for peers is not disk load */
     return 0;
 }
 
@@ -233,7 +233,7 @@ int ring_enter(ring_state *ring, int events, uint32_t least, int64_t timeout_ns,
     return result < 0 ? -errno : (int)result;
 }
 
-/* What /proc/sys/kernel/io_uring_disabled says; 0 where it does not exist (before Linux 6.6). */
+/* The value of /proc/sys/kernel/io_uring_disabled; 0 if it does not exist (before Linux 6.6). */
 static int ring__disabled(void)
 {
     char digit = '0';

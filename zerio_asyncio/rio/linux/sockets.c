@@ -1,7 +1,7 @@
-/* sockets.c: cold questions about sockets, and what is done to one without a request.
+/* sockets.c: cold questions about sockets, and operations on one without a request.
  *
- * Sockets may be blocking: every call says MSG_DONTWAIT. SIGPIPE: every send says MSG_NOSIGNAL. A
- * number is no identity: who may find a socket closed by others asks for the inode (rio.h, guard).
+ * Sockets may be blocking: every call passes MSG_DONTWAIT. SIGPIPE: every send passes MSG_NOSIGNAL.
+ * A number is no identity: if others may close a socket, its inode is checked (rio.h, guard).
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -55,7 +55,7 @@ uint32_t sockets_remote_length(const void *remote)
 }
 
 /* EPIPE says that sending is shut down. Either we did that (WSAESHUTDOWN), or the connection is
- * gone and its error was told to an earlier call. Both directions shut is the second case. */
+ * gone and an earlier call got its error. If both directions are shut, it is the second case. */
 int32_t sockets_send_code(const rio_rq *rq, int error)
 {
     if (error != EPIPE)
@@ -91,8 +91,8 @@ uint32_t sockets_gather(const rio_lane *lane, struct iovec *pieces, size_t *tota
 
 /* ------------------------------------------------------------------------ others may close it */
 
-/* The inode of an open file is no other's, and no two file systems' numbers meet: sockets have one
- * of their own, what else a number may stand for now has another. */
+/* No other open file has the same inode, and the numbers of file systems do not overlap: sockets
+ * have one of their own, and anything else that a number may stand for now is in another. */
 uint64_t sockets_identity(rio_socket socket)
 {
     struct stat about;

@@ -1,4 +1,4 @@
-/* sockets.h: cold questions about sockets, and what is done to one without a request. */
+/* sockets.h: cold questions about sockets, and operations on one without a request. */
 #ifndef ZERIO_SOCKETS_H
 #define ZERIO_SOCKETS_H
 
@@ -10,7 +10,7 @@ void sockets_close(rio_socket);
 /* 0 and whether it carries bytes or datagrams; WSAENOTSOCK, WSAEOPNOTSUPP. */
 int32_t sockets_kind(rio_socket, uint8_t *stream);
 int sockets_option(rio_socket, int option, int *value);
-/* Bytes of the system's address behind a RIO_SOCKADDR_INET; 0 for null. */
+/* Size in bytes of the system's address in a RIO_SOCKADDR_INET; 0 for null. */
 uint32_t sockets_remote_length(const void *remote);
 /* The code of a send that failed: EPIPE has two meanings. */
 int32_t sockets_send_code(const rio_rq *, int error);
@@ -25,7 +25,7 @@ uint64_t sockets_identity(rio_socket);
 
 /* 1 if a guarded queue's socket was closed. */
 int sockets_closed_behind(const rio_rq *);
-/* The same; then what waits and the system has not got has failed. */
+/* The same; if so, what waits and is not in the system has failed. */
 int sockets_give_up(rio_rq *);
 
 static inline int sockets_lost(const rio_rq *rq)

@@ -1,34 +1,34 @@
 /* uring.c: the provider for Linux 5.19 and later: RIO's queues over io_uring.
  *
- * How io_uring is used (ring.c tells what it is). uring_requests.c moves bytes of request queues by
- * operations in the ring; everything else is waited for by a few polls (uring_polls.c). Entries are
+ * How io_uring is used (ring.c explains what it is). uring_requests.c moves bytes of request queues
+ * by operations in the ring; a few polls wait for everything else (uring_polls.c). Entries are
  * written when the thread waits, so all requests of one turn of the loop, and the wait for the
- * next, are one system call. This file waits, and puts the tables together. Its parts know those
- * below them:
+ * next, are one system call. This file waits, and assembles the tables. Its parts know those below
+ * them:
  *
  *     park, connect → requests → accept, watch → edges, rest → polls → port → ring
  *
- * Memory is not registered with the kernel: measured, it gains nothing for sockets (RIO_BUF is
- * resolved to an address), and every process has a limit for it.
+ * Memory is not registered with the kernel: we measured that it gains nothing for sockets (RIO_BUF
+ * is resolved to an address), and every process has a limit for it.
  *
- * Threads. A ring of the modern kind belongs to the thread that first enters it. park() takes all
- * operations back, so the thread may end; requests that were not finished stay at the head of their
- * lanes and are written again by the next wait, in a new ring if that is another thread. Programs
- * that run a loop for each small thing park it each time, with all their idle connections; so a
- * receive that was taken back twice rests in an epoll instance, which belongs to no thread, until
- * there is something to receive (uring_rest.c).
+ * Threads. A modern ring belongs to the thread that first enters it. park() takes back all
+ * operations, so that the thread may end; unfinished requests stay at the head of their lanes, and
+ * the next wait writes them again, in a new ring if it is in another thread. Programs that run a
+ * loop for each small task park it each time, with all their idle connections; so a receive that
+ * was taken back twice rests in an epoll instance, which belongs to no thread, until there is
+ * something to receive (uring_rest.c).
  *
  * What can go wrong.
  *   - Closing a descriptor does not end an operation on it, and keeps the connection open: retire
  *     cancels and fetches the results before it returns, so the peer sees the end at close.
- *   - Cancelling races with completing. Both outcomes are a result like any other; what was
+ *   - Cancelling races with completing. Both outcomes are results like any other; what was
  *     cancelled is ended (retired queue) or written again (all others).
- *   - A receive that is taken back (recall_receives) may have come: its bytes are its result.
- *   - Memory of a request belongs to the kernel until the result is here. Nothing is ended without
- *     it: close waits too.
- *   - Sends complete while they are submitted and end the sleep before it began: GATHER_US.
- *   - The completion ring overflows: the kernel keeps what does not fit (NODROP) and says so by a
- *     flag; entering fetches it.
+ *   - A receive that is taken back (recall_receives) may have completed: its bytes are its result.
+ *   - Memory of a request belongs to the kernel until the result arrives. Nothing ends without it:
+ *     close waits, too.
+ *   - Sends complete while being submitted and end the sleep before it began: GATHER_US.
+ *   - The completion ring overflows: the kernel keeps what does not fit (NODROP) and sets a flag;
+ *     entering fetches it.
  *   - fork: the child shares the instance. fork.c's mark keeps it away; its copies of the rings
  *     do not exist (ring.c).
  *   - Containers forbid io_uring. probe says so, and epoll is taken.
@@ -54,12 +54,12 @@
 #include "linux/uring_watch.h"
 #include "table/clock.h"
 
-#define DEPTH_MAX 32768 /* the kernel's own limit; the option `depth` of a port may ask for less */
+#define DEPTH_MAX 32768 /* the kernel's own limit; a port's option `depth` may ask for less */
 
-/* Sends usually complete while they are submitted, so that a sleep that waits for one result does
- * not sleep, and a second system call follows. Linux 6.12 can be asked to wait for one result more
- * than there are sends, but only so many microseconds; then any will do. That pays when many are
- * busy, for then a receive comes soon, and costs a timer that goes off in vain when few are.
+/* Sends usually complete while being submitted, so a sleep that waits for one result does not
+ * sleep, and a second system call follows. Linux 6.12 can be asked to wait for one result more
+ * than there are sends, but only for so many microseconds; then any will do. That pays when many
+ * are busy, because a receive comes soon, and costs a timer that fires in vain when few are.
  * Measured, CPU µs per 1 KiB echo, least of 9 rounds on a busy machine (never | with 8 sends and
  * more | always): 1 connection 27.2|27.8|41.0, 50: 7.0|6.6|6.2, 500: 8.9|8.7|9.9. */
 #define GATHER_US 50
@@ -74,7 +74,7 @@ static inline uring_port *uring__port_of(const rio_port *handle, int32_t *code)
 
 /* ----------------------------------------------------------------------------------- the wait */
 
-/* The ring, made ready for this thread. 0 or a code. */
+/* Prepares the ring for this thread. 0 or a code. */
 static int32_t uring__here(uring_port *port)
 {
     uint64_t thread = ring_thread();
@@ -84,7 +84,7 @@ static int32_t uring__here(uring_port *port)
         return 0;
     if (port->thread != 0 && port->thread != thread) {
         if (!port->parked)
-            return RIO_EINVAL; /* rule 10: between two threads stands a park */
+            return RIO_EINVAL; /* rule 10: to change threads, park first */
         assert(port->base.hub.counts.in_kernel == 0);
         uint32_t entries = port->ring.entries;
         ring_close(&port->ring);
@@ -100,14 +100,14 @@ static int32_t uring__here(uring_port *port)
     return 0;
 }
 
-/* 1 if the caller has something to hear of. */
+/* 1 if there is something to report to the caller. */
 static inline int uring__tells(uring_port *port, uint32_t loud)
 {
     return loud != port->base.hub.loud || port->watches_stir || port_ready(&port->base) ||
            (RIO_UNLIKELY(port->listeners_stir) && uring_accept_look(port));
 }
 
-/* Sleeps until there is something to tell, or until the time is over. 0 or minus a code. */
+/* Sleeps until there is something to report, or the time is up. 0 or minus a code. */
 static int32_t uring__sleep(uring_port *port, int64_t timeout_ns)
 {
     uint32_t loud = port->base.hub.loud;
@@ -137,7 +137,7 @@ static int32_t uring__sleep(uring_port *port, int64_t timeout_ns)
     }
 }
 
-/* Polls: results, and work that the kernel does only when it is entered, show in shared memory. */
+/* Polls: results, and work that the kernel does only when entered, show in shared memory. */
 static int uring__poll(void *object)
 {
     uring_port *port = object;
@@ -166,7 +166,7 @@ static int32_t uring__wait(rio_port *handle, rio_port_event *events, uint32_t si
         timeout_ns = 0;
     if (timeout_ns != 0 && port->base.hub.spin.limit_ns != 0) {
         timeout_ns = spin_poll(&port->base.hub.spin, timeout_ns, uring__poll, port);
-        uring_requests_write(port); /* what the last look made due */
+        uring_requests_write(port); /* what the last fetch made due */
     }
     if (timeout_ns != 0 && wakeup_may_sleep(&port->base.wakeup))
         code = uring__sleep(port, timeout_ns);
@@ -175,7 +175,7 @@ static int32_t uring__wait(rio_port *handle, rio_port_event *events, uint32_t si
     wakeup_awake(&port->base.wakeup);
     if (RIO_UNLIKELY(code < 0))
         return code;
-    uint32_t ready = port_ready(&port->base), count = 0; /* room for one of these stays */
+    uint32_t ready = port_ready(&port->base), count = 0; /* room for one of these remains */
     if (RIO_UNLIKELY(port->listeners_stir))
         count = uring_accept_take(port, events, size - ready);
     if (RIO_UNLIKELY(port->watches_stir))
@@ -277,7 +277,7 @@ static void uring__shut(rio_hub *hub)
 
     if (!hub_ours(hub))
         ring_orphan(&port->ring);
-    else if (uring_park(port) != 0) /* not our thread's: the kernel cancels by itself */
+    else if (uring_park(port) != 0) /* another thread's: the kernel cancels by itself */
         ring_close(&port->ring);
     port_end(&port->base);
     uring_polls_end(port);

@@ -1,8 +1,8 @@
-/* uring_accept.c: listeners of an io_uring port, in an inner epoll instance (accept.c tells why it
- * is not the ring's own accept).
+/* uring_accept.c: listeners of an io_uring port, in an inner epoll instance (accept.c explains why
+ * we do not use the ring's own accept).
  *
- * A one-shot poll in the ring tells that the instance has something. What is ready there is looked
- * at before a sleep ends, for another process may have been faster. */
+ * A one-shot poll in the ring reports that the instance has something. What is ready there is
+ * checked before a sleep ends, because another process may have been faster. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -18,10 +18,10 @@
 #include "linux/uring_polls.h"
 #include "table/clock.h"
 
-/* A connection wakes all processes that share its listener and are idle, and the one that has just
- * served is awake already and would win every time. So it lets the others go first, for longer than
- * it takes to wake them. Whether there are others shows when one comes too late; who never does
- * soon stops being polite. */
+/* A connection wakes all idle processes that share its listener, and the one that has just served
+ * is already awake and would win every time. So it lets the others go first, for longer than it
+ * takes to wake them. Whether there are others shows when one comes too late; a process that never
+ * does soon stops being polite. */
 #define POLITE_NS 100000
 #define POLITE_TIMES 64
 
@@ -39,7 +39,7 @@ int32_t uring_accept(uring_port *port, rio_socket listener, uint64_t key)
         return interests_put(&port->listening, (int)listener, FOR_ACCEPT, RIO_WATCH_READ, key);
     if (code != RIO_EMFILE)
         return code;
-    rio_port_event event = accept_event(-1, EMFILE, key); /* as if the accept had met it */
+    rio_port_event event = accept_event(-1, EMFILE, key); /* as if accept had failed with it */
     return events_put(&port->base.events, &event, listener) ? 0 : RIO_ENOBUFS;
 }
 
@@ -116,7 +116,7 @@ uint32_t uring_accept_take(uring_port *port, rio_port_event *events, uint32_t si
         shared += alone ? 0 : taken;
         count += taken;
     }
-    port->calls_count = 0; /* who found no room is ready again */
+    port->calls_count = 0; /* those that found no room become ready again */
     port->listeners_stir = 0;
     if (shared != 0 && port->polite != 0) {
         port->polite--;

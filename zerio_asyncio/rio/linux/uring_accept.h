@@ -7,11 +7,11 @@
 int32_t uring_accept(uring_port *, rio_socket, uint64_t key);
 int32_t uring_accept_alone(uring_port *, rio_socket, uint32_t alone);
 void uring_accept_stop(uring_port *, rio_socket);
-/* Looks which listeners are ready, when the kernel said that one was; 1 if any is. */
+/* Checks which listeners are ready, after the kernel said that one was; 1 if any is. */
 int uring_accept_look(uring_port *);
-/* Nanoseconds for which others still go first; then the listeners are waited for again. */
+/* Nanoseconds for which others still go first; after that the listeners are awaited again. */
 int64_t uring_accept_rest(uring_port *);
-/* Connections of the listeners that are ready, at most `size`. */
+/* Takes connections of ready listeners, at most `size`. */
 uint32_t uring_accept_take(uring_port *, rio_port_event *, uint32_t size);
 
 #endif

@@ -1,9 +1,9 @@
 /* uring_connect.c: connects of an io_uring port.
  *
- * connect() itself, which does not block, then a one-shot poll for writability. (The ring's own
- * connect cannot be resumed after a park: the socket is already connecting.)
+ * It calls connect() itself, which does not block, then arms a one-shot poll for writability. (The
+ * ring's own connect cannot be resumed after a park: the socket is already connecting.)
  *
- * What can go wrong. A poll that is stopped may still have results under way: it is cancelled, its
+ * What can go wrong. A poll that is stopped may still have results in transit: it is cancelled, its
  * results are fetched before the call returns, and the structure stays until the kernel's last
  * word. */
 #ifndef _GNU_SOURCE
@@ -71,7 +71,7 @@ static int32_t uring_connect__add(uring_port *port, int descriptor, uint64_t key
     return 0;
 }
 
-/* Nobody wants it any more. On return the kernel has let go of the descriptor if it can. */
+/* Nobody wants it any more. On return the kernel has released the descriptor if it can. */
 static void uring_connect__stop(uring_port *port, uring_poll *poll)
 {
     uring_polls_unlist(port, poll);

@@ -1,8 +1,8 @@
-/* uring_edges.c: sockets whose polls say ready all the time, because of a queue of errors that
- * nobody empties (IP_RECVERR, time stamps).
+/* uring_edges.c: sockets whose polls always report ready, because of a queue of errors that nobody
+ * empties (IP_RECVERR, time stamps).
  *
- * They are told of by edges, as entries of the listeners' inner instance; after each edge they are
- * tried without waiting, then silent until something comes. */
+ * They are watched by edges, as entries of the listeners' inner instance. After each edge they are
+ * tried without waiting, then they are silent until something comes. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -12,7 +12,7 @@
 
 #include "linux/uring_polls.h"
 
-/* How the sockets are registered that are told of by edges. */
+/* How sockets watched by edges are registered. */
 static const uint32_t uring_edges__events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
 uint32_t uring_edges_events(rio_rq *rq)

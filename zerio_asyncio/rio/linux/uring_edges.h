@@ -1,10 +1,10 @@
-/* uring_edges.h: sockets whose polls say ready all the time (uring_edges.c). */
+/* uring_edges.h: sockets whose polls always report ready (uring_edges.c). */
 #ifndef ZERIO_URING_EDGES_H
 #define ZERIO_URING_EDGES_H
 
 #include "linux/uring_port.h"
 
-/* From now on the socket is waited for by edges; if the system has no room, all stays as it is. */
+/* From now on the socket is watched by edges; if the system has no room, nothing changes. */
 void uring_edges_begin(uring_port *, rio_rq *);
 void uring_edges_end(uring_port *, const rio_rq *);
 /* An edge of the queue with this tag. */

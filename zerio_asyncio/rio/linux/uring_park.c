@@ -1,13 +1,14 @@
-/* uring_park.c: taking operations back from the ring: all of them for a park, those of one socket
- * that is retired, the receives of one that goes on.
+/* uring_park.c: taking operations back from the ring: all of them for a park, those of a retired
+ * socket, the receives of one that stays.
  *
- * A cancellation is an entry like any other, and ends what io_uring polls, that is everything we
- * do, while it is submitted. What was under way all the same ends by itself in a moment: each
- * function here looks for results a few times and then gives up: the kernel has the last word.
+ * A cancellation is an entry like any other. Everything we do is polled by io_uring, and that ends
+ * while the cancellation is submitted. What was already running ends by itself in a moment: each
+ * function here checks for results a few times and then gives up, because the kernel has the last
+ * word.
  *
  * What can go wrong.
  *   - Cancelling races with completing: what was taken back may have moved bytes. They are its
- *     result, as ever.
+ *     result, as always.
  *   - The ring is another thread's (rule 10): nothing can be cancelled from here.
  *
  * Links: https://man7.org/linux/man-pages/man3/io_uring_prep_cancel.3.html
@@ -83,5 +84,5 @@ int32_t uring_park_recall(rio_hub *hub, rio_rq *rq)
     uring_requests_turn(port, 0);
     for (int i = 0; i < URING_PATIENCE && lane->flight != 0; i++)
         uring_requests_turn(port, 1);
-    return lane->flight == 0 ? 0 : RIO_EWOULDBLOCK; /* then it goes on, or is written again */
+    return lane->flight == 0 ? 0 : RIO_EWOULDBLOCK; /* then it continues, or is written again */
 }

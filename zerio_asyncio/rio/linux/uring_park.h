@@ -4,7 +4,7 @@
 
 #include "linux/uring_port.h"
 
-/* Ends everything that is in the kernel; 0, or a code if that cannot be done from here. */
+/* Ends everything in the kernel; 0, or a code if that cannot be done from here. */
 int32_t uring_park(uring_port *);
 /* The driver's entries. */
 void uring_park_detach(rio_hub *, rio_rq *);

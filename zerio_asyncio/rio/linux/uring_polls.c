@@ -1,16 +1,16 @@
 /* uring_polls.c: polls that an io_uring port keeps in the kernel.
  *
- * Four things are waited for so, each by one operation in the ring (uring.c tells how the ring is
- * used):
+ * Four things are awaited this way, each by one operation in the ring (uring.c explains how the
+ * ring is used):
  *   wake-up    a multishot poll of the eventfd that post() writes to. It is edge-triggered: each
- *              write is one result, and nothing has to be read or armed again
+ *              write is one result, and nothing needs to be read or armed again
  *   watches    a one-shot poll of an inner epoll instance (uring_watch.c)
  *   listeners  the same poll of another one (uring_accept.c)
  *   connects   a one-shot poll of each socket (uring_connect.c)
  *
- * A poll is listed when it should be in the kernel and is not: in the beginning, after each end of
- * a multishot (the MORE flag is missing), and after a park, which cancels them all. What its result
- * means is told by its function `told`, so the parts stand above this file.
+ * A poll is listed when it should be in the kernel and is not: at the start, after a multishot ends
+ * (the MORE flag is missing), and after a park, which cancels them all. Its function `told`
+ * interprets its result, so the parts are above this file.
  *
  * Link: https://man7.org/linux/man-pages/man3/io_uring_prep_poll_multishot.3.html
  */
@@ -45,7 +45,7 @@ void uring_polls_unlist(uring_port *port, uring_poll *poll)
     poll->listed = 0;
 }
 
-/* The inner instances are looked at by the port's wait, and armed again after that. */
+/* The port's wait checks the inner instances, and arms them again after that. */
 static int uring_polls__watches_told(uring_port *port, uring_poll *poll, int32_t result)
 {
     (void)poll;

@@ -1,18 +1,17 @@
 /* uring_requests.c: bytes of request queues over the ring: operations are written, results handled.
  *
- * A request queue has at most one operation in the kernel for each direction, because io_uring
- * promises no order between two:
+ * A request queue has at most one operation per direction in the kernel, because io_uring promises
+ * no order between two:
  *   receive  RECV of the first waiting request. POLL_FIRST says not to try before data is there,
- *            for a receive that follows an echo would try in vain; if the last completion said
- *            that the socket holds more (SOCK_NONEMPTY) it is left out
+ *            because a receive that follows an echo would try in vain; it is omitted if the last
+ *            completion said that the socket holds more (SOCK_NONEMPTY)
  *   send     SEND, or one SENDMSG for several waiting requests. MSG_WAITALL makes the kernel itself
- *            go on after a short send; what still comes back short is resumed
- * Datagrams are different: what a socket takes or gives at once is moved by calls, many in each
- * (datagrams.c), and the ring is for the first one that has to wait.
- * A request that is made while its direction is busy waits in its lane and goes out with the others
- * when the operation ends. RIOSend and RIOReceive only put the queue on a list (`due`); the entries
- * are written when the thread waits. So all requests of one turn of the loop, and the wait for the
- * next, are one system call.
+ *            continue after a short send; what still comes back short is resumed
+ * Datagrams are different: what a socket takes or provides at once is moved by calls, many in each
+ * (datagrams.c), and the ring is for the first one that must wait. A request made while its
+ * direction is busy waits in its lane and goes out with the others when the operation ends. RIOSend
+ * and RIOReceive only put the queue on a list (`due`); the entries are written when the thread
+ * waits. So all requests of one turn of the loop, and the wait for the next, are one system call.
  *
  * Link: https://man7.org/linux/man-pages/man3/io_uring_prep_recv.3.html
  */
@@ -31,14 +30,14 @@
 #include "linux/uring_polls.h"
 #include "linux/uring_rest.h"
 
-/* Datagrams that come alone before one is taken for the first of many again. A call in vain costs a
- * tenth of what a datagram costs; this way it is lost in the noise. */
+/* After this many single datagrams, one is taken for the first of many again. A futile call costs a
+ * tenth of a datagram; done this rarely, it is lost in the noise. */
 #define LOOK_RARELY 15
 
 /* A patient turn waits this long. */
 #define PATIENCE_NS 1000000
 
-/* Moves waiting datagrams, of which none is in the kernel, until one must wait. */
+/* Moves waiting datagrams, none of which is in the kernel, until one must wait. */
 static void uring_requests__datagrams(rio_rq *rq, enum rio_direction direction)
 {
     const rio_lane *lane = &rq->lanes[direction];
@@ -190,13 +189,13 @@ void uring_requests_write(uring_port *port)
 
 /* ------------------------------------------------------------------------------------ results */
 
-/* 1 if the operation did not do anything and should be written again. */
+/* 1 if the operation did nothing and should be written again. */
 static inline int uring_requests__again(int32_t result)
 {
     return result == -ECANCELED || result == -EAGAIN || result == -EINTR;
 }
 
-/* A datagram came. The kernel does not say of a datagram socket whether it holds more, so if other
+/* A datagram came. The kernel does not tell whether a datagram socket holds more, so if other
  * receives wait, a call tries: always while that succeeds, else rarely. */
 static void uring_requests__look(rio_rq *rq, uring_side *side)
 {
@@ -213,8 +212,8 @@ static void uring_requests__look(rio_rq *rq, uring_side *side)
         side->vain = LOOK_RARELY;
 }
 
-/* The poll of a receive says that there is something, and there is nothing: a queue of errors that
- * nobody empties (IP_RECVERR, time stamps). Asked again at once, it would say so for ever. */
+/* The poll of a receive reports something, but there is nothing: a queue of errors that nobody
+ * empties (IP_RECVERR, time stamps). Asked again at once, it would report that for ever. */
 static void uring_requests__nothing(rio_rq *rq, uring_side *side)
 {
     if (!side->edges)
@@ -239,7 +238,7 @@ static inline void uring_requests__received(rio_rq *rq, int32_t result, uint32_t
         if (!uring_requests__again(result))
             rq_failed(rq, RIO_RECEIVES, rio_code_of_errno(-result));
     } else if (rq->stream && rq_probes(rq_request(&rq->lanes[RIO_RECEIVES], 0))) {
-        if (RIO_UNLIKELY(result == POLLERR)) /* `result` is what poll() would say */
+        if (RIO_UNLIKELY(result == POLLERR)) /* `result` is what poll() would return */
             uring_requests__nothing(rq, side);
         else
             rq_complete(rq, RIO_RECEIVES, 0);
@@ -301,7 +300,7 @@ static inline void uring_requests__result(uring_port *port, uint64_t number, int
     }
 }
 
-/* Handles every result that is in the ring; returns how many. */
+/* Handles every result in the ring; returns how many. */
 static uint32_t uring_requests__reap(uring_port *port)
 {
     ring_state *ring = &port->ring;

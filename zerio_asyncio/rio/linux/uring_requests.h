@@ -4,8 +4,8 @@
 
 #include "linux/uring_port.h"
 
-/* How often a call waits a moment for the kernel to let go of a cancelled operation. Cancelling
- * takes no time for what io_uring polls, that is for everything we do; this is for the rest. */
+/* How often a call waits a moment for the kernel to release a cancelled operation. Cancelling is
+ * immediate for what io_uring polls, that is, for everything we do; this is for the rest. */
 #define URING_PATIENCE 10
 
 /* The driver's entries. */
@@ -14,9 +14,9 @@ int64_t uring_requests_now(rio_rq *, enum rio_direction, char *memory, uint32_t 
 
 /* Writes an entry for everything that waits and whose direction is free. */
 void uring_requests_write(uring_port *);
-/* Handles every result that is there; returns how many. */
+/* Handles every available result; returns how many. */
 uint32_t uring_requests_fetch(uring_port *);
-/* Submits, looks for results for a moment if `patient`, and handles them. */
+/* Submits, checks for results for a moment if `patient`, and handles them. */
 void uring_requests_turn(uring_port *, int patient);
 
 #endif

@@ -1,7 +1,7 @@
 /* uring_rest.c: receives that several parks have taken back rest among the watches.
  *
- * To take back and hand over the receives of a thousand idle connections for each run of a loop
- * would cost a millisecond; an entry of the watches' inner instance belongs to no thread, is made
+ * Taking back and submitting the receives of a thousand idle connections for each run of a loop
+ * would cost a millisecond. An entry of the watches' inner instance belongs to no thread, is made
  * once, stays, and is silent after its event. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

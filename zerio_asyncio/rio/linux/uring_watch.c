@@ -1,9 +1,9 @@
 /* uring_watch.c: watched descriptors of an io_uring port, in an inner epoll instance.
  *
- * A one-shot poll in the ring tells that the instance has something, epoll_wait(0) tells what; then
- * it is armed again. Polls in the ring itself would be one-shot or edge-triggered and would keep a
- * closed descriptor's file alive; epoll is level-triggered, as rio.h promises, and forgets closed
- * descriptors by itself. Receives rest there, too (uring_rest.c). */
+ * A one-shot poll in the ring reports that the instance has something, epoll_wait(0) says what;
+ * then it is armed again. Polls in the ring itself would be one-shot or edge-triggered and would
+ * keep a closed descriptor's file alive; epoll is level-triggered, as rio.h promises, and forgets
+ * closed descriptors by itself. Receives rest there, too (uring_rest.c). */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

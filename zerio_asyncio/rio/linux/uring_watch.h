@@ -5,7 +5,7 @@
 #include "linux/uring_port.h"
 
 int32_t uring_watch(uring_port *, rio_socket, uint32_t mask, uint64_t key);
-/* What the inner instance has, at most `size`; then it is armed again. */
+/* Takes what the inner instance has, at most `size`; then it is armed again. */
 uint32_t uring_watch_take(uring_port *, rio_port_event *, uint32_t size);
 
 #endif

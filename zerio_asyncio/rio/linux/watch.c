@@ -1,9 +1,9 @@
-/* watch.c: watched descriptors on Linux, for both providers: what may be asked, and what is told.
+/* watch.c: watched descriptors on Linux, for both providers: what is allowed, what is reported.
  *
  * Each is an entry of an epoll instance, level-triggered: what is ready and not taken is reported
- * again, so an event for which there is no room is just dropped. A watch for one event
- * (EPOLLONESHOT) would not be: it is armed again instead. Its entry stays after the event, silent,
- * because arming an entry is one call where making one needs two. */
+ * again, so an event for which there is no room is simply dropped. A watch for one event
+ * (EPOLLONESHOT) would not be reported again: it is armed again instead. Its entry stays after the
+ * event, silent, because arming an entry takes one call and making one takes two. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

@@ -1,9 +1,9 @@
-/* atomics.h: values that several threads read and write, as every compiler has them.
+/* atomics.h: values that several threads read and write, on every compiler.
  *
- * They are 32 bits, 64 bits or a word (of a pointer's size). Without a further word in their name,
- * operations are sequentially consistent; `acquire` and `release` are C11's. A relaxed load tells
+ * They have 32 bits, 64 bits or a word (of a pointer's size). Unless their name says more,
+ * operations are sequentially consistent; `acquire` and `release` are C11's. A relaxed load returns
  * what was stored some time ago, and orders nothing. Microsoft's compiler has no C11 atomics; there
- * they are made of its intrinsics.
+ * its intrinsics are used.
  *
  * Links:
  *   https://learn.microsoft.com/cpp/intrinsics/interlockedexchange-intrinsic-functions
@@ -22,7 +22,8 @@ typedef volatile uint32_t atomics_u32;
 typedef volatile uint64_t atomics_u64;
 typedef volatile uintptr_t atomics_word;
 
-/* x86 orders loads among themselves, and stores; only the compiler has to be told. ARM does not. */
+/* x86 orders loads among themselves, and stores; only the compiler needs a barrier. ARM does
+ * neither. */
 #if defined(_M_ARM64) || defined(_M_ARM)
 #define RIO_FENCE() __dmb(0xB) /* inner shareable */
 #else
@@ -57,13 +58,13 @@ static inline void atomics_store32(atomics_u32 *place, uint32_t value)
     (void)atomics_exchange32(place, value);
 }
 
-/* What the value was before. */
+/* Returns the previous value. */
 static inline uint32_t atomics_add32(atomics_u32 *place, uint32_t value)
 {
     return (uint32_t)_InterlockedExchangeAdd((volatile long *)place, (long)value);
 }
 
-/* By comparison, because 32-bit machines have no other way to move 64 bits at once. */
+/* By comparison, because 32-bit machines cannot move 64 bits at once in any other way. */
 static inline uint64_t atomics_load64(const atomics_u64 *place)
 {
     return (uint64_t)_InterlockedCompareExchange64((volatile long long *)place, 0, 0);

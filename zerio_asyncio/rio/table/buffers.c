@@ -1,9 +1,9 @@
-/* buffers.c: registered memory: a slot of the handle table with its address and length.
+/* buffers.c: registered memory: a slot in the handle table with its address and length.
  *
- * It is resolved to an address when a request is made and not needed after that, so a buffer that
- * is deregistered while requests are in flight refuses new ones (WSAEFAULT) and harms none that are
- * under way; there is nothing to count. The memory itself belongs to whoever registered it. It is
- * not pinned: handing registered memory to io_uring was measured and gained nothing. */
+ * It is resolved to an address when a request is made and not needed after that. So a buffer that
+ * is deregistered while requests are in flight refuses new ones (WSAEFAULT) and harms none already
+ * in progress; there is nothing to count. The memory itself belongs to whoever registered it. It is
+ * not pinned: we measured handing registered memory to io_uring, and it gained nothing. */
 #include "table/buffers.h"
 
 #include "table/errors.h"

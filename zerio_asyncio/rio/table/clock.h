@@ -1,7 +1,7 @@
 /* clock.h: the clock of Python's time.monotonic(), read without a call through Python.
  *
- * CPython documents the sources: CLOCK_MONOTONIC on POSIX, QueryPerformanceCounter on Windows
- * since 3.13 and GetTickCount64 before, which is too coarse for timers; a loop that takes time()
+ * CPython documents the sources: CLOCK_MONOTONIC on POSIX; on Windows QueryPerformanceCounter since
+ * 3.13, and before that GetTickCount64, which is too coarse for timers. A loop that takes time()
  * from here must therefore not mix it with time.monotonic() there.
  *   https://docs.python.org/3/library/time.html#time.monotonic
  */

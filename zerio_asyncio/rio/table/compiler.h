@@ -1,8 +1,8 @@
-/* compiler.h: what these sources ask of a compiler beyond the C11 that all of them have.
+/* compiler.h: what these sources need from a compiler beyond the C11 that all of them have.
  *
- * GCC and Clang know C11 whole. Microsoft's compiler, asked for C11, leaves out
- * _Thread_local and atomics; its own keywords stand here, its intrinsics in atomics.h. These two
- * headers alone may tell compilers apart; tests/tidy/test_portable_c.py sees to that.
+ * GCC and Clang support all of C11. Microsoft's compiler, asked for C11, omits _Thread_local and
+ * atomics; its own keywords are here, its intrinsics in atomics.h. Only these two headers may
+ * distinguish compilers; tests/tidy/test_portable_c.py enforces that.
  *
  * Link: https://learn.microsoft.com/cpp/overview/install-c17-support
  */

@@ -1,6 +1,6 @@
-/* counts.h: plain numbers that one thread changes, and that others may look at meanwhile.
+/* counts.h: plain numbers that one thread changes and others may read meanwhile.
  *
- * Each load and store is whole, and that is all: counting costs what it does without.
+ * Each load and store is whole, and no more: counting costs the same as without.
  */
 #ifndef ZERIO_COUNTS_H
 #define ZERIO_COUNTS_H

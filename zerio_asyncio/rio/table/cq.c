@@ -2,8 +2,8 @@
  *
  * Capacity. RIORESULTs are promised before they exist: RIOCreateRequestQueue reserves as many
  * entries in its completion queues as it may have requests outstanding, and is refused (WSAENOBUFS)
- * if they have not that many left. Our ring is as long as what is reserved, not as long as `size`
- * allows, so a queue of RIO_MAX_CQ_SIZE (128 Mi entries) costs nothing until it is used, and
+ * if they have fewer left. Our ring has room for what is reserved, not for all that `size` allows,
+ * so a queue of RIO_MAX_CQ_SIZE (128 Mi entries) costs nothing until it is used, and
  * RIOResizeCompletionQueue only changes a number.
  *
  * Notification. RIONotify arms; the first loud result disarms and makes one packet, which the
@@ -11,7 +11,7 @@
  * armed queue never misses one that came between the last dequeue and the arming (rule 7).
  *
  * Lifetime. A completion queue is found by its handle until it is closed, and freed when no request
- * queue points to it any more. Its port knows it, to take leave when it closes.
+ * queue points to it any more. Its port knows it, and forgets it when it closes.
  *
  * Links:
  *   https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_riocreatecompletionqueue
@@ -24,7 +24,7 @@
 
 #include "table/errors.h"
 
-#define ENTRIES_MIN 64 /* a smaller ring would only be grown at once */
+#define ENTRIES_MIN 64 /* a smaller ring would have to grow at once */
 
 static void cq__link(rio_cq *cq, rio_hub *hub)
 {
@@ -120,7 +120,7 @@ int32_t RIO_CALL cq_resize(RIO_CQ handle, uint32_t size)
     return 1;
 }
 
-/* Promises `more` entries: 1, or 0 when there is no room or no memory. */
+/* Promises `more` entries: 1, or 0 if there is no room or no memory. */
 int cq_reserve(rio_cq *cq, uint32_t more)
 {
     if (more > cq->size - cq->reserved)
@@ -186,7 +186,7 @@ void cq_fire(rio_cq *cq)
     assert(cq->armed && cq->notifies && !cq->closed);
     cq->armed = 0;
     if (hub == NULL || cq->announced)
-        return; /* a packet that nobody has taken yet says it already */
+        return; /* a packet that nobody has taken yet already says so */
     cq->announced = 1;
     cq->next_packet = NULL;
     if (hub->last_packet != NULL)
@@ -196,7 +196,7 @@ void cq_fire(rio_cq *cq)
     hub->last_packet = cq;
 }
 
-/* The notifications that are due, at most `size`; the port's wait calls it. */
+/* Takes due notifications, at most `size`; the port's wait calls it. */
 uint32_t cq_packets(rio_hub *hub, rio_port_event *events, uint32_t size)
 {
     uint32_t count = 0;

@@ -1,19 +1,19 @@
-/* emulation.h: RIO's table in user space, put together.
+/* emulation.h: RIO's table in user space, assembled.
  *
- * What it is. Windows keeps RIO's queues in memory that the kernel shares. Where the system has no
- * such thing, the files of this folder keep them, and a driver (epoll.c, uring.c, overlapped.c)
- * moves the bytes:
+ * What it is. Windows keeps RIO's queues in memory shared with the kernel. Where the system has
+ * nothing like that, the files of this folder keep them, and a driver (epoll.c, uring.c,
+ * overlapped.c) moves the bytes:
  *
  *     RIOReceive, RIOSend ─→ lane of the request queue ─→ driver ─→ completion queue ─→ Dequeue
  *                            (ring, preallocated)                   (ring, reserved)
  *
  * requests.c makes requests, rq.c keeps them and gives the driver its part, cq.c keeps results and
- * notifies, results.c hands them out; hub.c is the port that they meet at. Each knows those below:
+ * notifies, results.c delivers them; hub.c is the port where they meet. Each knows those below:
  *
  *     requests, results → rq → cq → hub → handles, errors
  *
- * A retired queue (closed socket) lives on until its last result is dequeued. A completion queue
- * that is closed under its request queues stays as a husk for the same reason. */
+ * A retired queue (closed socket) lives until its last result is dequeued. A completion queue that
+ * is closed before its request queues remains as a husk for the same reason. */
 #ifndef ZERIO_EMULATION_H
 #define ZERIO_EMULATION_H
 
@@ -22,7 +22,7 @@
 #include "table/results.h"
 #include "table/rq.h"
 
-/* The two entries that must know whose table they stand in, for a provider's own driver. */
+/* The two entries that must know which table they are in, for a provider's own driver. */
 #define EMULATION_CREATORS(prefix, driver)                                                         \
     static RIO_CQ RIO_CALL prefix##_create_completion_queue(                                       \
         uint32_t size, RIO_NOTIFICATION_COMPLETION *notification)                                  \

@@ -3,8 +3,8 @@
  *
  * Status values are Winsock's on every provider (rule 9), because callers are written against one
  * interface. Python wants the values of its errno module. One table serves both directions: the
- * first row of a code is its errno, the first row of an errno is its code. What has no row becomes
- * EIO, or WSAEINVAL.
+ * first row of a code is its errno, the first row of an errno is its code. Anything without a row
+ * becomes EIO, or WSAEINVAL.
  *
  * Links: https://learn.microsoft.com/windows/win32/winsock/windows-sockets-error-codes-2
  */
@@ -19,12 +19,12 @@ typedef struct errors_row {
     int32_t error;
 } errors_row;
 
-/* Winsock has no code for it; a system code will do, as 995 is one. An AF_UNIX connect needs it. */
+/* Winsock has no code for it; a system code will do, like 995. An AF_UNIX connect needs it. */
 #ifndef ERROR_FILE_NOT_FOUND
 #define ERROR_FILE_NOT_FOUND 2
 #endif
 
-/* In Python's errno module on Windows these names have their Winsock values, not C's. */
+/* In Python's errno module on Windows, these names have their Winsock values, not C's. */
 #ifdef _WIN32
 #define SOCKET_ERRNO(name) RIO_##name
 #else

@@ -1,4 +1,4 @@
-/* events.c: events of a port that wait for its next wait: a ring that grows. */
+/* events.c: a port's events for its next wait: a ring that grows. */
 #include "table/events.h"
 
 #include <stdlib.h>

@@ -1,29 +1,29 @@
-/* handles.c: handles that may be null, stale, foreign or plain garbage without harm.
+/* handles.c: handles that may safely be null, stale, foreign or plain garbage.
  *
- * What it is. RIO's functions take a handle and nothing else: no context, no port, no table. A
- * provider must therefore find its object from the handle alone, and rule 13 forbids to crash on
- * a handle that is closed or was never one. A pointer in disguise cannot do that, for to check it
- * one must read what it points to. So a handle is a number:
+ * What it is. RIO's functions take a handle and nothing else: no context, no port, no table. So a
+ * provider must find its object from the handle alone, and rule 13 forbids crashing on a handle
+ * that is closed or was never one. A pointer in disguise cannot do that, because checking it means
+ * reading what it points to. So a handle is a number:
  *
  *      63             25 24                 3 2     0
  *     [   generation    |       index        | kind  ]
  *
- * The index leads to a slot of a two-level table, the slot holds the number that is valid now, and
- * they are compared. Slots are type-stable: chunks are made on demand and never freed, so every
- * index that any number can carry is either in a chunk or visibly in none. A closed slot that is
- * given out again gets the next generation, 2^39 of them on a 64-bit machine.
+ * The index leads to a slot of a two-level table; the slot holds the number that is valid now, and
+ * the two are compared. Slots are type-stable: chunks are allocated on demand and never freed, so
+ * every index that any number can carry is either in a chunk or visibly in none. When a closed slot
+ * is reused it gets the next generation, 2^39 of them on a 64-bit machine.
  *
- * This is the one piece of global state in the providers. It has to be global for the reason above.
+ * This is the only global state in the providers. It must be global for the reason above.
  *
  * What can go wrong. Several loops run in several threads, and cffi calls us without the GIL, so
- * open and close take a lock; it guards a few instructions, a spin flag is enough. Lookups take
+ * open and close take a lock; it guards a few instructions, so a spin flag is enough. Lookups take
  * none. A looked-up object may be closed by another thread before it is used: rule 10 (one thread
- * for a port and what hangs on it) excludes that for all calls but post(), and post() pins: it
- * counts itself into the slot, looks again, and close waits until the count is zero. Both sides
+ * for a port and everything on it) excludes that for all calls but post(), and post() pins: it
+ * counts itself into the slot, checks again, and close waits until the count is zero. Both sides
  * write before they read (sequentially consistent), so one of them sees the other.
  *
- * A fork may happen while another thread holds the lock; handles_forked opens it in the child.
- * The order of stores below is such that the worst outcome there is a slot that is never used.
+ * A fork may happen while another thread holds the lock; handles_forked opens it in the child. The
+ * stores below are ordered so that the worst outcome there is a slot that is never used.
  *
  * Links: RIO_INVALID_BUFFERID and the null queues,
  *   https://learn.microsoft.com/windows/win32/winsock/riobuf
@@ -64,7 +64,7 @@ static handles_slot *handles__slot(uint32_t index)
            index % SLOTS;
 }
 
-/* One chunk more; the caller has the lock and the free list is empty. */
+/* Adds a chunk; the caller has the lock and the free list is empty. */
 static int handles__grow(void)
 {
     if (handles__chunk_count == CHUNKS)

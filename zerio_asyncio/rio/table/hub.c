@@ -1,4 +1,4 @@
-/* hub.c: ports as callers know them: a handle that leads to the hub of one driver's port, in the
+/* hub.c: ports as callers know them: a handle that leads to the hub of a driver's port, in the
  * process that made it (rules 13 and 14). */
 #include "table/hub.h"
 

@@ -1,7 +1,7 @@
 /* hub.h: what every port of an emulated provider has, where its queues and its driver meet.
  *
- * A provider that is not Windows' own consists of the emulation (everything of RIO's table that is
- * no system call: handles, buffers, queues, capacity, notification, errors) and of a driver (how
+ * A provider other than Windows' own consists of the emulation (everything in RIO's table that is
+ * not a system call: handles, buffers, queues, capacity, notification, errors) and a driver (how
  * bytes move). The driver is a table of functions that the hub carries: queues know it, it knows
  * the queues, and the two sources need not know each other. The page in emulation.h tells more. */
 #ifndef ZERIO_HUB_H
@@ -19,38 +19,38 @@ typedef struct rio_rq rio_rq;
 
 enum rio_direction { RIO_RECEIVES = 0, RIO_SENDS = 1 };
 
-/* What moves the bytes. All calls come from the port's thread; none may call back. */
+/* Moves the bytes. All calls come from the port's thread; none may call back. */
 typedef struct rio_driver {
     uint32_t rq_bytes; /* the driver's own part of a request queue, zeroed */
 
-    /* A port for queues that are only polled, and its end. Null: rio_last_error. */
+    /* A port for queues that are only polled, and its end. Null: see rio_last_error. */
     rio_hub *(*open)(const rio_port_options *);
     void (*shut)(rio_hub *);
 
     /* The socket joins; the lanes' limits are set. Sets rq->stream. 0 or a code. */
     int32_t (*attach)(rio_hub *, rio_rq *);
 
-    /* The socket leaves: lets go of it and, where that is possible at once, of its requests. */
+    /* The socket leaves: releases it and, if possible at once, its requests. */
     void (*detach)(rio_hub *, rio_rq *);
 
     /* Requests wait in this direction. */
     void (*start)(rio_hub *, rio_rq *, enum rio_direction);
 
-    /* Takes the receives in the system back, of which there are some: 0 and none is there any more,
-     * or their results follow; or a code. Null: there never are any. */
+    /* Takes back the receives that the system has, at least one: 0 and none is left there, or their
+     * results follow; or a code. Null: there never are any. */
     int32_t (*recall)(rio_hub *, rio_rq *);
 
     /* One system call on a stream whose direction is idle: bytes, or minus a code. */
     int64_t (*now)(rio_rq *, enum rio_direction, char *memory, uint32_t length);
 
-    /* The same for datagrams, one at least: how many went out, or minus a code. */
+    /* The same for datagrams, at least one: how many went out, or minus a code. */
     int64_t (*datagrams_now)(rio_rq *, const rio_datagram *, uint32_t count);
 
-    /* Whatever can be done without sleeping (rule 6: queues that are only polled). */
+    /* Does whatever is possible without sleeping (rule 6: queues that are only polled). */
     void (*progress)(rio_hub *);
 
-    /* A request begins to use a registration, or its result is made; null where no request queue
-     * has `leases`. */
+    /* A request begins to use a registration, or its result is made; null if no request queue has
+     * `leases`. */
     void (*hold)(void *registration);
     void (*let_go)(void *registration);
 } rio_driver;
@@ -73,10 +73,10 @@ struct rio_hub {
 };
 
 void hub_begin(rio_hub *, const rio_driver *, const volatile uint32_t *mark, uint32_t era);
-/* The hub of a port's handle, if it is this driver's (null: any) and this process's; else the
+/* The hub of a port's handle, if it belongs to this driver (null: any) and this process; else the
  * code. */
 rio_hub *hub_of(const rio_port *, const rio_driver *, int32_t *code);
-/* Gives it a handle; where there is none to be had, it is shut. Null stays null. */
+/* Gives it a handle; if there is none left, shuts it. Null stays null. */
 rio_port *hub_publish(rio_hub *);
 
 static inline int hub_ours(const rio_hub *hub)
@@ -84,7 +84,7 @@ static inline int hub_ours(const rio_hub *hub)
     return RIO_LIKELY(*hub->mark == hub->era);
 }
 
-/* Entries of the tables. The second refuses: any socket is as good as another. */
+/* Entries of the tables. The second refuses: any socket will do. */
 int32_t hub_statistics(rio_port *, rio_port_statistics *);
 rio_socket hub_any_socket(int32_t family, int32_t type, int32_t protocol);
 

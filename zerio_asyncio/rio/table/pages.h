@@ -1,7 +1,7 @@
-/* pages.h: memory of the system's own, in whole pages, for slabs of slices.
+/* pages.h: memory from the system itself, in whole pages, for slabs of slices.
  *
- * Taken here and not through Python's mmap, because nothing that Python does may happen in between:
- * making an object may collect, a collection runs finalizers, an audit hook is a program's; any of
+ * Taken here and not through Python's mmap, because nothing of Python's may run in between: making
+ * an object may collect, a collection runs finalizers, an audit hook belongs to a program; any of
  * them may use the pool that is about to grow. A child of fork() gets a copy (MAP_PRIVATE), so the
  * kernel's writes for the parent never show in it.
  *
@@ -29,7 +29,7 @@ static inline void pages_unmap(void *memory, size_t bytes)
 #else
 #include <sys/mman.h>
 
-/* Zeroed, untouched until it is used; null if the system has none left. */
+/* Zeroed, and untouched until it is used; null if the system has none left. */
 static inline void *pages_map(size_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

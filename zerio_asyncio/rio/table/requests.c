@@ -1,9 +1,9 @@
-/* requests.c: requests are checked, put into the lane of their direction, and started.
+/* requests.c: checks requests, puts them into the lane of their direction, and starts them.
  *
- * A request is 32 bytes in a ring that RIOCreateRequestQueue allocated; nothing is allocated
- * or cleared for a request. A driver works on the head of a lane only, so results come in the
- * order of the requests whatever the system does underneath (rule 2). A result takes a place that
- * was reserved when the request queue was made, so a completion queue cannot overflow (rule 5).
+ * A request is 32 bytes in a ring that RIOCreateRequestQueue allocated; nothing is allocated or
+ * cleared per request. A driver works only on the head of a lane, so results come in the order of
+ * the requests whatever the system does underneath (rule 2). A result takes a place that was
+ * reserved when the request queue was made, so a completion queue cannot overflow (rule 5).
  *
  * What can go wrong. A caller may pass anything (rule 13): handles are checked by handles.c, slices
  * against the length of their registration, flags against what Microsoft documents.
@@ -16,7 +16,7 @@
 
 #include "table/rq.h"
 
-/* What a request may say of each direction, RIO_MSG_COMMIT_ONLY apart. */
+/* What a request may specify in each direction, apart from RIO_MSG_COMMIT_ONLY. */
 static const uint32_t requests__flags_of[2] = {
     [RIO_RECEIVES] = RIO_MSG_DONT_NOTIFY | RIO_MSG_DEFER | RIO_MSG_WAITALL,
     [RIO_SENDS] = RIO_MSG_DONT_NOTIFY | RIO_MSG_DEFER,
@@ -36,7 +36,7 @@ static rio_rq *requests__queue(RIO_RQ handle, int32_t *code)
     return rq;
 }
 
-/* The memory of a slice, or null when it is not one of a living registration. */
+/* The memory of a slice, or null if it is not in a live registration. */
 static inline char *requests__slice(const RIO_BUF *slice, uint32_t least, void **registration)
 {
     handles_slot *slot = handles_find(slice->BufferId, HANDLES_BUFFER);
@@ -85,7 +85,7 @@ static int requests__leased(const rio_lease *lease, const char *memory,
                                  (envelope->flags == NULL || lease->flags != NULL)));
 }
 
-/* The one place where a request is accepted: all arguments were checked. */
+/* The one place where a request is accepted: all arguments have been checked. */
 static inline int32_t requests__post(rio_rq *rq, enum rio_direction direction, char *memory,
                                      uint32_t length, uint32_t flags, void *context,
                                      const rio_envelope *envelope, const rio_lease *lease)
@@ -94,7 +94,7 @@ static inline int32_t requests__post(rio_rq *rq, enum rio_direction direction, c
 
     if (RIO_UNLIKELY(flags & ~requests__flags_of[direction]))
         return errors_refuse(RIO_EINVAL);
-    /* A result of 0 bytes would not be the end (rule 8), unless nothing was asked for. */
+    /* A result of 0 bytes would look like the end (rule 8), unless nothing was asked for. */
     if (RIO_UNLIKELY(rq->stream ? length == 0 && (memory != NULL || direction == RIO_SENDS)
                                 : (flags & RIO_MSG_WAITALL) != 0))
         return errors_refuse(RIO_EINVAL);
@@ -125,7 +125,7 @@ static inline int32_t requests__post(rio_rq *rq, enum rio_direction direction, c
     return 1;
 }
 
-/* RIOReceive and RIOSend, and the part of their extended forms that is the same. */
+/* RIOReceive and RIOSend, and what their extended forms share with them. */
 static inline int32_t requests__request(RIO_RQ handle, enum rio_direction direction,
                                         const RIO_BUF *data, uint32_t count, uint32_t flags,
                                         void *context)
@@ -228,7 +228,7 @@ static int32_t requests__memory(RIO_RQ handle, enum rio_direction direction, cha
     if (RIO_UNLIKELY(memory == NULL && length != 0))
         return errors_refuse(RIO_EFAULT);
     if (RIO_UNLIKELY(rq->leases))
-        return errors_refuse(RIO_EOPNOTSUPP); /* its system takes registered memory only */
+        return errors_refuse(RIO_EOPNOTSUPP); /* its system takes only registered memory */
     return requests__post(rq, direction, memory, length, flags, context, NULL, NULL);
 }
 

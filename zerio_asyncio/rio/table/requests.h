@@ -1,4 +1,4 @@
-/* requests.h: entries of the tables by which requests are made and taken back (requests.c). */
+/* requests.h: entries of the tables that make requests and take them back (requests.c). */
 #ifndef ZERIO_REQUESTS_H
 #define ZERIO_REQUESTS_H
 

@@ -1,7 +1,7 @@
-/* results.c: results are taken from a completion queue, or lost with it.
+/* results.c: takes results from a completion queue, or loses them with it.
  *
- * Either frees a place in the request queue that each of them is of (rule 5), and a retired queue
- * ends with its last one. So this stands above both kinds of queue, which need not know it.
+ * Either way each one frees a place in its request queue (rule 5), and a retired queue ends with
+ * its last one. So this is above both kinds of queue, which need not know it.
  *
  * Link:
  *   https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_riodequeuecompletion
@@ -64,7 +64,7 @@ void RIO_CALL results_close_queue(RIO_CQ handle)
     cq_unlink(cq);
     cq->closed = 1;
     cq->armed = 0;
-    cq->attached++; /* settling below must not free it under our feet */
+    cq->attached++; /* settling below must not free it under us */
     for (; cq->head != cq->tail; cq->head++) {
         uintptr_t owner = cq->entries[cq->head & cq->mask].owner;
         rio_rq *rq = (rio_rq *)(owner & ~CQ_OWNER_BITS);

@@ -2,14 +2,14 @@
  *
  * Lifetime. A request queue is found by its handle until it is retired, and freed when it is
  * retired and its last result was dequeued, because results carry its address; then its reservation
- * returns. A port knows its living request queues by descriptor, for retire and to refuse a second
- * one.
+ * returns. A port knows its live request queues by descriptor, to retire them and to refuse a
+ * second one.
  *
- * Queues without notification are not bound to a port by their caller. Such a queue takes the port
- * of its partner when a request queue joins the two; if both are free, a private port is made for
- * them, and closed with the last of them. Requests of a private port end with its queues.
+ * A caller does not bind queues without notification to a port. Such a queue takes the port of its
+ * partner when a request queue joins the two; if both are free, a private port is made for them,
+ * and closed with the last of them. Requests of a private port end with its queues.
  *
- * What can go wrong. Every function here either does all it says or changes nothing (rule 1), so
+ * What can go wrong. Every function here either does everything or changes nothing (rule 1), so
  * memory is allocated before anything is counted.
  *
  * Links:
@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TABLE_MIN 64 /* descriptors: a smaller table would only be grown at once */
+#define TABLE_MIN 64 /* descriptors: a smaller table would have to grow at once */
 
 static int rq__lane_make(const rio_rq *rq, rio_lane *lane, uint32_t limit)
 {
@@ -130,7 +130,7 @@ rio_rq *rq_find(const rio_hub *hub, rio_socket socket)
     return rq;
 }
 
-/* Everything of a new request queue that can fail, in an order that can be taken back. */
+/* Everything in making a request queue that can fail, in an order that can be undone. */
 static int32_t rq__build(rio_hub *hub, rio_rq *rq, uint32_t receives, uint32_t sends)
 {
     int32_t code = RIO_ENOBUFS;
@@ -264,7 +264,7 @@ static void rq__retire(rio_hub *hub, rio_rq *rq)
     handles_close(rq->handle);
     rq->retired = 1;
     hub->driver->detach(hub, rq);
-    rq->retired = 2; /* only now: results that detach itself made must not free the queue */
+    rq->retired = 2; /* only now: results that detach made must not free the queue */
     rq_settle(rq);
 }
 

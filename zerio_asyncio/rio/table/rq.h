@@ -1,4 +1,4 @@
-/* rq.h: request queues: what was asked and is not over, and what a driver does with it (rq.c). */
+/* rq.h: request queues: requests that are not over, and what a driver does with them (rq.c). */
 #ifndef ZERIO_RQ_H
 #define ZERIO_RQ_H
 
@@ -7,19 +7,19 @@
 #include "table/cq.h"
 #include "table/errors.h"
 
-/* Bytes that one system call is asked to move. Linux cuts at 2 GiB less a page without telling;
- * below that a short result always means "no more now". Longer requests go on where it stopped. */
+/* Bytes that one system call is asked to move. Linux silently cuts at 2 GiB less a page; below that
+ * a short result always means "no more now". Longer requests continue where it stopped. */
 #define RQ_TRANSFER_MAX (1u << 30)
 
-/* Requests that go out together. 16 pieces of a transport's write are rarely there at once, and
- * 16 descriptions (256 bytes) are four cache lines. */
+/* Requests that go out together. A transport's write rarely has 16 pieces at once, and 16
+ * descriptions (256 bytes) are four cache lines. */
 #define RQ_GATHER_MAX 16
 
-/* Requests in one direction of one request queue. Windows sets no number but its quota; this one
- * keeps ring indexes in 32 bits and a mistaken argument from taking all memory. */
+/* Requests in one direction of one request queue. Windows sets no limit but its quota; this one
+ * keeps ring indexes in 32 bits and keeps a wrong argument from taking all memory. */
 #define RQ_LANE_MAX (1u << 20)
 
-/* Of a request: it was taken back while the system had it or one before it. */
+/* Flag of a request: it was taken back while the system had it or one before it. */
 #define RQ_RECALLED 0x80000000u
 
 typedef struct rio_request {
@@ -27,19 +27,19 @@ typedef struct rio_request {
     uint64_t context;
     uint32_t length; /* bytes asked */
     uint32_t done;   /* bytes moved so far */
-    uint32_t flags;  /* RIO_MSG_DONT_NOTIFY, RIO_MSG_WAITALL, RQ_RECALLED; the upper half but for
-                        that is the driver's */
+    uint32_t flags;  /* RIO_MSG_DONT_NOTIFY, RIO_MSG_WAITALL, RQ_RECALLED; the rest of the upper
+                        half is the driver's */
     int32_t status;  /* the driver's */
 } rio_request;
 
-/* What a datagram has beside its bytes; null where nobody asked. */
+/* What a datagram has in addition to its bytes; null if nobody asked. */
 typedef struct rio_envelope {
-    char *remote; /* RIO_SOCKADDR_INET: whom it is for, or whom it came from */
+    char *remote; /* RIO_SOCKADDR_INET: its destination or source */
     char *flags;  /* uint32_t: the system's message flags of a received one */
 } rio_envelope;
 
-/* The registrations that a request uses; null where it uses none. Only request queues whose driver
- * hands registered memory on as such (`leases`) keep them. */
+/* The registrations that a request uses; null if it uses none. Only request queues whose driver
+ * passes on registered memory as such (`leases`) keep them. */
 typedef struct rio_lease {
     void *data, *remote, *flags;
 } rio_lease;
@@ -49,7 +49,7 @@ typedef struct rio_lease {
  *      head                  posted             tail
  *       | driver's | waiting   |   deferred      |
  *
- * The driver holds the `flight` first ones. Results are made at head, in order (rule 2).
+ * The driver holds the first `flight` of them. Results are made at head, in order (rule 2).
  * `outstanding` also counts what is complete and not yet dequeued (rule 5). */
 typedef struct rio_lane {
     rio_request *requests;
@@ -82,7 +82,7 @@ struct rio_rq {
     _Alignas(16) unsigned char driver[];
 };
 
-/* Entries of RIO's table. The first needs to know whose table it stands in. */
+/* Entries of RIO's table. The first must know which table it is in. */
 RIO_RQ rq_create(const rio_driver *, rio_socket, uint32_t max_receives,
                  uint32_t max_receive_buffers, uint32_t max_sends, uint32_t max_send_buffers,
                  RIO_CQ, RIO_CQ, void *context);
@@ -90,13 +90,13 @@ int32_t RIO_CALL rq_resize(RIO_RQ, uint32_t, uint32_t);
 
 rio_rq *rq_find(const rio_hub *, rio_socket);
 void rq_retire(rio_hub *, rio_socket);
-/* A retired queue: aborts what the driver does not hold; frees it when nothing is outstanding. The
+/* A retired queue: aborts what the driver does not hold; frees it if nothing is outstanding. The
  * queue must not be touched after this. */
 void rq_settle(rio_rq *);
-/* Closes the port's handle, retires every request queue, takes leave of the completion queues.
- * Again does nothing. */
+/* Closes the port's handle, retires every request queue, leaves the completion queues. A second
+ * call does nothing. */
 void rq_end_all(rio_hub *);
-/* The registrations of a request are not used by it any more. */
+/* A request no longer uses its registrations. */
 void rq_end_lease(const rio_driver *, const rio_lease *);
 
 /* -------------------------------------------------------------------------- what drivers call */
@@ -154,7 +154,7 @@ static inline void rq_complete(rio_rq *rq, enum rio_direction direction, int32_t
         cq_fire(cq);
 }
 
-/* Makes the results of the first receives that were taken back and that the system has not. */
+/* Makes the results of the first receives that were taken back and that the system lacks. */
 static inline void rq_recall(rio_rq *rq)
 {
     const rio_lane *lane = &rq->lanes[RIO_RECEIVES];
@@ -163,9 +163,9 @@ static inline void rq_recall(rio_rq *rq)
         rq_complete(rq, RIO_RECEIVES, rq_request(lane, 0)->done != 0 ? 0 : RIO_OPERATION_ABORTED);
 }
 
-/* The head receive of a stream got `bytes` (0: the end). Linux tells of a reset only once, to
+/* The head receive of a stream got `bytes` (0: the end). Linux reports a reset only once, to
  * whoever calls first; after that, receives say "end of stream". Rule 8 does not allow that, so
- * the death of a connection is remembered in `broken` and told again. */
+ * `broken` remembers the death of a connection, which is then reported again. */
 static inline void rq_received(rio_rq *rq, uint32_t bytes)
 {
     rio_lane *lane = &rq->lanes[RIO_RECEIVES];
@@ -185,7 +185,7 @@ static inline int rq_probes(const rio_request *request)
     return RIO_UNLIKELY(request->length == 0);
 }
 
-/* `bytes` of the waiting sends of a stream went out; completes those that are now whole. */
+/* `bytes` of a stream's waiting sends went out; completes those that are now whole. */
 static inline void rq_sent(rio_rq *rq, size_t bytes)
 {
     rio_lane *lane = &rq->lanes[RIO_SENDS];

@@ -1,12 +1,12 @@
 /* spin.h: waits that poll before they sleep, or never sleep.
  *
- * A thread that sleeps is woken by the kernel some microseconds after there is something to do; one
- * that polls sees it in a fraction of one, and takes a whole core for it. A port that spins polls
- * as long as the option `spin_ns` says, counted from its last event on: a wait that ends without
- * one, by its timeout or by the limit below, does not begin anew.
+ * A thread that sleeps is woken by the kernel some microseconds after there is work; one that polls
+ * sees it in a fraction of a microsecond, and uses a whole core for it. A port that spins polls for
+ * the time in the option `spin_ns`, counted from its last event; a wait that ends without one, by
+ * its timeout or by the limit below, does not restart it.
  *
  * What can go wrong: a signal ends a sleep, but not polling, and Python runs its handler only after
- * the wait. So a wait polls for SPIN_TURN_NS at most and then returns without an event. */
+ * the wait. So a wait polls for at most SPIN_TURN_NS and then returns without an event. */
 #ifndef ZERIO_SPIN_H
 #define ZERIO_SPIN_H
 
@@ -14,13 +14,13 @@
 
 #include "table/clock.h"
 
-/* Nobody feels a millisecond between a key and its effect; a turn of the loop takes a thousandth
+/* Nobody notices a millisecond between a key and its effect; a turn of the loop takes a thousandth
  * of it. */
 #define SPIN_TURN_NS 1000000
 
 typedef struct spin_state {
-    int64_t limit_ns;  /* to poll after an event; negative: for ever; 0: not at all */
-    int64_t silent_ns; /* on the clock: since when there was no event; 0: there just was one */
+    int64_t limit_ns;  /* how long to poll after an event; negative: for ever; 0: not at all */
+    int64_t silent_ns; /* on the clock: when silence began; 0: there just was an event */
 } spin_state;
 
 static inline void spin_heard(spin_state *spin)
@@ -28,7 +28,7 @@ static inline void spin_heard(spin_state *spin)
     spin->silent_ns = 0;
 }
 
-/* Polls by `look`, which answers 1 if there is something to tell. Returns what is left of
+/* Polls by `look`, which returns 1 if there is something to report. Returns what is left of
  * `timeout_ns` (negative: for ever) if the port should sleep now, else 0. */
 static inline int64_t spin_poll(spin_state *spin, int64_t timeout_ns, int (*look)(void *),
                                 void *port)

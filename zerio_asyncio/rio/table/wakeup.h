@@ -2,9 +2,9 @@
  *
  * post() must wake a thread that sleeps in the kernel, from any thread and from signal handlers,
  * and should cost nothing when that thread is awake. It sets `posted`, and makes a system call only
- * if `sleeping` is set. The sleeper sets `sleeping` and then looks at `posted`. Both store first
- * and load second, sequentially consistent, so one of them sees the other. Posts that nobody has
- * seen merge; the event carries the last key. */
+ * if `sleeping` is set. The sleeper sets `sleeping` and then checks `posted`. Both store first and
+ * load second, sequentially consistent, so one of them sees the other. Posts that nobody has seen
+ * merge; the event carries the last key. */
 #ifndef ZERIO_WAKEUP_H
 #define ZERIO_WAKEUP_H
 
@@ -18,7 +18,7 @@ typedef struct wakeup_state {
     atomics_u64 key;
 } wakeup_state;
 
-/* 1 if the port's thread has to be woken in the kernel. */
+/* 1 if the port's thread must be woken in the kernel. */
 static inline int wakeup_post(wakeup_state *wakeup, uint64_t key)
 {
     atomics_store64(&wakeup->key, key);
@@ -37,7 +37,7 @@ static inline void wakeup_awake(wakeup_state *wakeup)
     atomics_store32_release(&wakeup->sleeping, 0);
 }
 
-/* 1 if a post was made that nobody has taken yet. */
+/* 1 if there is a post that nobody has taken yet. */
 static inline int wakeup_waits(const wakeup_state *wakeup)
 {
     return atomics_load32_relaxed(&wakeup->posted) != 0;
