@@ -29,7 +29,9 @@ def test_every_mode_runs_to_the_end(mode: str, tmp_path: pathlib.Path) -> None:
     arguments = [word for name in names for word in ("--peer", name)]
     arguments += ["--mode", mode, "--rounds", "1", "--seconds", "0.3", "--warmup", "0.1"]
     arguments += ["--connections", "20"]
-    status, out, err = finish("-m", "zerio_asyncio", "bench", *arguments, "--json", str(target))
+    status, out, err = finish(
+        "-m", "zerio_asyncio", "bench", *arguments, "--json", str(target), patience=280
+    )
     assert status == 0, out + err
     rows = json.loads(target.read_text(encoding="utf-8"))["rows"]
     assert rows
