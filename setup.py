@@ -7,7 +7,6 @@ to run such builds).
 """
 
 import os
-import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -56,7 +55,7 @@ class BuildExtensions(build_ext):
 
 def cffi_modules() -> list[str]:
     builders = ["zerio_asyncio/rio/build.py"]
-    if sys.platform == "linux" and Path("zerio_asyncio/bench/build.py").exists():
+    if Path("zerio_asyncio/bench/build.py").exists():
         builders.append("zerio_asyncio/bench/build.py")
     return [f"{builder}:ffibuilder" for builder in builders]
 

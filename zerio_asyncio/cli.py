@@ -198,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--wait", help="zerio's loops: block, spin or 'hybrid(µs)' (block)")
     part.set_defaults(run=echo)
 
-    part = commands.add_parser("bench", help="compare event loops on this machine (Linux)")
+    part = commands.add_parser("bench", help="compare event loops on this machine")
     command.add_arguments(part)
     part.set_defaults(run=command.run)
     return whole

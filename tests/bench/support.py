@@ -87,11 +87,11 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(*arguments: str) -> tuple[int, str, str]:
+def finish(*arguments: str, patience: float = 4 * PATIENCE) -> tuple[int, str, str]:
     """Run Python to its end: exit status, output, errors."""
     process = start(*arguments)
     try:
-        out, err = process.communicate(timeout=4 * PATIENCE)
+        out, err = process.communicate(timeout=patience)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()

@@ -10,8 +10,8 @@ from tests.bench.test_measuring import SHORT, ready
 from zerio_asyncio.bench import distance, processes, workloads
 from zerio_asyncio.bench._native import ffi, lib
 from zerio_asyncio.bench.distance import Cpus
-from zerio_asyncio.bench.limits import cores
 from zerio_asyncio.bench.runner import TRIES, Plan
+from zerio_asyncio.bench.system import cores
 
 
 class Moved(Cpus):

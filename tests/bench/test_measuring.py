@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from zerio_asyncio.bench import limits, peers, processes, workloads
+from zerio_asyncio.bench import peers, processes, system, workloads
 from zerio_asyncio.bench.report import notes
 from zerio_asyncio.bench.results import BenchError
 from zerio_asyncio.bench.runner import Plan, sample_of
@@ -85,7 +85,7 @@ def test_loops_in_threads(name: str) -> None:
 
 def test_where_loops_in_threads_run() -> None:
     """On CPUs of their own as long as there are any; the load's is the last."""
-    mine = limits.cores()
+    mine = system.cores()
     settings = Settings(server_core=mine[0], load_core=mine[-1])
     others = [core for core in mine if core not in (mine[0], mine[-1])]
     assert settings.cores_of(1) == mine[:1]

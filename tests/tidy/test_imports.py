@@ -103,7 +103,14 @@ def test_the_front_page_of_the_package_stays_short():
     assert len(path.read_text().splitlines()) < 60
 
 
-OTHER_PLATFORM = f"{ours}/loop/{'unix' if sys.platform == 'win32' else 'windows'}/"
+OTHER_PLATFORM = tuple(
+    f"{ours}/{folder}/"
+    for folder in (
+        ("loop/unix", "bench/linux")
+        if sys.platform == "win32"
+        else ("loop/windows", "bench/windows")
+    )
+)
 """What only loads on the platform that it is about."""
 
 

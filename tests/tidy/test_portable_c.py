@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 
 from tests.wine.places import default_cache
+from zerio_asyncio.bench import build as bench
 from zerio_asyncio.rio import build
 
 from .sources import PACKAGE, ROOT, named, with_suffix
 
 RIO = PACKAGE / "rio"
+BENCH = PACKAGE / "bench"
 EXEMPT = {"table/compiler.h", "table/atomics.h", "table/counts.h"}
 
 # What GCC and Clang take and Microsoft's compiler does not, each with a line that has it.
@@ -63,6 +65,11 @@ def windows_files() -> list[Path]:
     return [RIO / name for name in found if name not in EXEMPT]
 
 
+def windows_files_of_the_benchmark() -> list[Path]:
+    headers = [path for folder in (BENCH, BENCH / "windows") for path in folder.glob("*.h")]
+    return [*(BENCH / name for name in bench.SOURCES["win32"]), *sorted(headers)]
+
+
 def without_other_systems(text: str) -> str:
     """Comments blanked, and what stands between #else and #endif of an #ifdef _WIN32."""
     text = re.sub(r"/\*.*?\*/", lambda c: "\n" * c[0].count("\n"), text, flags=re.DOTALL)
@@ -70,7 +77,7 @@ def without_other_systems(text: str) -> str:
     return re.sub(block, lambda b: b[1] + "\n" * b[2].count("\n") + b[3], text)
 
 
-@pytest.mark.parametrize("path", windows_files(), ids=named)
+@pytest.mark.parametrize("path", [*windows_files(), *windows_files_of_the_benchmark()], ids=named)
 def test_no_word_that_microsofts_compiler_lacks(path):
     wrong = []
     text = without_other_systems(path.read_text(encoding="utf-8"))
@@ -184,3 +191,11 @@ def test_clang_in_microsofts_place_refuses_a_wrong_call_of_python(tmp_path, mach
     done = clang_with_python(machine, source)
     assert done.returncode != 0
     assert "wrong.c:2:" in done.stderr
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("name", bench.SOURCES["win32"])
+def test_clang_in_microsofts_place_takes_the_benchmark(name, machine):
+    included = [f"-I{BENCH / folder}" for folder in bench.INCLUDED["win32"]]
+    done = clang(machine, BENCH / name, *STRICT, *included)
+    assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from zerio_asyncio.bench import build as bench
 from zerio_asyncio.rio import build
 
 from .sources import PACKAGE, ROOT, files, imports, module_of, named, with_suffix
@@ -95,19 +96,17 @@ def test_every_module_is_used():
 
 
 def test_every_c_file_is_compiled_or_included():
-    builders = "".join(p.read_text() for p in with_suffix(".py") if p.name == "build.py")
     sources = with_suffix(".c", ".h", under="zerio_asyncio/")
     texts = "".join(p.read_text() for p in with_suffix(".c", ".h", ".pyx", ".pxd"))
     included = set(re.findall(r'(?:#include|from) "(?:[\w./]*/)?(\w+\.[ch])"', texts))
-    compiled = {name for names in build.SOURCES.values() for name in names}
+    compiled = {
+        f"zerio_asyncio/{part}/{name}"
+        for part, builder in (("rio", build), ("bench", bench))
+        for names in builder.SOURCES.values()
+        for name in names
+    }
     dead = [
-        named(path)
-        for path in sources
-        if f'"{path.name}"' not in builders
-        and f"/{path.name}" not in builders
-        and f'"{path.stem}"' not in builders
-        and named(path).removeprefix("zerio_asyncio/rio/") not in compiled
-        and path.name not in included
+        named(path) for path in sources if named(path) not in compiled and path.name not in included
     ]
     assert dead == []
 

@@ -13,6 +13,7 @@ from Cython.Build import cythonize
 from setuptools import Extension
 
 from tests.rio import abi
+from zerio_asyncio.bench import build as bench
 from zerio_asyncio.rio import build as rio
 
 from .places import COMPILER, TREE, Places, RigError, program
@@ -21,6 +22,7 @@ FLAGS = [
     "-shared", "-O2", "-std=gnu11", "-DMS_WIN64", "-D_WIN32_WINNT=0x0602", "-static-libgcc",
 ]  # fmt: skip
 RIO = TREE / "zerio_asyncio" / "rio"
+BENCH = TREE / "zerio_asyncio" / "bench"
 CORE = TREE / "zerio_asyncio" / "core"
 CYTHON = ("core", "messaging")
 LEFT_OUT = shutil.ignore_patterns("*.so", "*.pyd", "*.c", "__pycache__")
@@ -50,6 +52,23 @@ def _rio_module(places: Places) -> list[str]:
         str(source), *[str(RIO / name) for name in rio.SOURCES["win32"]],
         "-o", str(target), str(places.python / "python3.dll"),
         *[f"-l{name}" for name in rio.LIBRARIES["win32"]],
+    ]  # fmt: skip
+
+
+def _bench_module(places: Places) -> list[str]:
+    """The same for the benchmark's module."""
+    ffi = FFI()
+    ffi.cdef(bench.declarations())
+    ffi.set_source("zerio_asyncio.bench._native", '#include "native.h"')
+    source = places.objects / "_native.c"
+    ffi.emit_c_code(str(source))
+    target = places.site / "zerio_asyncio" / "bench" / "_native.pyd"
+    return [
+        *_compiler(places), "-Wall", "-Wextra", "-DPy_LIMITED_API=0x030a0000",
+        *[f"-I{BENCH / name}" for name in bench.INCLUDED["win32"]],
+        str(source), *[str(BENCH / name) for name in bench.SOURCES["win32"]],
+        "-o", str(target), str(places.python / "python3.dll"),
+        *[f"-l{name}" for name in bench.LIBRARIES["win32"]],
     ]  # fmt: skip
 
 
@@ -103,6 +122,7 @@ def build(places: Places) -> None:
     checks = places.site / "tests" / "rio" / "abi" / abi.PROGRAM.name
     commands = [
         _rio_module(places),
+        _bench_module(places),
         *_cython_modules(places),
         abi.command(program(COMPILER), target=checks),
         _fake_rio(places),

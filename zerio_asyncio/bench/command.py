@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ EXTRA = "install what the benchmark needs: pip install 'zerio-asyncio[bench]'"
 DESCRIPTION = """\
 Runs echo servers on every event loop and loads each with the same native generator; server and
 generator have a core each. Shows the server's CPU time per request (the figure that counts),
-requests per second, and latencies. A C server on epoll shows what the kernel alone costs."""
+requests per second, and latencies. A server in C shows what the kernel alone costs."""
 
 FILE_WIDTH = 110
 """Columns if the output is not a terminal, so no table breaks."""
@@ -45,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--peer",
         action="append",
         metavar="PEER",
-        help="asyncio, uvloop, rloop, zerio, zerio-uring, zerio-epoll, zerio-spin,"
-        " zerio-epoll-spin, zerio-hybrid, c-epoll, c-epoll-spin; may be repeated",
+        help="a loop or a server in C, such as asyncio, uvloop, winloop, zerio, zerio-epoll,"
+        " zerio-winsock, zerio-spin, c-epoll, c-iocp; --list has them all; may be repeated",
     )
     parser.add_argument("--rounds", type=int, help="rounds in which all peers take turns (5)")
     parser.add_argument("--seconds", type=float, help="length of the measured window (1.5)")
@@ -86,8 +87,8 @@ def run(options: argparse.Namespace) -> int:
         return _run(options)
     except ImportError as error:
         missing = error.name or ""
-        if missing in {"zerio_asyncio.bench._native", "resource"}:
-            message = "the benchmark needs Linux and its compiled part, which wheels contain"
+        if missing == "zerio_asyncio.bench._native":
+            message = "the benchmark needs its compiled part, which wheels contain"
         elif missing.partition(".")[0] in ("rich", "hdrh", "matplotlib"):
             message = f"{missing.partition('.')[0]} is missing: {EXTRA}"
         else:
@@ -100,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     _check_extras(options)
-    from zerio_asyncio.bench import latencies, peers, results  # noqa: PLC0415 - Linux only
+    from zerio_asyncio.bench import latencies, peers, results  # noqa: PLC0415 - compiled
 
     plan, refused = _plan(options)
     if options.list:
@@ -138,6 +139,20 @@ def _check_extras(options: argparse.Namespace) -> None:
             raise ValueError(f"there is no folder {path.absolute().parent}")
 
 
+def _check_names(modes: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """ValueError for what there is not, or not on this system."""
+    from zerio_asyncio.bench import peers, system, workloads  # noqa: PLC0415
+
+    for mode in modes:
+        if mode not in workloads.MODES:
+            raise ValueError(f"no mode {mode!r}; there are {', '.join(workloads.MODES)}")
+    if workloads.THREADS in modes and not system.SHARES_PORTS:
+        raise ValueError("the mode threads needs SO_REUSEPORT, which this system lacks")
+    for name in names:
+        if name not in peers.NAMES:
+            raise ValueError(f"no peer {name!r}; there are {', '.join(peers.NAMES)}")
+
+
 def _plan(options: argparse.Namespace) -> tuple[Plan, list[Any]]:
     from zerio_asyncio.bench import peers, workloads  # noqa: PLC0415
     from zerio_asyncio.bench.runner import Plan  # noqa: PLC0415
@@ -145,13 +160,8 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, list[Any]]:
     modes = tuple(dict.fromkeys(options.mode or ()))
     if not modes:
         modes = ("protocol", "pingpong") if options.quick else workloads.DEFAULT_MODES
-    for mode in modes:
-        if mode not in workloads.MODES:
-            raise ValueError(f"no mode {mode!r}; there are {', '.join(workloads.MODES)}")
     names = tuple(options.peer or ())
-    for name in names:
-        if name not in peers.NAMES:
-            raise ValueError(f"no peer {name!r}; there are {', '.join(peers.NAMES)}")
+    _check_names(modes, names)
     if not names:
         names = workloads.QUICK_PEERS if options.quick else workloads.DEFAULT_PEERS
         if workloads.ROUND_TRIP in modes and not options.quick:
@@ -175,8 +185,8 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, list[Any]]:
 
 
 def _settings(options: argparse.Namespace) -> Any:
-    from zerio_asyncio.bench.limits import cores  # noqa: PLC0415
     from zerio_asyncio.bench.settings import Settings  # noqa: PLC0415
+    from zerio_asyncio.bench.system import cores  # noqa: PLC0415
 
     mine = cores()
     given = {
@@ -205,8 +215,10 @@ def _show(plan: Plan, refused: list[Any]) -> list[Row]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     from zerio_asyncio.bench import report  # noqa: PLC0415
-    from zerio_asyncio.bench.limits import pin  # noqa: PLC0415
+    from zerio_asyncio.bench.system import pin  # noqa: PLC0415
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # µ and × are not in every code page
     console = Console()
     if not console.is_terminal:
         console.width = FILE_WIDTH

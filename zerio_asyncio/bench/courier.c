@@ -14,20 +14,13 @@
  * Frames are made once, as many as a ring holds. Connection c sends them in their order, from the
  * frame number c * STRIDE on, so a send is one piece of memory and checking is a memcmp.
  */
-#define _GNU_SOURCE
 #include "parts.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "table/atomics.h"
 
 enum {
     HEADER = 4,
@@ -37,19 +30,18 @@ enum {
     STRIDE = 61,
     READ_SIZE = 256 * 1024,
     SEND_MAX = 256 * 1024,
-    EVENTS_MAX = 256,
-    WAIT_MS_MAX = 50, /* so that a phase ends in time though nothing happens */
-    ANSWER_MS = 10000, /* to the first message */
+    AHEAD = 64 * 1024, /* received at once where the system receives ahead */
 };
 static const uint64_t DRAIN_NS = 30000000000u; /* a slow server may have megabytes a connection */
+static const uint64_t ANSWER_NS = 10000000000u; /* to the first message */
+static const uint64_t WAIT_NS_MAX = 50000000u; /* so that a phase ends though nothing happens */
 
 typedef enum { WARM_UP, WINDOW, DRAIN } phase;
 
 typedef struct {
-    int fd;
-    int waits_to_send; /* EPOLLOUT is armed */
-    int ended;         /* one way: has sent its last message */
-    uint64_t first;    /* frame of the ring */
+    wire wire;      /* first: an event's wire is its line */
+    int ended;      /* one way: has sent its last message */
+    uint64_t first; /* frame of the ring */
     uint64_t sent;     /* bytes */
     uint64_t received;
     uint64_t bursts;     /* whose time has come */
@@ -58,7 +50,7 @@ typedef struct {
 
 struct courier {
     courier_config config;
-    int epoll;
+    wires *wires;
     phase phase;
     line *lines;
     unsigned char *ring;
@@ -71,7 +63,7 @@ struct courier {
     uint64_t due_ns;   /* of the next burst */
     uint64_t round_ns; /* when the first line's last burst was due */
     int next;          /* line of the next burst */
-    atomic_int stopped;
+    atomics_u32 stopped;
     load_result result;
     uint64_t counts[LOAD_COUNTS];
 };
@@ -83,7 +75,7 @@ const uint64_t *courier_counts(const courier *self)
 
 void courier_stop(courier *self)
 {
-    atomic_store(&self->stopped, 1);
+    atomics_store32(&self->stopped, 1);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -100,7 +92,7 @@ courier *courier_new(const courier_config *config)
     if (self == NULL)
         return NULL;
     self->config = *config;
-    self->epoll = epoll_create1(EPOLL_CLOEXEC);
+    self->wires = wires_new(AHEAD);
     self->frame = HEADER + (uint64_t)config->size;
     self->frames = RING_SIZE / self->frame;
     if (self->frames > RING_FRAMES)
@@ -111,9 +103,7 @@ courier *courier_new(const courier_config *config)
     self->lines = calloc(count, sizeof *self->lines);
     self->ring = malloc(self->frames * self->frame);
     self->buffer = malloc(READ_SIZE);
-    for (size_t i = 0; self->lines != NULL && i < count; i++)
-        self->lines[i].fd = -1;
-    if (self->epoll < 0 || self->lines == NULL || self->ring == NULL || self->buffer == NULL) {
+    if (self->wires == NULL || self->lines == NULL || self->ring == NULL || self->buffer == NULL) {
         courier_free(self);
         return NULL;
     }
@@ -130,10 +120,9 @@ void courier_free(courier *self)
     if (self == NULL)
         return;
     for (int i = 0; self->lines != NULL && i < self->config.connections; i++)
-        if (self->lines[i].fd >= 0)
-            close(self->lines[i].fd);
-    if (self->epoll >= 0)
-        close(self->epoll);
+        if (wires_is_open(&self->lines[i].wire))
+            wires_close(self->wires, &self->lines[i].wire);
+    wires_free(self->wires);
     free(self->lines);
     free(self->ring);
     free(self->buffer);
@@ -142,43 +131,67 @@ void courier_free(courier *self)
 
 /* ---- connecting ------------------------------------------------------------------------------ */
 
+/* Waits for so many bytes on the one wire that has something to come; 0 or a negative code. */
+static int courier__await(courier *self, const line *link, unsigned char *bytes, int size)
+{
+    uint64_t end_ns = clock_ns() + ANSWER_NS, now_ns;
+    for (int got = 0; got < size;) {
+        wires_event event;
+        if ((now_ns = clock_ns()) >= end_ns)
+            return -SYSTEM_TIMED_OUT;
+        int count = wires_wait(self->wires, end_ns - now_ns, 0, &event, 1);
+        if (count <= 0) {
+            if (count < 0)
+                return count;
+            continue;
+        }
+        if (event.wire != &link->wire)
+            return -SYSTEM_PROTOCOL;
+        const unsigned char *came;
+        int64_t part = wires_receive(self->wires, event.wire, bytes + got, (size_t)(size - got),
+                                     &came);
+        if (part == WIRES_LATER)
+            continue;
+        if (part <= 0)
+            return part == 0 ? -SYSTEM_CLOSED : (int)part;
+        if (part > size - got)
+            return -SYSTEM_PROTOCOL;
+        if (came != bytes + got)
+            memcpy(bytes + got, came, (size_t)part);
+        got += (int)part;
+    }
+    return 0;
+}
+
 /* Says who it is and waits until the server has said the same. */
-static int courier__introduce(int fd, int which)
+static int courier__introduce(courier *self, line *link, int which)
 {
     unsigned char mine[64], theirs[sizeof mine];
     int size = snprintf((char *)mine + HEADER, sizeof mine - HEADER, "peer-%d", which);
     courier__header(mine, (uint32_t)size);
     size += HEADER;
-    if (send(fd, mine, (size_t)size, MSG_NOSIGNAL) != size)
-        return -errno;
-    for (int got = 0; got < size;) {
-        struct pollfd ready = {.fd = fd, .events = POLLIN};
-        if (poll(&ready, 1, ANSWER_MS) == 0)
-            return -ETIMEDOUT;
-        ssize_t part = recv(fd, theirs + got, (size_t)(size - got), 0);
-        if (part == 0)
-            return -ECONNRESET;
-        if (part < 0 && errno != EAGAIN && errno != EINTR)
-            return -errno;
-        got += part > 0 ? (int)part : 0;
-    }
-    return memcmp(mine, theirs, (size_t)size) == 0 ? 0 : -EPROTO;
+    wires_piece piece = {mine, (size_t)size};
+    int64_t sent = wires_send(self->wires, &link->wire, &piece, 1, 0);
+    if (sent != size)
+        return sent < 0 ? (int)sent : -SYSTEM_CLOSED;
+    int status = courier__await(self, link, theirs, size);
+    if (status != 0)
+        return status;
+    return memcmp(mine, theirs, (size_t)size) == 0 ? 0 : -SYSTEM_PROTOCOL;
 }
 
 int courier_connect(courier *self)
 {
     for (int i = 0; i < self->config.connections; i++) {
         line *link = &self->lines[i];
-        int fd = dial(self->config.address, self->config.port, SOCK_STREAM, i);
-        if (fd < 0)
-            return fd;
-        link->fd = fd;
-        int status = courier__introduce(fd, i);
+        intptr_t socket = dial(self->config.address, self->config.port, 0, i);
+        if (socket < 0)
+            return (int)socket;
+        int status = wires_add(self->wires, &link->wire, socket);
+        if (status == 0)
+            status = courier__introduce(self, link, i);
         if (status != 0)
             return status;
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = link};
-        if (epoll_ctl(self->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
-            return -errno;
     }
     return 0;
 }
@@ -188,13 +201,19 @@ int courier_connect(courier *self)
 static int courier__fail(courier *self, int status, const line *link)
 {
     self->result.status = status;
-    self->result.error = status == LOAD_SYSTEM ? errno : 0;
     if (link != NULL) {
         self->result.fail_connection = (uint64_t)(link - self->lines);
         self->result.fail_message = link->received / self->frame;
         self->result.fail_offset = link->received % self->frame;
     }
     return status;
+}
+
+/* A call failed with this code. */
+static int courier__fail_system(courier *self, int64_t code, const line *link)
+{
+    self->result.error = (int)-code;
+    return courier__fail(self, LOAD_SYSTEM, link);
 }
 
 /* Bytes that this line may have sent by now. */
@@ -212,17 +231,12 @@ static uint64_t courier__allowed(const courier *self, const line *link)
 
 static int courier__wait_to_send(courier *self, line *link, int wait)
 {
-    if (link->waits_to_send == wait)
-        return LOAD_OK;
-    struct epoll_event event = {.events = EPOLLIN | (wait ? EPOLLOUT : 0), .data.ptr = link};
-    link->waits_to_send = wait;
-    if (epoll_ctl(self->epoll, EPOLL_CTL_MOD, link->fd, &event) != 0)
-        return courier__fail(self, LOAD_SYSTEM, link);
-    return LOAD_OK;
+    int status = wires_watch(self->wires, &link->wire, WIRES_READS | (wait ? WIRES_SENDS : 0));
+    return status == 0 ? LOAD_OK : courier__fail_system(self, status, link);
 }
 
-/* One send of what lies together in the ring; the number of bytes, or -1 with errno. */
-static ssize_t courier__send_some(courier *self, line *link, uint64_t allowed)
+/* One send of what lies together in the ring; the number of bytes, or a code. */
+static int64_t courier__send_some(courier *self, line *link, uint64_t allowed)
 {
     uint64_t at = (link->first + link->sent / self->frame) % self->frames;
     uint64_t offset = at * self->frame + link->sent % self->frame;
@@ -231,7 +245,8 @@ static ssize_t courier__send_some(courier *self, line *link, uint64_t allowed)
         size = allowed - link->sent;
     if (size > SEND_MAX)
         size = SEND_MAX;
-    ssize_t sent = send(link->fd, self->ring + offset, (size_t)size, MSG_NOSIGNAL);
+    wires_piece piece = {self->ring + offset, (size_t)size};
+    int64_t sent = wires_send(self->wires, &link->wire, &piece, 1, 1);
     if (sent > 0) {
         uint64_t begun = (link->sent + self->frame - 1) / self->frame;
         link->sent += (uint64_t)sent;
@@ -260,11 +275,11 @@ static int courier__send(courier *self, line *link)
             courier__end(self, link);
             return courier__wait_to_send(self, link, 0);
         }
-        if (courier__send_some(self, link, allowed) < 0) {
-            if (errno == EAGAIN)
-                return courier__wait_to_send(self, link, 1);
-            return courier__fail(self, LOAD_SYSTEM, link);
-        }
+        int64_t sent = courier__send_some(self, link, allowed);
+        if (sent == WIRES_LATER)
+            return courier__wait_to_send(self, link, 1);
+        if (sent < 0)
+            return courier__fail_system(self, sent, link);
         if (self->config.one_way && self->phase != DRAIN) /* the next line's turn */
             return courier__wait_to_send(self, link, 1);
     }
@@ -315,9 +330,9 @@ static void courier__complete(courier *self, line *link, uint64_t message, uint6
     }
 }
 
-static int courier__verify(courier *self, line *link, size_t got, uint64_t now_ns)
+static int courier__verify(courier *self, line *link, const unsigned char *answer, size_t got,
+                           uint64_t now_ns)
 {
-    const unsigned char *answer = self->buffer;
     if (link->received + got > link->sent)
         return courier__fail(self, LOAD_EXCESS, link);
     while (got > 0) {
@@ -343,15 +358,16 @@ static int courier__verify(courier *self, line *link, size_t got, uint64_t now_n
 
 static int courier__receive(courier *self, line *link)
 {
-    ssize_t got = recv(link->fd, self->buffer, READ_SIZE, 0);
+    const unsigned char *bytes;
+    int64_t got = wires_receive(self->wires, &link->wire, self->buffer, READ_SIZE, &bytes);
     if (got < 0)
-        return errno == EAGAIN ? LOAD_OK : courier__fail(self, LOAD_SYSTEM, link);
+        return got == WIRES_LATER ? LOAD_OK : courier__fail_system(self, got, link);
     if (got == 0)
         return courier__fail(self, LOAD_CLOSED, link);
     if (self->config.one_way)
         return courier__fail(self, LOAD_EXCESS, link);
     self->moved_ns = clock_ns();
-    int status = courier__verify(self, link, (size_t)got, self->moved_ns);
+    int status = courier__verify(self, link, bytes, (size_t)got, self->moved_ns);
     uint64_t asked = link->bursts * (uint64_t)self->config.burst * self->frame;
     if (status == LOAD_OK && self->config.delay_ns == 0 && link->received == asked
         && self->phase != DRAIN)
@@ -361,36 +377,30 @@ static int courier__receive(courier *self, line *link)
 
 /* ---- phases ---------------------------------------------------------------------------------- */
 
-/* epoll_wait, but to the nanosecond where bursts have their times. */
-static int courier__sleep(courier *self, struct epoll_event *events, uint64_t end_ns)
+/* Where bursts have their times, to the nanosecond. */
+static int courier__sleep(courier *self, wires_event *events, uint64_t end_ns)
 {
-    uint64_t now_ns = clock_ns(), most_ns = now_ns + WAIT_MS_MAX * UINT64_C(1000000);
+    uint64_t now_ns = clock_ns(), most_ns = now_ns + WAIT_NS_MAX;
     uint64_t until_ns = end_ns < most_ns ? end_ns : most_ns;
-    if (self->config.spin)
-        return epoll_wait(self->epoll, events, EVENTS_MAX, 0);
-    if (self->config.delay_ns != 0 && self->phase != DRAIN && self->due_ns < until_ns)
+    int exact = self->config.delay_ns != 0;
+    if (exact && self->phase != DRAIN && self->due_ns < until_ns)
         until_ns = self->due_ns;
-    uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
-    struct timespec left = {.tv_nsec = (long)left_ns}; /* less than a second */
-    struct pollfd ready = {.fd = self->epoll, .events = POLLIN};
-    if (self->config.delay_ns == 0)
-        return epoll_wait(self->epoll, events, EVENTS_MAX, (int)(left_ns / 1000000u) + 1);
-    int status = ppoll(&ready, 1, &left, NULL);
-    return status > 0 ? epoll_wait(self->epoll, events, EVENTS_MAX, 0) : status;
+    uint64_t left_ns = until_ns > now_ns && !self->config.spin ? until_ns - now_ns : 0;
+    return wires_wait(self->wires, left_ns, exact, events, WIRES_EVENTS_MAX);
 }
 
 static int courier__wait(courier *self, uint64_t end_ns)
 {
-    struct epoll_event events[EVENTS_MAX];
+    wires_event events[WIRES_EVENTS_MAX];
     int count = courier__sleep(self, events, end_ns);
     if (count < 0)
-        return errno == EINTR ? LOAD_OK : courier__fail(self, LOAD_SYSTEM, NULL);
+        return courier__fail_system(self, count, NULL);
     for (int i = 0; i < count; i++) {
-        line *link = events[i].data.ptr;
+        line *link = (line *)(void *)events[i].wire;
         int status = LOAD_OK;
-        if (events[i].events & EPOLLOUT)
+        if (events[i].what & WIRES_SENDS)
             status = courier__send(self, link);
-        if (status == LOAD_OK && (events[i].events & ~(uint32_t)EPOLLOUT))
+        if (status == LOAD_OK && (events[i].what & WIRES_READS))
             status = courier__receive(self, link);
         if (status != LOAD_OK)
             return status;
@@ -413,7 +423,7 @@ static int courier__phase(courier *self, phase which, uint64_t length_ns)
     while (status == LOAD_OK && self->open > 0 && clock_ns() < end_ns) {
         if (which == DRAIN && !one_way && self->in_flight == 0)
             break;
-        if (which != DRAIN && atomic_load(&self->stopped))
+        if (which != DRAIN && atomics_load32(&self->stopped))
             break;
         status = courier__wait(self, end_ns);
         if (status == LOAD_OK && which != DRAIN && paced)
@@ -425,8 +435,7 @@ static int courier__phase(courier *self, phase which, uint64_t length_ns)
 static int courier__read_clocks(courier *self, reading *now)
 {
     int status = reading_take(self->config.server_pid, now);
-    errno = -status;
-    return status == 0 ? LOAD_OK : courier__fail(self, LOAD_SYSTEM, NULL);
+    return status == 0 ? LOAD_OK : courier__fail_system(self, status, NULL);
 }
 
 static int courier__begin(courier *self)
@@ -448,8 +457,7 @@ static int courier__begin(courier *self)
 int courier_run(courier *self, load_result *result)
 {
     reading first = {0}, last = {0};
-    /* A sleep may end this much late: by default, half a burst's delay. */
-    (void)prctl(PR_SET_TIMERSLACK, 1);
+    clock_be_precise();
     int status = courier__begin(self);
     if (status == LOAD_OK && self->config.warmup_ns != 0)
         status = courier__phase(self, WARM_UP, self->config.warmup_ns);

@@ -4,82 +4,68 @@
  * of the measurement. A host may move a virtual machine's CPUs at any moment to cores that share no
  * cache; the same work then takes twice as long, on both sides, without a trace in the guest.
  */
-#define _GNU_SOURCE
-#include "native.h"
+#include "parts.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
-#include <time.h>
+#include "table/atomics.h"
 
 enum { TRIPS = 1000, BATCHES = 5 };
 
 typedef struct {
-    _Atomic int ball; /* odd: on its way there; even: back */
+    atomics_u32 ball; /* odd: on its way there; even: back */
     int other_cpu;
     int pinned;
 } court;
 
-static int pin_to(int cpu)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    return pthread_setaffinity_np(pthread_self(), sizeof set, &set);
-}
-
-static void *return_ball(void *argument)
+static void distance__return(void *argument)
 {
     court *self = argument;
-    self->pinned = pin_to(self->other_cpu);
-    for (int trip = 0; trip < TRIPS * BATCHES; trip++) {
-        while (atomic_load_explicit(&self->ball, memory_order_acquire) != 2 * trip + 1)
+    threads_set before;
+    self->pinned = threads_pin(self->other_cpu, &before);
+    for (uint32_t trip = 0; trip < TRIPS * BATCHES; trip++) {
+        while (atomics_load32(&self->ball) != 2 * trip + 1)
             ;
-        atomic_store_explicit(&self->ball, 2 * trip + 2, memory_order_release);
+        atomics_store32_release(&self->ball, 2 * trip + 2);
     }
-    return NULL;
 }
 
-static uint64_t now_ns(void)
+/* The least time of a batch: an interrupt only adds. The first one also waits for the thread. */
+static uint64_t distance__play(court *self)
 {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+    uint64_t best = UINT64_MAX;
+    uint32_t trip = 0;
+    for (int batch = 0; batch < BATCHES; batch++) {
+        uint64_t start = clock_ns();
+        for (uint32_t end = trip + TRIPS; trip < end; trip++) {
+            atomics_store32_release(&self->ball, 2 * trip + 1);
+            while (atomics_load32(&self->ball) != 2 * trip + 2)
+                ;
+        }
+        uint64_t taken = clock_ns() - start;
+        if (taken < best)
+            best = taken;
+    }
+    return best;
 }
 
 int distance_ns(int cpu, int other_cpu, uint64_t *ns)
 {
-    cpu_set_t before;
-    pthread_t thread;
+    threads_set before, between;
+    threads_handle thread;
     court self = {.other_cpu = other_cpu};
-    if (cpu < 0 || other_cpu < 0 || cpu >= CPU_SETSIZE || other_cpu >= CPU_SETSIZE
-        || cpu == other_cpu)
-        return -EINVAL;
-    int error = pthread_getaffinity_np(pthread_self(), sizeof before, &before);
-    if (error == 0)
-        error = pin_to(cpu);
-    if (error != 0)
-        return -error;
-    error = pthread_create(&thread, NULL, return_ball, &self);
-    if (error == 0) {
-        uint64_t best = UINT64_MAX;
-        for (int batch = 0, trip = 0; batch < BATCHES; batch++) {
-            uint64_t start = now_ns();
-            for (int end = trip + TRIPS; trip < end; trip++) {
-                atomic_store_explicit(&self.ball, 2 * trip + 1, memory_order_release);
-                while (atomic_load_explicit(&self.ball, memory_order_acquire) != 2 * trip + 2)
-                    ;
-            }
-            uint64_t taken = now_ns() - start;
-            /* The least: an interrupt only adds. The first batch also waits for the thread. */
-            if (taken < best)
-                best = taken;
-        }
-        pthread_join(thread, NULL);
-        error = self.pinned;
-        *ns = best / TRIPS;
+    if (cpu == other_cpu)
+        return -SYSTEM_INVALID;
+    /* To both, for a game on one CPU would take for ever. */
+    int status = threads_pin(other_cpu, &before);
+    if (status != 0)
+        return status;
+    status = threads_pin(cpu, &between);
+    if (status == 0)
+        status = threads_start(&thread, distance__return, &self);
+    if (status == 0) {
+        *ns = distance__play(&self) / TRIPS;
+        threads_join(thread);
+        status = self.pinned;
     }
-    pthread_setaffinity_np(pthread_self(), sizeof before, &before);
-    return -error;
+    threads_unpin(&before);
+    return status;
 }

@@ -8,10 +8,10 @@ trip of a cache line between the CPUs distinguishes the two states without looki
 
 from __future__ import annotations
 
-import os
 import time
 
 from zerio_asyncio.bench._native import ffi, lib
+from zerio_asyncio.bench.system import words_of
 
 FAR = 2.0
 """CPUs count as apart from this multiple of the shortest distance seen; measured were 55 to 70
@@ -43,7 +43,7 @@ class Cpus:
         found = ffi.new("uint64_t *")
         status = lib.distance_ns(*self._pair, found)
         if status:
-            raise OSError(-status, f"distance of CPUs {self._pair}: {os.strerror(-status)}")
+            raise OSError(-status, f"distance of CPUs {self._pair}: {words_of(-status)}")
         self.last_ns = float(found[0])
         self._nearest = min(self._nearest, self.last_ns)
         return self.last_ns

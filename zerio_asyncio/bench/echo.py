@@ -136,17 +136,27 @@ class DatagramEcho(asyncio.DatagramProtocol):
 
 
 class Server:
-    """One echo server on the running loop.
+    """One echo server on the running loop, with a listener, or with a place to listen at.
 
     ``mode`` is one of `MODES`; ``ran`` is the mode that really runs (``registered`` becomes
     ``protocol`` on loops without it).
     """
 
-    def __init__(self, mode: str, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        mode: str,
+        listener: socket.socket | None = None,
+        place: tuple[str, int] | None = None,
+    ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+        if (listener is None) == (place is None) or (mode == "sock" and listener is None):
+            raise ValueError("a server has a listener or a place; that of sock has a listener")
         self.ran = mode
         self._listener = listener
+        self._where: dict[str, Any] = {"sock": listener}
+        if place is not None:
+            self._where = {"host": place[0], "port": place[1]}
         self._server: asyncio.AbstractServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -154,15 +164,14 @@ class Server:
         """Start accepting."""
         loop = asyncio.get_running_loop()
         if self.ran == "sock":
+            assert self._listener is not None
             self._listener.setblocking(False)
-            self._keep(loop.create_task(self._accept(loop)))
+            self._keep(loop.create_task(self._accept(loop, self._listener)))
         elif self.ran == "streams":
-            self._server = await asyncio.start_server(
-                _echo_stream, sock=self._listener, backlog=BACKLOG
-            )
+            self._server = await asyncio.start_server(_echo_stream, backlog=BACKLOG, **self._where)
         else:
             self._server = await loop.create_server(
-                self._factory(loop), sock=self._listener, backlog=BACKLOG
+                self._factory(loop), backlog=BACKLOG, **self._where
             )
 
     def _factory(self, loop: asyncio.AbstractEventLoop) -> Callable[[], asyncio.BaseProtocol]:
@@ -173,9 +182,9 @@ class Server:
         self.ran = "protocol"
         return Echo
 
-    async def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _accept(self, loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
         while True:
-            connection, _ = await loop.sock_accept(self._listener)
+            connection, _ = await loop.sock_accept(listener)
             self._keep(loop.create_task(_echo_sock(loop, connection)))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
@@ -189,7 +198,8 @@ class Server:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:

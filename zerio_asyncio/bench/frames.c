@@ -1,5 +1,5 @@
-/* The limit of messaging: framed messages in plain C, level-triggered epoll, one recv for all that
- * has come, a call for every message, and one send for all answers.
+/* The limit of messaging: framed messages in plain C, one receive for all that has come, a call
+ * for every message, and one send for all answers.
  *
  * A message is its length (4 bytes, little-endian) and its bytes. The first of a connection names
  * the peer and is sent back. One way, the others are counted; otherwise they are sent back, too.
@@ -8,34 +8,26 @@
  * before what comes next. As in limit.c, answers that do not fit are kept, and their connection is
  * not read until they have gone.
  */
-#define _GNU_SOURCE
 #include "parts.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 enum {
     HEADER = 4,
     FRAME_MAX = 64 * 1024 * 1024 + HEADER, /* the generator's own limit */
     READ_SIZE = 256 * 1024,
-    EVENTS_MAX = 256,
 };
 
 typedef struct {
-    char *bytes;
+    unsigned char *bytes;
     size_t size, room;
 } piece;
 
 typedef struct {
-    int fd;
+    wire wire;     /* first: an event's wire is its peer */
     int named;     /* the first message has come */
     int waits;     /* for the socket to take more */
     piece begun;   /* of a message that has not come whole */
@@ -43,18 +35,18 @@ typedef struct {
 } peer;
 
 typedef struct {
-    int epoll, listener, spin, one_way, commands, answers;
+    wires *wires;
+    intptr_t answers;
+    int spin, one_way;
     uint64_t messages;
     piece input;
 } frames;
-
-static char frames__listener, frames__commands; /* what an event is about, when it is no peer */
 
 static int piece__reserve(piece *self, size_t room)
 {
     if (room <= self->room)
         return 0;
-    char *bytes = realloc(self->bytes, room);
+    unsigned char *bytes = realloc(self->bytes, room);
     if (bytes == NULL)
         return -ENOMEM;
     self->bytes = bytes;
@@ -62,7 +54,7 @@ static int piece__reserve(piece *self, size_t room)
     return 0;
 }
 
-static int piece__set(piece *self, const char *bytes, size_t size)
+static int piece__set(piece *self, const unsigned char *bytes, size_t size)
 {
     int status = piece__reserve(self, size);
     if (status == 0) {
@@ -72,15 +64,9 @@ static int piece__set(piece *self, const char *bytes, size_t size)
     return status;
 }
 
-static int frames__watch(const frames *self, int operation, int fd, uint32_t events, void *what)
+static void frames__drop(const frames *self, peer *link)
 {
-    struct epoll_event event = {.events = events, .data.ptr = what};
-    return epoll_ctl(self->epoll, operation, fd, &event) == 0 ? 0 : -errno;
-}
-
-static void frames__drop(peer *link)
-{
-    close(link->fd); /* closing takes it out of the epoll set */
+    wires_close(self->wires, &link->wire);
     free(link->begun.bytes);
     free(link->answers.bytes);
     free(link);
@@ -89,53 +75,45 @@ static void frames__drop(peer *link)
 static int frames__accept(const frames *self)
 {
     for (;;) {
-        int fd = accept4(self->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0) {
-            int fatal = errno == EBADF || errno == EINVAL || errno == ENOTSOCK;
-            return fatal ? -errno : 0;
-        }
-        int on = 1;
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* fails on Unix sockets */
         peer *link = calloc(1, sizeof *link);
-        if (link == NULL) {
-            close(fd);
+        if (link == NULL)
             return 0;
+        int status = wires_accept(self->wires, &link->wire);
+        if (status != 1) {
+            free(link);
+            return status;
         }
-        link->fd = fd;
-        if (frames__watch(self, EPOLL_CTL_ADD, fd, EPOLLIN, link) != 0)
-            frames__drop(link);
     }
 }
 
 /* Sends, and keeps what the socket does not take; negative if the connection is lost. */
-static int frames__send(const frames *self, peer *link, const char *bytes, size_t size)
+static int frames__send(const frames *self, peer *link, const unsigned char *bytes, size_t size)
 {
-    ssize_t sent = size > 0 ? send(link->fd, bytes, size, MSG_NOSIGNAL) : 0;
-    if (sent < 0 && errno != EAGAIN)
-        return -errno;
+    wires_piece piece = {bytes, size};
+    int64_t sent = size > 0 ? wires_send(self->wires, &link->wire, &piece, 1, 0) : 0;
+    if (sent < 0 && sent != WIRES_LATER)
+        return -1;
     size_t taken = sent < 0 ? 0 : (size_t)sent;
     int waits = taken < size;
     int status = piece__set(&link->answers, bytes + taken, size - taken);
     if (status == 0 && waits != link->waits) {
         link->waits = waits;
-        uint32_t events = waits ? EPOLLOUT : EPOLLIN;
-        status = frames__watch(self, EPOLL_CTL_MOD, link->fd, events, link);
+        status = wires_watch(self->wires, &link->wire, waits ? WIRES_SENDS : WIRES_READS);
     }
     return status;
 }
 
 /* The application: what it does with a message. Not inlined, as it is not in any other server. */
-__attribute__((noinline)) static void frames__received(frames *self, const peer *link,
-                                                       const char *message, size_t size)
+static NOT_INLINED void frames__received(frames *self, const peer *link,
+                                         const unsigned char *message, size_t size)
 {
     (void)link;
-    __asm__ volatile("" : : "r"(message), "r"(size));
+    system_look_at(message, size);
     self->messages += 1;
 }
 
-static uint32_t frames__length(const char *at)
+static uint32_t frames__length(const unsigned char *bytes)
 {
-    const unsigned char *bytes = (const unsigned char *)at;
     return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16
            | (uint32_t)bytes[3] << 24;
 }
@@ -143,12 +121,12 @@ static uint32_t frames__length(const char *at)
 /* Takes whole messages from the input; negative if the peer breaks the rules or is lost. */
 static int frames__take(frames *self, peer *link, size_t size)
 {
-    const char *bytes = self->input.bytes;
+    const unsigned char *bytes = self->input.bytes;
     size_t at = 0, back = self->one_way ? 0 : size; /* how much of it is sent back, at most */
     while (size - at >= HEADER) {
         size_t whole = (size_t)frames__length(bytes + at) + HEADER;
         if (whole > FRAME_MAX)
-            return -EPROTO;
+            return -1;
         if (whole > size - at)
             break;
         if (link->named)
@@ -172,66 +150,72 @@ static int frames__receive(frames *self, peer *link)
         return status;
     if (begun > 0)
         memcpy(self->input.bytes, link->begun.bytes, begun);
-    ssize_t got = recv(link->fd, self->input.bytes + begun, READ_SIZE, 0);
-    if (got < 0)
-        return errno == EAGAIN ? 0 : -errno;
-    return got == 0 ? -ECONNRESET : frames__take(self, link, begun + (size_t)got);
+    unsigned char *room = self->input.bytes + begun;
+    const unsigned char *bytes;
+    int64_t got = wires_receive(self->wires, &link->wire, room, READ_SIZE, &bytes);
+    if (got <= 0)
+        return got == WIRES_LATER ? 0 : -1;
+    if (bytes != room)
+        memcpy(room, bytes, (size_t)got);
+    return frames__take(self, link, begun + (size_t)got);
 }
 
 /* A line has come: how far are we? */
 static void frames__report(const frames *self)
 {
     char line[256];
-    ssize_t got = read(self->commands, line, sizeof line);
-    if (got <= 0) {
-        (void)epoll_ctl(self->epoll, EPOLL_CTL_DEL, self->commands, NULL);
-        return;
-    }
     uint64_t cpu_ns = 0;
+    if (!wires_take_command(self->wires))
+        return;
     (void)process_cpu_ns(0, &cpu_ns);
-    dprintf(self->answers,
-            "{\"messages\": %" PRIu64 ", \"cpu_ns\": %" PRIu64 ", \"wall_ns\": %" PRIu64 "}\n",
-            self->messages, cpu_ns, clock_ns());
+    int size = snprintf(line, sizeof line,
+                        "{\"messages\": %" PRIu64 ", \"cpu_ns\": %" PRIu64
+                        ", \"wall_ns\": %" PRIu64 "}\n",
+                        self->messages, cpu_ns, clock_ns());
+    wires_answer(self->answers, line, (size_t)size);
+}
+
+static void frames__serve(frames *self, peer *link)
+{
+    int status = link->waits
+                     ? frames__send(self, link, link->answers.bytes, link->answers.size)
+                     : frames__receive(self, link);
+    if (status != 0)
+        frames__drop(self, link);
 }
 
 static int frames__loop(frames *self)
 {
-    struct epoll_event events[EVENTS_MAX];
+    wires_event events[WIRES_EVENTS_MAX];
+    uint64_t patience_ns = self->spin ? 0 : WIRES_FOREVER;
     for (;;) {
-        int count = epoll_wait(self->epoll, events, EVENTS_MAX, self->spin ? 0 : -1);
-        if (count < 0 && errno != EINTR)
-            return -errno;
+        int count = wires_wait(self->wires, patience_ns, 0, events, WIRES_EVENTS_MAX);
+        int status = count < 0 ? count : 0;
         for (int i = 0; i < count; i++) {
-            void *what = events[i].data.ptr;
-            peer *link = what;
-            int status = 0;
-            if (what == &frames__commands)
+            if (events[i].what == WIRES_COMMANDS)
                 frames__report(self);
-            else if (what == &frames__listener)
+            else if (events[i].what == WIRES_LISTENER)
                 status = frames__accept(self);
-            else if ((link->waits ? frames__send(self, link, link->answers.bytes,
-                                                 link->answers.size)
-                                  : frames__receive(self, link))
-                     != 0)
-                frames__drop(link);
-            if (status != 0)
-                return status;
+            else
+                frames__serve(self, (peer *)(void *)events[i].wire);
         }
+        if (status != 0)
+            return status;
     }
 }
 
-int frames_serve(int listener, int spin, int one_way, int commands, int answers)
+int frames_serve(intptr_t listener, int spin, int one_way, intptr_t commands, intptr_t answers)
 {
-    frames self = {.epoll = epoll_create1(EPOLL_CLOEXEC), .listener = listener, .spin = spin,
-                   .one_way = one_way, .commands = commands, .answers = answers};
-    if (self.epoll < 0)
-        return -errno;
-    int status = frames__watch(&self, EPOLL_CTL_ADD, listener, EPOLLIN, &frames__listener);
+    frames self = {.wires = wires_new(READ_SIZE), .spin = spin, .one_way = one_way,
+                   .answers = answers};
+    if (self.wires == NULL)
+        return -ENOMEM;
+    int status = wires_listen(self.wires, listener);
     /* A file or nothing at all cannot be waited for: then nobody asks. */
-    (void)frames__watch(&self, EPOLL_CTL_ADD, commands, EPOLLIN, &frames__commands);
+    (void)wires_listen_for_commands(self.wires, commands);
     if (status == 0)
         status = frames__loop(&self);
-    close(self.epoll);
+    wires_free(self.wires);
     free(self.input.bytes);
     return status;
 }

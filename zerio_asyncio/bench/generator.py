@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zerio_asyncio.bench._native import ffi, lib
 from zerio_asyncio.bench.latencies import figures_of
-from zerio_asyncio.bench.limits import pin, raise_descriptor_limit
+from zerio_asyncio.bench.system import pin, raise_descriptor_limit, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +104,7 @@ class Generator:
         """Open all connections; OSError if one fails."""
         status = self._call("connect", self._handle)
         if status:
-            raise OSError(-status, f"connect: {os.strerror(-status)}")
+            raise OSError(-status, f"connect: {words_of(-status)}")
 
     def run(self) -> dict[str, Any]:
         """Warm up, measure, drain; LoadError unless everything came back correctly and in time."""
@@ -130,7 +130,7 @@ def explain(result: Any) -> str:
     where = f"connection {result.fail_connection}, message {result.fail_message}"
     spot = f"{where}, byte {result.fail_offset}"
     if result.status == lib.LOAD_SYSTEM:
-        return f"{where}: {os.strerror(result.error)}"
+        return f"{where}: {words_of(result.error)}"
     if result.status == lib.LOAD_MISMATCH:
         return f"{spot}: {result.fail_got:#04x} came back for {result.fail_expected:#04x}"
     if result.status == lib.LOAD_EXCESS:
@@ -168,7 +168,7 @@ def program(
     run: Callable[[Any], None],
 ) -> int:
     """Connect, ``run`` with the generator; return 1 and print ``{"error": ...}`` on failure."""
-    lib.process_die_with_parent()
+    lib.process_die_with_parent(os.getppid())
     pin(options.pop("core"))
     try:
         settings = config(**options)

@@ -8,7 +8,7 @@ int histogram_index(uint64_t value_ns)
         value_ns = most;
     if (value_ns < 2048)
         return (int)value_ns;
-    int shift = 64 - __builtin_clzll(value_ns) - 11;
+    int shift = system_highest_bit(value_ns) - 10;
     return shift * 1024 + (int)(value_ns >> shift);
 }
 

@@ -20,41 +20,35 @@
  *
  * Limits: the window by time, the run by `quota`, silence by `stall_ns`, the drain by DRAIN_NS.
  */
-#define _GNU_SOURCE
 #include "parts.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 enum {
     PATTERN_SHIFTS = 4096, /* windows to tell messages apart; a power of two */
     READ_SIZE = 256 * 1024,
-    EVENTS_MAX = 256,
-    GATHER_MAX = 16,       /* messages in one send */
+    AHEAD_MIN = 4096,
+    DATAGRAM = 64 * 1024,  /* room for any */
     LARGE = 16 * 1024,     /* bytes of a message from which on comparing costs more than 1 us */
     LARGE_EVERY = 4,       /* of large messages in the window, compared whole */
     HEAD = 1024,           /* bytes compared of a piece of the others */
-    WAIT_MS_MAX = 50,      /* so that a phase ends in time though nothing happens */
 };
 static const uint64_t DRAIN_NS = 2000000000u;
+static const uint64_t WAIT_NS_MAX = 50000000u; /* so that a phase ends though nothing happens */
 
 typedef enum { WARM_UP, WINDOW, DRAIN } phase;
 
 typedef struct {
-    int fd;
-    int waits_to_send; /* EPOLLOUT is armed */
-    uint64_t sent;     /* bytes since the run began */
+    wire wire;     /* first: an event's wire is its connection */
+    uint64_t sent; /* bytes since the run began */
     uint64_t received;
     uint64_t *started_ns; /* of message m at m % depth */
 } connection;
 
 struct load {
     load_config config;
-    int epoll;
+    wires *wires;
     phase phase;
     connection *connections;
     uint64_t *started_ns;
@@ -83,22 +77,31 @@ static const unsigned char *load__message(const load *self, uint64_t which, uint
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* Bytes that a connection receives at once: all that can be on its way to it, within reason. */
+static size_t load__ahead(const load_config *config)
+{
+    uint64_t most = (uint64_t)config->size * (uint64_t)config->depth;
+    if (config->datagrams)
+        return DATAGRAM;
+    if (most > READ_SIZE)
+        return READ_SIZE;
+    return most < AHEAD_MIN ? AHEAD_MIN : (size_t)most;
+}
+
 load *load_new(const load_config *config)
 {
     load *self = calloc(1, sizeof *self);
     if (self == NULL)
         return NULL;
     self->config = *config;
-    self->epoll = epoll_create1(EPOLL_CLOEXEC);
+    self->wires = wires_new(load__ahead(config));
     size_t count = (size_t)config->connections;
     size_t pattern_size = (size_t)config->size + PATTERN_SHIFTS;
     self->connections = calloc(count, sizeof *self->connections);
     self->started_ns = calloc(count * (size_t)config->depth, sizeof *self->started_ns);
     self->pattern = malloc(pattern_size);
     self->buffer = malloc(READ_SIZE);
-    for (size_t i = 0; self->connections != NULL && i < count; i++)
-        self->connections[i].fd = -1;
-    if (self->epoll < 0 || self->connections == NULL || self->started_ns == NULL
+    if (self->wires == NULL || self->connections == NULL || self->started_ns == NULL
         || self->pattern == NULL || self->buffer == NULL) {
         load_free(self);
         return NULL;
@@ -114,10 +117,9 @@ void load_free(load *self)
     if (self == NULL)
         return;
     for (int i = 0; self->connections != NULL && i < self->config.connections; i++)
-        if (self->connections[i].fd >= 0)
-            close(self->connections[i].fd);
-    if (self->epoll >= 0)
-        close(self->epoll);
+        if (wires_is_open(&self->connections[i].wire))
+            wires_close(self->wires, &self->connections[i].wire);
+    wires_free(self->wires);
     free(self->connections);
     free(self->started_ns);
     free(self->pattern);
@@ -129,16 +131,14 @@ void load_free(load *self)
 
 int load_connect(load *self)
 {
-    for (int i = 0; i < self->config.connections; i++) {
-        connection *link = &self->connections[i];
-        int kind = self->config.datagrams ? SOCK_DGRAM : SOCK_STREAM;
-        int fd = dial(self->config.address, self->config.port, kind, i);
-        if (fd < 0)
-            return fd;
-        link->fd = fd;
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = link};
-        if (epoll_ctl(self->epoll, EPOLL_CTL_ADD, link->fd, &event) != 0)
-            return -errno;
+    const load_config *config = &self->config;
+    for (int i = 0; i < config->connections; i++) {
+        intptr_t socket = dial(config->address, config->port, config->datagrams, i);
+        if (socket < 0)
+            return (int)socket;
+        int status = wires_add(self->wires, &self->connections[i].wire, socket);
+        if (status != 0)
+            return status;
     }
     return 0;
 }
@@ -148,13 +148,19 @@ int load_connect(load *self)
 static int load__fail(load *self, int status, const connection *link)
 {
     self->result.status = status;
-    self->result.error = status == LOAD_SYSTEM ? errno : 0;
     if (link != NULL) {
         self->result.fail_connection = (uint64_t)(link - self->connections);
         self->result.fail_message = link->received / (uint64_t)self->config.size;
         self->result.fail_offset = link->received % (uint64_t)self->config.size;
     }
     return status;
+}
+
+/* A call failed with this code. */
+static int load__fail_system(load *self, int64_t code, const connection *link)
+{
+    self->result.error = (int)-code;
+    return load__fail(self, LOAD_SYSTEM, link);
 }
 
 /* Bytes that this connection may have sent by now. */
@@ -171,35 +177,28 @@ static uint64_t load__allowed(const load *self, const connection *link)
 
 static int load__wait_to_send(load *self, connection *link, int wait)
 {
-    if (link->waits_to_send == wait)
-        return LOAD_OK;
-    struct epoll_event event = {.events = EPOLLIN | (wait ? EPOLLOUT : 0), .data.ptr = link};
-    link->waits_to_send = wait;
-    if (epoll_ctl(self->epoll, EPOLL_CTL_MOD, link->fd, &event) != 0)
-        return load__fail(self, LOAD_SYSTEM, link);
-    return LOAD_OK;
+    int status = wires_watch(self->wires, &link->wire, WIRES_READS | (wait ? WIRES_SENDS : 0));
+    return status == 0 ? LOAD_OK : load__fail_system(self, status, link);
 }
 
-/* One gathering send; the number of bytes it took, or -1 with errno. */
-static ssize_t load__send_some(load *self, connection *link, uint64_t allowed)
+/* One gathering send; the number of bytes it took, or a negative code. */
+static int64_t load__send_some(load *self, connection *link, uint64_t allowed)
 {
-    struct iovec parts[GATHER_MAX];
+    wires_piece pieces[WIRES_PIECES_MAX];
     uint64_t size = (uint64_t)self->config.size;
     uint64_t which = (uint64_t)(link - self->connections);
     uint64_t at = link->sent;
     uint64_t now_ns = clock_ns();
-    int count = 0, most = self->config.datagrams ? 1 : GATHER_MAX;
+    int count = 0, most = self->config.datagrams ? 1 : WIRES_PIECES_MAX;
     for (; count < most && at < allowed; count++) {
         uint64_t message = at / size, offset = at % size;
-        parts[count].iov_base = (void *)(load__message(self, which, message) + offset);
-        parts[count].iov_len = (size_t)(size - offset);
+        pieces[count].bytes = load__message(self, which, message) + offset;
+        pieces[count].size = (size_t)(size - offset);
         if (offset == 0)
             link->started_ns[message % (uint64_t)self->config.depth] = now_ns;
         at += size - offset;
     }
-    struct msghdr header = {.msg_iov = parts, .msg_iovlen = (size_t)count};
-    ssize_t sent = count == 1 ? send(link->fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
-                              : sendmsg(link->fd, &header, MSG_NOSIGNAL);
+    int64_t sent = wires_send(self->wires, &link->wire, pieces, count, 1);
     if (sent > 0) {
         uint64_t begun = (link->sent + size - 1) / size;
         link->sent += (uint64_t)sent;
@@ -214,11 +213,11 @@ static int load__send(load *self, connection *link)
         uint64_t allowed = load__allowed(self, link);
         if (link->sent >= allowed)
             return load__wait_to_send(self, link, 0);
-        if (load__send_some(self, link, allowed) < 0) {
-            if (errno == EAGAIN)
-                return load__wait_to_send(self, link, 1);
-            return load__fail(self, LOAD_SYSTEM, link);
-        }
+        int64_t sent = load__send_some(self, link, allowed);
+        if (sent == WIRES_LATER)
+            return load__wait_to_send(self, link, 1);
+        if (sent < 0)
+            return load__fail_system(self, sent, link);
     }
 }
 
@@ -243,11 +242,11 @@ static size_t load__scope(const load *self, uint64_t message, size_t part)
     return part < HEAD ? part : HEAD;
 }
 
-static int load__verify(load *self, connection *link, size_t got, uint64_t now_ns)
+static int load__verify(load *self, connection *link, const unsigned char *answer, size_t got,
+                        uint64_t now_ns)
 {
     uint64_t size = (uint64_t)self->config.size;
     uint64_t which = (uint64_t)(link - self->connections);
-    const unsigned char *answer = self->buffer;
     if (link->received + got > link->sent)
         return load__fail(self, LOAD_EXCESS, link);
     while (got > 0) {
@@ -272,15 +271,16 @@ static int load__verify(load *self, connection *link, size_t got, uint64_t now_n
 
 static int load__receive(load *self, connection *link)
 {
-    ssize_t got = recv(link->fd, self->buffer, READ_SIZE, 0);
+    const unsigned char *bytes;
+    int64_t got = wires_receive(self->wires, &link->wire, self->buffer, READ_SIZE, &bytes);
     if (got < 0)
-        return errno == EAGAIN ? LOAD_OK : load__fail(self, LOAD_SYSTEM, link);
+        return got == WIRES_LATER ? LOAD_OK : load__fail_system(self, got, link);
     if (got == 0 && !self->config.datagrams)
         return load__fail(self, LOAD_CLOSED, link);
     if (self->config.datagrams && got != self->config.size)
         return load__fail(self, LOAD_CUT, link);
     self->moved_ns = clock_ns();
-    int status = load__verify(self, link, (size_t)got, self->moved_ns);
+    int status = load__verify(self, link, bytes, (size_t)got, self->moved_ns);
     return status == LOAD_OK ? load__send(self, link) : status;
 }
 
@@ -289,25 +289,27 @@ static int load__receive(load *self, connection *link)
 static int load__read_clocks(load *self, reading *now)
 {
     int status = reading_take(self->config.server_pid, now);
-    errno = -status;
-    return status == 0 ? LOAD_OK : load__fail(self, LOAD_SYSTEM, NULL);
+    return status == 0 ? LOAD_OK : load__fail_system(self, status, NULL);
 }
 
 static int load__wait(load *self, uint64_t until_ns)
 {
-    struct epoll_event events[EVENTS_MAX];
+    wires_event events[WIRES_EVENTS_MAX];
     uint64_t now_ns = clock_ns();
-    uint64_t left_ms = until_ns > now_ns ? (until_ns - now_ns) / 1000000u + 1 : 0;
-    int wait_ms = left_ms < WAIT_MS_MAX ? (int)left_ms : WAIT_MS_MAX;
-    int count = epoll_wait(self->epoll, events, EVENTS_MAX, self->config.spin ? 0 : wait_ms);
+    uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+    if (left_ns > WAIT_NS_MAX)
+        left_ns = WAIT_NS_MAX;
+    if (self->config.spin)
+        left_ns = 0;
+    int count = wires_wait(self->wires, left_ns, 0, events, WIRES_EVENTS_MAX);
     if (count < 0)
-        return errno == EINTR ? LOAD_OK : load__fail(self, LOAD_SYSTEM, NULL);
+        return load__fail_system(self, count, NULL);
     for (int i = 0; i < count; i++) {
-        connection *link = events[i].data.ptr;
+        connection *link = (connection *)(void *)events[i].wire;
         int status = LOAD_OK;
-        if (events[i].events & EPOLLOUT)
+        if (events[i].what & WIRES_SENDS)
             status = load__send(self, link);
-        if (status == LOAD_OK && (events[i].events & ~(uint32_t)EPOLLOUT))
+        if (status == LOAD_OK && (events[i].what & WIRES_READS))
             status = load__receive(self, link);
         if (status != LOAD_OK)
             return status;

@@ -17,12 +17,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
-import resource
 import struct
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from zerio_asyncio.bench import system
 from zerio_asyncio.bench.echo import BACKLOG
 
 if TYPE_CHECKING:
@@ -197,14 +197,14 @@ class Account:
     def read(self) -> dict[str, float]:
         """Read all counts now; what the reading itself allocates is freed afterwards."""
         messages, blocks = self._counter.messages, sys.getallocatedblocks()
-        cpu_ns, wall_ns = time.process_time_ns(), time.monotonic_ns()
-        usage = resource.getrusage(resource.RUSAGE_SELF)
+        cpu_ns, wall_ns = system.cpu_ns(), time.perf_counter_ns()
+        user_s, system_s = system.cpu_split()
         return {
             "messages": messages,
             "cpu_ns": cpu_ns,
             "wall_ns": wall_ns,
-            "user_s": usage.ru_utime,
-            "system_s": usage.ru_stime,
+            "user_s": user_s,
+            "system_s": system_s,
             "blocks": blocks,
             "collections": sum(generation["collections"] for generation in gc.get_stats()),
         }

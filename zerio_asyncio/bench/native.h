@@ -1,5 +1,6 @@
 /* The native half of the benchmark, as Python sees it. build.py hands this file to cffi as it is
- * (without the lines that start with '#'), so it is plain declarations and comments only.
+ * (without the lines that start with '#'), so it is plain declarations and comments only. An errno
+ * is a code of Winsock on Windows; sockets and descriptors are handles there.
  *
  * The generator is C because a Python one would be the bottleneck: it has to spend less time per
  * request than the fastest server under test. The limit server is C because it answers "what does
@@ -25,7 +26,7 @@ enum {
 enum { LOAD_COUNTS = 27648 };
 
 typedef struct {
-    const char *address;  /* numeric IPv4 or IPv6, or the path of a Unix socket (starts with /) */
+    const char *address;  /* numeric IPv4 or IPv6; on Linux also the path of a Unix socket (/…) */
     int port;
     int connections;
     int size;             /* bytes of one message */
@@ -105,20 +106,22 @@ const uint64_t *courier_counts(const courier *self);
 void courier_free(courier *self);
 
 /* Serves echo on a listening socket until a fatal error, which it returns as a negative errno. */
-int limit_serve(int listener, int spin);
+int limit_serve(intptr_t listener, int spin);
 /* The same for datagrams, each sent back to where it came from. */
-int limit_serve_datagrams(int socket, int spin);
+int limit_serve_datagrams(intptr_t socket, int spin);
 /* The same for framed messages: sends all back, or only the first of a connection, and counts the
  * rest. Whenever a line comes on the descriptor `commands`, it answers with one on `answers`: a
  * JSON object of messages (since the start), cpu_ns and wall_ns. */
-int frames_serve(int listener, int spin, int one_way, int commands, int answers);
+int frames_serve(intptr_t listener, int spin, int one_way, intptr_t commands, intptr_t answers);
 
-/* The calling process is sent SIGTERM when its parent ends: no server outlives a benchmark. */
-int process_die_with_parent(void);
-/* CPU time of a process, all threads, user and system; 0 or a negative errno. The kernel accounts
- * another process's running thread at each scheduler tick, so a reading may lag by one tick. */
+/* The calling process is ended when its parent ends: no server outlives a benchmark. Its number is
+ * asked for because not every system can tell it. */
+int process_die_with_parent(int parent);
+/* CPU time of a process (0: the calling one), all threads, user and system; 0 or a negative errno.
+ * Linux accounts another process's running thread at each scheduler tick, so a reading may lag by
+ * one tick; Windows when threads are switched. */
 int process_cpu_ns(int pid, uint64_t *ns);
-/* The same, split; resolution one tick (10 ms). */
+/* The same, split; resolution one tick (10 ms on Linux, 15.6 on Windows). */
 int process_split_ns(int pid, uint64_t *user_ns, uint64_t *system_ns);
 
 /* Time of a cache line's way from one CPU to another and back, both spinning for about a

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import importlib
 import importlib.metadata
@@ -10,7 +9,10 @@ import os
 import platform
 from typing import TYPE_CHECKING, Any
 
+from zerio_asyncio.bench import system
+
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable
 
 
@@ -38,25 +40,33 @@ class Peer:
         return f"{self.title} {self.version}".rstrip()
 
 
+_BEST, _PLAIN = system.PROVIDERS
+
 # name: (title, provider or None for the default one, wait strategy or None for the default one)
 _OURS: dict[str, tuple[str, str | None, str | None]] = {
     "zerio": ("zerio", None, None),
-    "zerio-uring": ("zerio uring", "uring", None),
-    "zerio-epoll": ("zerio epoll", "epoll", None),
+    f"zerio-{_BEST}": (f"zerio {_BEST}", _BEST, None),
+    f"zerio-{_PLAIN}": (f"zerio {_PLAIN}", _PLAIN, None),
     "zerio-spin": ("zerio, spinning", None, "spin"),
-    "zerio-epoll-spin": ("zerio epoll, spinning", "epoll", "spin"),
+    f"zerio-{_PLAIN}-spin": (f"zerio {_PLAIN}, spinning", _PLAIN, "spin"),
     "zerio-hybrid": ("zerio, hybrid", None, "hybrid"),
 }
-_NATIVE = {"c-epoll": ("C epoll", False), "c-epoll-spin": ("C epoll, spinning", True)}
-_OTHERS = ("asyncio", "uvloop", "rloop")
+
+REFERENCE = system.OTHERS[0]
+LIMIT = system.LIMIT
+LIMIT_SPINNING = f"{LIMIT}-spin"
+"""What ratios refer to: the loop to beat, and what the kernel alone costs."""
+
+_NATIVE = {
+    LIMIT: (system.LIMIT_TITLE, False),
+    LIMIT_SPINNING: (f"{system.LIMIT_TITLE}, spinning", True),
+}
+_OTHERS = (*system.STANDARD, *system.OTHERS)
 
 NAMES = (*_OTHERS, *_OURS, *_NATIVE)
 """Every name that ``--peer`` accepts."""
 
-REFERENCE = "uvloop"
-LIMIT = "c-epoll"
-LIMIT_SPINNING = "c-epoll-spin"
-"""What ratios refer to: the loop to beat, and what the kernel alone costs."""
+BOTH_PROVIDERS = (f"zerio-{_BEST}", f"zerio-{_PLAIN}")
 
 
 def is_ours(name: str) -> bool:
@@ -69,8 +79,8 @@ def new_loop(name: str, wait: str | None = None) -> asyncio.AbstractEventLoop:
 
     ``wait`` is for our loops: their wait strategy, overriding the peer's.
     """
-    if name == "asyncio":
-        return asyncio.SelectorEventLoop()
+    if name in system.STANDARD:
+        return system.STANDARD[name]()
     if name in _OURS:
         _, provider, own_wait = _OURS[name]
         return _new_own_loop(provider, wait or own_wait)
@@ -112,7 +122,7 @@ def find(name: str) -> Peer:
         title, _, wait = _OURS[name]
         version = _version("zerio-asyncio")
         return Peer(name, title, version, refusal, spins=wait is not None, ours=True)
-    version = platform.python_version() if name == "asyncio" else _version(name)
+    version = platform.python_version() if name in system.STANDARD else _version(name)
     return Peer(name, name, version, refusal)
 
 

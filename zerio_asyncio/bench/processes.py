@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import select
+import queue
 import subprocess
-import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from zerio_asyncio.bench import peers
+from zerio_asyncio.bench import peers, system
 from zerio_asyncio.bench._native import ffi, lib
 from zerio_asyncio.bench.results import BenchError
 
@@ -63,23 +63,34 @@ class Child:
         name = f"zerio_asyncio.bench.{module}"
         how = ["-m", name] if ours else ["-c", BARE, str(PACKAGE), name]
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
+        program, needed = system.interpreter()
         self._process = subprocess.Popen(
-            [sys.executable, *how, *map(str, arguments)],
+            [program, *how, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=peers.environment(),
+            env=peers.environment() | needed,
         )
+        # A thread reads, for not every system can wait for a pipe with a limit.
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        """Hand over all lines, and nothing at the end."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(b"")
 
     def answer(self, timeout_s: float) -> dict[str, Any]:
         """Read the next line; BenchError if it is an error, late, or missing."""
-        assert self._process.stdout is not None
-        # The lines come far apart, one at a time: no line hides from select in the buffer.
-        ready, _, _ = select.select([self._process.stdout], [], [], timeout_s)
-        if not ready:
-            raise BenchError(f"no answer in {timeout_s:.0f} s")
-        line = self._process.stdout.readline()
+        try:
+            line = self._lines.get(timeout=timeout_s)
+        except queue.Empty:
+            raise BenchError(f"no answer in {timeout_s:.0f} s") from None
         if not line:
+            self._lines.put(line)  # the end stays the end
             raise BenchError(self._last_words())
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
@@ -117,6 +128,7 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._reader.join(1)
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -263,16 +275,11 @@ def _ask(server: Child) -> dict[str, Any]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Bytes of a process's memory that are in RAM.
-
-    From the page tables (smaps_rollup): the counter behind VmRSS is kept per CPU and may be off by
-    hundreds of KiB, which is as much as a thousand connections need.
-    """
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as lines:  # noqa: PTH123
-        for line in lines:
-            if line.startswith("Rss:"):
-                return int(line.split()[1]) * 1024
-    raise BenchError(f"process {pid} tells no resident memory")
+    """Bytes of a process's memory that are in RAM."""
+    try:
+        return system.resident_bytes(pid)
+    except OSError as error:
+        raise BenchError(str(error)) from None
 
 
 def settled_bytes(pid: int, timeout_s: float = 5.0) -> int:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import os
 import platform
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.bench import peers
-from zerio_asyncio.bench.limits import cores
+from zerio_asyncio.bench.system import cores, load_average, processor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,23 +124,14 @@ class Row:
         }
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
-
-
 def machine() -> dict[str, Any]:
     """Describe where the figures come from."""
     return {
         "kernel": platform.release(),
-        "processor": _processor(),
+        "processor": processor() or platform.machine(),
         "cores": cores(),
         "python": platform.python_version(),
-        "load_average": os.getloadavg()[0],
+        "load_average": load_average(),
     }
 
 

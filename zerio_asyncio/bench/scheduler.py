@@ -17,13 +17,14 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
 
 from zerio_asyncio.bench import peers
 from zerio_asyncio.bench._native import lib
-from zerio_asyncio.bench.limits import pin
+from zerio_asyncio.bench.system import pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--core", type=int, help="pin to this CPU")
     options = parser.parse_args(arguments)
-    lib.process_die_with_parent()
+    lib.process_die_with_parent(os.getppid())
     pin(options.core)
     if options.count < BURST or options.count % BURST:
         parser.error(f"--count must be a multiple of {BURST}")

@@ -17,10 +17,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio.bench import messaging, peers
+from zerio_asyncio.bench import messaging, peers, system
 from zerio_asyncio.bench._native import lib
 from zerio_asyncio.bench.echo import DATAGRAM, MODES, DatagramEcho, Server, bind_datagrams, listen
-from zerio_asyncio.bench.limits import pin, raise_descriptor_limit
+from zerio_asyncio.bench.system import pin, pin_thread, raise_descriptor_limit
 
 if TYPE_CHECKING:
     import socket
@@ -59,7 +59,11 @@ def serve_native(listener: socket.socket, mode: str, spin: bool) -> int:
         return -lib.limit_serve(listener.fileno(), spin)
     one_way = mode == messaging.ONE_WAY
     return -lib.frames_serve(
-        listener.fileno(), spin, one_way, sys.stdin.fileno(), sys.stdout.fileno()
+        listener.fileno(),
+        spin,
+        one_way,
+        system.descriptor(sys.stdin),
+        system.descriptor(sys.stdout),
     )
 
 
@@ -90,7 +94,10 @@ def serve_loop(peer: str, mode: str, listener: socket.socket) -> int:
     if mode == DATAGRAM:
         loop.run_until_complete(loop.create_datagram_endpoint(DatagramEcho, sock=listener))
     else:
-        server = Server(mode, listener)
+        own = system.LISTENS_FIRST or mode == "sock"
+        server = Server(mode, listener) if own else Server(mode, place=name[:2])
+        if not own:
+            listener.close()  # its port is free; the loop makes a listener of its own there
         loop.run_until_complete(server.start())
         ran = server.ran
     _announce(name, ran, peers.own_provider(loop))
@@ -110,7 +117,7 @@ def serve_threads(peer: str, count: int, cores: list[int], listener: socket.sock
 
     def serve(number: int, own: socket.socket) -> None:
         if cores:
-            pin(cores[number % len(cores)])  # this thread only
+            pin_thread(cores[number % len(cores)])
         loop = peers.new_loop(peer)
         loop.run_until_complete(Server("protocol", own).start())
         ready.wait()
@@ -142,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # The default action: a measured loop must not pay for a handler, and needs none.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    lib.process_die_with_parent()
+    lib.process_die_with_parent(os.getppid())
     pin(*options.core)
     try:
         raise_descriptor_limit(options.connections)

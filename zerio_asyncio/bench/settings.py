@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from zerio_asyncio.bench import messaging
 from zerio_asyncio.bench.courier import CourierConfig
-from zerio_asyncio.bench.limits import cores
 from zerio_asyncio.bench.load import LoadConfig
+from zerio_asyncio.bench.system import cores
 
 if TYPE_CHECKING:
     from zerio_asyncio.bench.workloads import Workload

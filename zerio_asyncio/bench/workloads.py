@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zerio_asyncio.bench import messaging
+from zerio_asyncio.bench import messaging, peers, system
 from zerio_asyncio.bench.echo import DATAGRAM
 from zerio_asyncio.bench.echo import MODES as ECHO_MODES
-
-if TYPE_CHECKING:
-    from zerio_asyncio.bench import peers
 
 KIB = 1024
 
@@ -29,11 +26,11 @@ DEFAULT_MODES = tuple(mode for mode in MODES if mode not in (IDLE, THREADS))
 """All except the memory of idle connections, which needs a high descriptor limit, and loops in
 threads, which need a CPU each."""
 
-DEFAULT_PEERS = ("asyncio", "uvloop", "rloop", "c-epoll", "zerio-uring", "zerio-epoll")
-SPINNING_PEERS = ("c-epoll-spin", "zerio-spin")
+DEFAULT_PEERS = (*system.STANDARD, *system.OTHERS, peers.LIMIT, *peers.BOTH_PROVIDERS)
+SPINNING_PEERS = (peers.LIMIT_SPINNING, "zerio-spin")
 WAITING_PEERS = (*SPINNING_PEERS, "zerio-hybrid")
 """For round trips of messages: every wait strategy."""
-QUICK_PEERS = ("asyncio", "uvloop", "c-epoll", "zerio")
+QUICK_PEERS = ("asyncio", peers.REFERENCE, peers.LIMIT, "zerio")
 
 IDLE_CONNECTIONS = 10_000
 

@@ -84,8 +84,9 @@ static int dial__finish_connect(int fd, const struct sockaddr *address, socklen_
     return 0;
 }
 
-int dial(const char *address, int port, int kind, int which)
+intptr_t dial(const char *address, int port, int datagrams, int which)
 {
+    int kind = datagrams ? SOCK_DGRAM : SOCK_STREAM;
     struct sockaddr_storage server;
     socklen_t size = 0;
     int status = dial__address(address, port, &server, &size);

@@ -1,0 +1,23 @@
+"""What the benchmark asks of the system it runs on: this module alone asks which one that is.
+
+Each system's answers stand in a package of its own, under the same names.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform == "win32":
+    from zerio_asyncio.bench import windows as own
+else:
+    from zerio_asyncio.bench import linux as own
+
+STANDARD, OTHERS, PROVIDERS = own.STANDARD, own.OTHERS, own.PROVIDERS
+LIMIT, LIMIT_TITLE = own.LIMIT, own.LIMIT_TITLE
+SHARES_PORTS, LISTENS_FIRST = own.SHARES_PORTS, own.LISTENS_FIRST
+
+pin, pin_thread, cores = own.pin, own.pin_thread, own.cores
+raise_descriptor_limit = own.raise_descriptor_limit
+cpu_ns, cpu_split = own.cpu_ns, own.cpu_split
+resident_bytes, load_average, processor = own.resident_bytes, own.load_average, own.processor
+descriptor, interpreter, words_of = own.descriptor, own.interpreter, own.words_of
