@@ -19,8 +19,10 @@ def install() -> None:
     """Have provider and facts take the fake's functions."""
     fake_rio.install()
     fake = ctypes.WinDLL(str(fake_rio.LIBRARY), use_last_error=True)  # type: ignore[attr-defined]
-    fake.fake_socket.restype = ctypes.c_size_t
-    Winsock.ioctl, Winsock.make = fake.fake_ioctl, fake.fake_socket
+    fake.fake_function.restype = ctypes.c_void_p
+    Winsock.replaced = {"WSAIoctl": fake.fake_ioctl, "WSASocketW": fake.fake_socket}
+    for name in ("accept", "closesocket", "ioctlsocket", "recv", "send", "WSARecv", "WSASend"):
+        Winsock.replaced[name] = fake._FuncPtr(fake.fake_function(name.encode()))
 
 
 def main(arguments: list[str]) -> int:

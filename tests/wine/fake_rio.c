@@ -420,6 +420,8 @@ static void *WSAAPI register_buffer(char *memory, DWORD length)
         WSASetLastError(WSAEFAULT);
         return INVALID_BUFFER;
     }
+    for (DWORD at = 0; at < length; at += 4096) /* all pages are there from now on */
+        InterlockedOr((volatile LONG *)(memory + at - (ULONG_PTR)(memory + at) % 4), 0);
     buffer *made = calloc(1, sizeof *made);
     made->alive = 1;
     made->memory = memory;
@@ -461,7 +463,8 @@ EXPORT int WSAAPI fake_ioctl(SOCKET socket, DWORD code, void *in, DWORD in_bytes
                              LPWSAOVERLAPPED_COMPLETION_ROUTINE routine)
 {
     if (code != GET_MULTIPLE)
-        return WSAIoctl(socket, code, in, in_bytes, out, out_bytes, bytes, overlapped, routine);
+        return plain_wsa_ioctl(socket, code, in, in_bytes, out, out_bytes, bytes, overlapped,
+                               routine);
     if (in_bytes != sizeof multiple_rio || memcmp(in, multiple_rio, sizeof multiple_rio) != 0 ||
         out_bytes != sizeof(table) || sizeof(table) != 112)
         violated("WSAIoctl: bad arguments");

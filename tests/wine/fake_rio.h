@@ -175,6 +175,9 @@ int receives(SOCKET); /* whether a stream has receives outstanding, and its peer
 
 /* ----------------------------------------------------------------------------- fake_rio_hooks.c */
 
+int WSAAPI plain_wsa_ioctl(SOCKET, DWORD code, void *in, DWORD in_bytes, void *out,
+                           DWORD out_bytes, DWORD *bytes, OVERLAPPED *,
+                           LPWSAOVERLAPPED_COMPLETION_ROUTINE);
 int some_flagged(void);    /* whether a socket that was made for it is open */
 void remember(SOCKET);     /* one was made */
 int is_dead(SOCKET);       /* accepted by a listener of another kind */

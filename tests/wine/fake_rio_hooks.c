@@ -198,7 +198,7 @@ static int layered(SOCKET socket, DWORD code, SOCKET *below)
     return 1;
 }
 
-static int WSAAPI plain_wsa_ioctl(SOCKET socket, DWORD code, void *in, DWORD in_bytes, void *out,
+int WSAAPI plain_wsa_ioctl(SOCKET socket, DWORD code, void *in, DWORD in_bytes, void *out,
                                   DWORD out_bytes, DWORD *bytes, OVERLAPPED *overlapped,
                                   LPWSAOVERLAPPED_COMPLETION_ROUTINE routine)
 {
@@ -329,11 +329,11 @@ static FARPROC WINAPI find_export(HMODULE module, const char *name)
 {
     if ((rules & WAIT_PACKETS) && (ULONG_PTR)name > 0xFFFF) {
         if (strcmp(name, "NtCreateWaitCompletionPacket") == 0)
-            return (FARPROC)create_packet;
+            return (FARPROC)(void *)create_packet;
         if (strcmp(name, "NtAssociateWaitCompletionPacket") == 0)
-            return (FARPROC)associate_packet;
+            return (FARPROC)(void *)associate_packet;
         if (strcmp(name, "NtCancelWaitCompletionPacket") == 0)
-            return (FARPROC)cancel_packet;
+            return (FARPROC)(void *)cancel_packet;
     }
     return GetProcAddress(module, name);
 }
@@ -358,6 +358,15 @@ static const struct {
     { "closesocket", plain_close },
     { "GetProcAddress", find_export },
 };
+
+/* What stands for a function of Winsock, for who calls it by its address; or null. */
+EXPORT void *fake_function(const char *name)
+{
+    for (size_t i = 0; i < sizeof hooks / sizeof *hooks; i++)
+        if (strcmp(hooks[i].name, name) == 0)
+            return hooks[i].ours;
+    return NULL;
+}
 
 static int exchange(ULONG_PTR *entry)
 {

@@ -14,7 +14,7 @@ import socket
 import struct
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,10 +92,9 @@ class UntriedError(Exception):
 
 @final
 class Winsock:
-    """The system's functions; ``ioctl`` and ``make`` may be others', for tests."""
+    """The system's functions; some may be ``replaced``, for tests."""
 
-    ioctl: Any = None
-    make: Any = None  # of sockets
+    replaced: ClassVar[dict[str, Any]] = {}
 
     def __init__(self) -> None:
         load: Any = getattr(ctypes, "WinDLL", None)
@@ -104,6 +103,8 @@ class Winsock:
         self.ws2: Any = load("ws2_32", use_last_error=True)
         self.kernel: Any = load("kernel32", use_last_error=True)
         self.nt: Any = load("ntdll")
+        for name, function in self.replaced.items():
+            setattr(self.ws2, name, function)
         self.ws2.WSASocketW.restype = _SOCKET
         self.ws2.accept.restype = _SOCKET
         for name in ("CreateEventW", "CreateIoCompletionPort", "CreateWaitableTimerExW"):
@@ -114,8 +115,8 @@ class Winsock:
     def new(self, flags: int, kind: int = socket.SOCK_STREAM) -> int:
         """Make a socket; its number."""
         proto = socket.IPPROTO_TCP if kind == socket.SOCK_STREAM else socket.IPPROTO_UDP
-        make = Winsock.make or self.ws2.WSASocketW
-        made = int(make(_INT(socket.AF_INET), _INT(kind), _INT(proto), None, 0, _DWORD(flags)))
+        what = _INT(socket.AF_INET), _INT(kind), _INT(proto)
+        made = int(self.ws2.WSASocketW(*what, None, 0, _DWORD(flags)))
         if made in {-1, 2**64 - 1}:
             raise UntriedError(f"no socket with flags {flags:#x}: {self.error()}")
         return made
@@ -130,8 +131,7 @@ class Winsock:
         raw = (ctypes.c_size_t * (1 + len(ENTRIES)))(ctypes.sizeof(ctypes.c_size_t) * 14)
         count = _DWORD()
         guid = ctypes.create_string_buffer(MULTIPLE_RIO, 16)
-        ask = Winsock.ioctl or self.ws2.WSAIoctl
-        refused = ask(
+        refused = self.ws2.WSAIoctl(
             _SOCKET(sock), _DWORD(GET_MULTIPLE), guid, _DWORD(16), raw,
             _DWORD(ctypes.sizeof(raw)), ctypes.byref(count), None, None,
         )  # fmt: skip

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         is_closed: Callable[[], bool]
         is_running: Callable[[], bool]
         _add_callback_signalsafe: Callable[[asyncio.Handle], None]
+        _check_sendfile_params: Callable[[Any, Any, int, int | None], None]
         _accept_connection2: Callable[..., Coroutine[Any, Any, None]]
         _check_closed: Callable[[], None]
         _check_running: Callable[[], None]

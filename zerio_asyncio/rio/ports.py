@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, final
 from zerio_asyncio.rio import addresses
 from zerio_asyncio.rio._rio import ffi, lib
 from zerio_asyncio.rio.errors import RioError, check, last_error, winsock_error
-from zerio_asyncio.rio.providers import Choice, Provider, pick
+from zerio_asyncio.rio.providers import Choice, Provider, RegisteredSocket, pick
 from zerio_asyncio.rio.turns import POLLED, Turn, Unique
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ class Event(NamedTuple):
     ``status`` is 0 or a Winsock code, ``key`` the key that the caller gave, ``value`` as `Kind`
     says, ``queue`` the completion queue of a NOTIFY, ``overlapped`` the address of a PACKET.
     ``peer`` is the client's address of an ACCEPT, as `socket.socket.accept` returns it, even if the
-    client is gone; None where the system does not say.
+    client is gone; None where the system does not say. ``registered``: the socket of an ACCEPT was
+    made for Registered I/O (`zerio_asyncio.rio.providers.RegisteredSocket`).
     """
 
     kind: Kind
@@ -121,6 +122,7 @@ class Event(NamedTuple):
     queue: CompletionQueue | None
     overlapped: int = 0
     peer: Any = None
+    registered: bool = False
 
     @property
     def error(self) -> RioError | None:
@@ -138,6 +140,8 @@ class Event(NamedTuple):
         if self.status:
             raise winsock_error(self.status, "accept")
         made = socket.socket(fileno=self.value)
+        if self.registered:
+            made = RegisteredSocket(made.family, made.type, made.proto, made.detach())
         made.setblocking(False)  # tells Python too
         return made
 
@@ -293,7 +297,9 @@ class CompletionPort(Unique):
             queue = self._queues.get(int(ffi.cast("uintptr_t", event.overlapped)))
         overlapped = int(ffi.cast("uintptr_t", event.overlapped)) if kind is Kind.PACKET else 0
         peer = _peer(event) if kind is Kind.ACCEPT and event.overlapped else None
-        return Event(kind, event.status, event.key, event.value, queue, overlapped, peer)
+        accepted = kind is Kind.ACCEPT and not event.status
+        made = accepted and bool(self.provider.c.is_made(event.value))
+        return Event(kind, event.status, event.key, event.value, queue, overlapped, peer, made)
 
     def pending(self) -> bool:
         """Whether ``wait(0)`` would do anything. False does not promise that nothing has come."""

@@ -393,6 +393,10 @@ typedef struct rio_provider {
      * WSAEOPNOTSUPP if any socket will do. */
     rio_socket (*make_socket)(int32_t family, int32_t type, int32_t protocol);
 
+    /* 1 if make_socket made it, or accept on a listener that make_socket made: the system refuses
+     * plain calls on it. 0: it is an ordinary socket. */
+    int32_t (*is_made)(rio_socket);
+
     /* Takes back every outstanding receive, including deferred ones and probes. Once it returns 0,
      * the system takes no more of this socket's bytes or datagrams than it has already taken: the
      * rest is for whoever reads the socket next, or for later receives. Each receive that was

@@ -16,7 +16,7 @@ int threads_pin(int cpu, threads_set *before)
     HANDLE process = GetCurrentProcess();
     if (!GetProcessAffinityMask(process, &before->process, &all))
         return process_code(GetLastError());
-    /* A thread has no CPU that its process has not. Only then: this sets all of its threads free. */
+    /* A thread has no CPU that its process lacks. Only then: it sets all of its threads free. */
     if ((before->process & wanted) == 0
         && !SetProcessAffinityMask(process, before->process | wanted))
         return process_code(GetLastError());

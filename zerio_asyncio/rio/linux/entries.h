@@ -22,6 +22,7 @@
     .socket_send = sockets_send,                                                                   \
     .socket_receive = sockets_receive,                                                             \
     .make_socket = hub_any_socket,                                                                 \
+    .is_made = hub_not_made,                                                                       \
     .send_datagrams_now = requests_send_datagrams_now,                                             \
     .recall_receives = requests_recall,                                                            \
     .socket_identity = sockets_identity,                                                           \

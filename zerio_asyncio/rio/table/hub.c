@@ -57,6 +57,12 @@ int32_t hub_statistics(rio_port *handle, rio_port_statistics *statistics)
     return code;
 }
 
+int32_t hub_not_made(rio_socket socket)
+{
+    (void)socket;
+    return 0;
+}
+
 rio_socket hub_any_socket(int32_t family, int32_t type, int32_t protocol)
 {
     (void)family, (void)type, (void)protocol;

@@ -84,8 +84,9 @@ static inline int hub_ours(const rio_hub *hub)
     return RIO_LIKELY(*hub->mark == hub->era);
 }
 
-/* Entries of the tables. The second refuses: any socket will do. */
+/* Entries of the tables. Of the last two: any socket will do, so none was made. */
 int32_t hub_statistics(rio_port *, rio_port_statistics *);
 rio_socket hub_any_socket(int32_t family, int32_t type, int32_t protocol);
+int32_t hub_not_made(rio_socket);
 
 #endif

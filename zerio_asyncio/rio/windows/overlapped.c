@@ -320,5 +320,6 @@ const rio_provider overlapped_provider = {
     .send_now = requests_send_now,
     ENTRIES_OF_PROVIDER,
     .make_socket = hub_any_socket,
+    .is_made = hub_not_made,
     .recall_receives = requests_recall,
 };

@@ -1,9 +1,8 @@
 /* winsock.c: the provider that is Windows' own Registered I/O.
  *
- * How RIO works. WSAIoctl hands out a table of functions. Request queues and completion queues are
- * memory that the kernel shares: a request is written there, a result is read there without a
- * system call, and one notification for each RIONotify goes to the completion port. Sockets must be
- * made for it (WSA_FLAG_REGISTERED_IO), and a transport may refuse it all the same.
+ * How RIO works. WSAIoctl hands out a table of functions. Queues are memory shared with the kernel:
+ * a request is written, a result read there without a system call; one notification for each
+ * RIONotify goes to the completion port. Sockets must be made for it (WSA_FLAG_REGISTERED_IO).
  *
  * What we do. The queues that callers see are the emulation's, as on every provider: arbitrary
  * handles are refused and never crash, and a slot is counted as Microsoft documents. This file is
@@ -24,23 +23,19 @@
  *   - Memory of a request must stay registered: a registration counts its requests, and is given
  *     back with the last of them.
  *   - Several requests go as deferred ones and one commit, which costs less than to commit by the
- *     last of them. A commit that is refused ends its lane: the caller is told by the same call,
- *     and what was deferred ends when the socket is closed.
+ *     last. A refused commit ends its lane: the call says so, the deferred end with the socket.
  *   - There is no cancelling but closing the socket (RIO_CAP_CLOSE_ENDS). What a close ends has
  *     WSAECONNABORTED there; callers see WSA_OPERATION_ABORTED, as everywhere.
  *   - A connection is what its listener is: one of a listener that was not made for RIO would take
  *     receives and never end them (is_made).
  *
  * What can go wrong. The table may be there and not work: probe runs winsock_selftest, once a
- * process. RIO_CORRUPT_CQ: the system's queue is damaged; every dequeue says so from then
- * on. A port that is closed while sockets with requests still are open: results are lost, and what
- * belongs to them is given up, for the system may still write to it.
+ * process. RIO_CORRUPT_CQ: the system's queue is damaged, every dequeue says so from then on. A
+ * port is closed before sockets with requests: results are lost, what belongs to them is given up.
  *
  * Links:
  *   https://learn.microsoft.com/windows/win32/api/mswsock/ns-mswsock-rio_extension_function_table
  *   https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_riocreaterequestqueue
- *   https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_rioresizecompletionqueue
- *   https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_rionotify
  */
 #include "windows/winsock_table.h"
 
@@ -600,5 +595,6 @@ const rio_provider winsock_provider = {
     .send_now = refusals_send_now, /* sends by requests are what it is for */
     ENTRIES_OF_PROVIDER,
     .make_socket = winsock_table_make_socket,
+    .is_made = winsock_table_is_made,
     .recall_receives = refusals_recall, /* it ends a receive with its socket, not before */
 };

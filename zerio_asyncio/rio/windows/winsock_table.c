@@ -113,6 +113,11 @@ int winsock_table_made(SOCKET socket)
            mark == MARK_MS;
 }
 
+int32_t winsock_table_is_made(rio_socket socket)
+{
+    return winsock_table_made((SOCKET)socket);
+}
+
 SOCKET winsock_table_make(int family, int type, int protocol)
 {
     RIO_EXTENSION_FUNCTION_TABLE its;

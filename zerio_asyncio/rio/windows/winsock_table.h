@@ -33,5 +33,6 @@ rio_socket winsock_table_make_socket(int32_t family, int32_t type, int32_t proto
 
 /* Whether it is such a one. */
 int winsock_table_made(SOCKET);
+int32_t winsock_table_is_made(rio_socket);
 
 #endif
