@@ -281,9 +281,9 @@ typedef struct rio_port_table {
      * WSAENOBUFS) is reported once and existing connections continue; call accept again later.
      * After accept_stop no further event carries this key; connections already taken are closed. A
      * second call changes the key; it also names a listener that has the number of one closed
-     * without accept_stop. If processes share a listener (Linux), each takes connections only in
+     * without accept_stop. If processes share a listener, each takes connections only in
      * its wait, and only one from each listener: those that it does not serve at once are left to
-     * the others (but see accept_alone). The listener becomes non-blocking there. */
+     * the others (but see accept_alone). The listener becomes non-blocking then. */
     int32_t (*accept)(rio_port *, rio_socket listener, uint64_t key);
     int32_t (*accept_stop)(rio_port *, rio_socket listener);
 

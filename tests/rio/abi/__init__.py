@@ -16,7 +16,7 @@ RIO = Path(build.__file__).resolve().parent
 PROGRAM = HERE / "abi.exe"
 
 # abi.c includes this one; the rest is what that needs.
-INCLUDED = "windows/iocp_watch.c"
+INCLUDED = "windows/iocp_poll.c"
 OTHERS = [name for name in build.SOURCES["win32"] if name != INCLUDED]
 
 

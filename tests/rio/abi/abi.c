@@ -33,7 +33,7 @@ static const ULONG_PTR sdk_invalid_bufferid = (ULONG_PTR)RIO_INVALID_BUFFERID;
 static const ULONG_PTR sdk_invalid_cq = (ULONG_PTR)RIO_INVALID_CQ;
 static const ULONG_PTR sdk_invalid_rq = (ULONG_PTR)RIO_INVALID_RQ;
 
-#include "windows/iocp_watch.c"
+#include "windows/iocp_poll.c"
 #include "windows/winsock_table.h"
 
 #include <stdio.h>

@@ -51,8 +51,8 @@ static const volatile uint32_t iocp__mark = 1;
 /* ------------------------------------------------------------------- sockets that have joined */
 
 /* A socket can be associated once. Whether a second attempt fails because it is with us already can
- * only be known by remembering. Numbers are never taken out: one that was closed and given to a new
- * socket is associated anew, without a question. */
+ * only be known by remembering. A number goes when its socket does: the next one that has it may be
+ * with another port. */
 static int iocp__remember(iocp_port *port, SOCKET socket)
 {
     if (2 * (port->joined_count + 1) > port->joined_length) {
@@ -90,6 +90,27 @@ static int iocp__remembers(const iocp_port *port, SOCKET socket)
     return 0;
 }
 
+void iocp_leave(iocp_port *port, SOCKET socket)
+{
+    uint32_t mask = port->joined_length - 1, place = (uint32_t)(socket >> 2) & mask;
+    if (port->joined_length == 0)
+        return;
+    while (port->joined[place] != socket) {
+        if (port->joined[place] == 0)
+            return;
+        place = (place + 1) & mask;
+    }
+    port->joined[place] = 0;
+    port->joined_count--;
+    /* Those behind it may have been put there because its place was taken. */
+    for (place = (place + 1) & mask; port->joined[place] != 0; place = (place + 1) & mask) {
+        SOCKET moved = port->joined[place];
+        port->joined[place] = 0;
+        port->joined_count--;
+        (void)iocp__remember(port, moved); /* there is room: nothing grows */
+    }
+}
+
 int32_t iocp_join(iocp_port *port, SOCKET socket)
 {
     counts_add(&port->hub.counts.system_calls, 1);
@@ -102,6 +123,33 @@ int32_t iocp_join(iocp_port *port, SOCKET socket)
 }
 
 /* ------------------------------------------------------------------------------------ packets */
+
+/* A port may carry the caller's own operations, too. So ours are known by their addresses, and
+ * nothing is read from memory that need not be ours. */
+static iocp_operation **iocp__expected(iocp_port *port, const void *address)
+{
+    return &port->expected[((uintptr_t)address >> 4) * 0x9E3779B1u / 64 % IOCP_EXPECTED];
+}
+
+void iocp_expect(iocp_port *port, iocp_operation *operation)
+{
+    iocp_operation **link = iocp__expected(port, operation);
+    operation->next = *link;
+    *link = operation;
+    iocp_began(port);
+}
+
+/* The operation of this packet, which is expected no longer; null if it is not one of ours. */
+static iocp_operation *iocp__take(iocp_port *port, const OVERLAPPED *overlapped)
+{
+    iocp_operation **link = iocp__expected(port, overlapped);
+    while (*link != NULL && &(*link)->overlapped != overlapped)
+        link = &(*link)->next;
+    iocp_operation *found = *link;
+    if (found != NULL)
+        *link = found->next;
+    return found;
+}
 
 void iocp_cancel(iocp_operation *operation)
 {
@@ -147,15 +195,15 @@ uint32_t iocp_turn(iocp_port *port, DWORD ms)
     if (!GetQueuedCompletionStatusEx(port->completions, packets, PACKETS_MAX, &count, ms, FALSE))
         return 0;
     for (ULONG i = 0; i < count; i++) {
-        OVERLAPPED *overlapped = packets[i].lpOverlapped;
-        if (overlapped == NULL)
+        if (packets[i].lpOverlapped == NULL)
             continue; /* the wake-up, a timer */
-        if (packets[i].lpCompletionKey != IOCP_KEY || overlapped->Offset != IOCP_OURS ||
-            overlapped->OffsetHigh != IOCP_OURS) {
+        iocp_operation *operation = packets[i].lpCompletionKey == IOCP_KEY
+                                        ? iocp__take(port, packets[i].lpOverlapped)
+                                        : NULL;
+        if (operation == NULL) {
             iocp__foreign(port, &packets[i]);
             continue;
         }
-        iocp_operation *operation = (iocp_operation *)overlapped;
         counts_add(&port->hub.counts.in_kernel, -1);
         operation->done(port, operation, iocp__outcome(operation),
                         packets[i].dwNumberOfBytesTransferred);
@@ -310,8 +358,10 @@ int32_t iocp_retire(rio_port *handle, rio_socket socket)
 {
     int32_t code = 0;
     iocp_port *port = iocp_port_of(handle, NULL, &code);
-    if (port != NULL)
+    if (port != NULL) {
         rq_retire(&port->hub, socket);
+        iocp_leave(port, (SOCKET)socket);
+    }
     return code;
 }
 

@@ -21,12 +21,12 @@ typedef struct iocp_source iocp_source;
 struct iocp_operation {
     OVERLAPPED overlapped; /* first: packets carry its address */
     void (*done)(iocp_port *, iocp_operation *, int32_t code, uint32_t bytes);
-    HANDLE file; /* the socket, or AFD */
+    HANDLE file;          /* the socket, or AFD */
+    iocp_operation *next; /* of those expected */
 };
 
-/* What tells our operations from the caller's own on the same port: they name this offset in their
- * file, which sockets ignore and no file has, for it is negative. */
-#define IOCP_OURS 0xf5a5f5a5u
+/* Lists of the operations whose packets are expected, by address. */
+#define IOCP_EXPECTED 1024u
 
 /* The key of every file; other keys are of packets that somebody posted, with addresses that need
  * not be of memory any more. The wake-up's packet has no operation. */
@@ -64,6 +64,7 @@ struct iocp_port {
     wakeup_state wakeup;
     SOCKET *joined; /* sockets that were associated with the port, by number, open addressing */
     uint32_t joined_length, joined_count;
+    iocp_operation *expected[IOCP_EXPECTED];
     iocp_source *sources;
     iocp_timer timer;
     /* Sockets of the provider's own kind, for AcceptEx, and whether a listener is of that kind: its
@@ -92,7 +93,13 @@ void iocp_source_add(iocp_port *, iocp_source *, const iocp_source_kind *);
  * 0 or a code. */
 int32_t iocp_join(iocp_port *, SOCKET);
 
+/* The socket ends here: a later one with its number belongs to no port. */
+void iocp_leave(iocp_port *, SOCKET);
+
 /* To be called when the system has accepted an operation: one packet will come. */
+void iocp_expect(iocp_port *, iocp_operation *);
+
+/* Counts a request that the system has accepted; its result comes in another way. */
 static inline void iocp_began(iocp_port *port)
 {
     counts_add(&port->hub.counts.in_kernel, 1);
@@ -103,8 +110,6 @@ static inline void iocp_began(iocp_port *port)
 static inline OVERLAPPED *iocp_fresh(iocp_operation *operation, HANDLE file)
 {
     memset(&operation->overlapped, 0, sizeof operation->overlapped);
-    operation->overlapped.Offset = IOCP_OURS;
-    operation->overlapped.OffsetHigh = IOCP_OURS;
     operation->file = file;
     return &operation->overlapped;
 }

@@ -1,9 +1,14 @@
-/* iocp_accept.c: accepting on Windows, by AcceptEx.
+/* iocp_accept.c: accepting on Windows, by AcceptEx, or by accept when the listener is ready.
  *
- * AcceptEx takes a socket that will become the connection, and writes both addresses behind a
+ * AcceptEx is for listeners of this process alone, and those of the provider's own kind. It takes a socket that will become the connection, and writes both addresses behind a
  * first message that we do not ask for; GetAcceptExSockaddrs finds the peer's there. It is called
  * some times ahead, so that a burst of clients finds a socket each, and leaves the new connection
  * without its context (getpeername, shutdown, inherited options) until an option is set.
+ *
+ * A listener that other processes may share (workers of a supervisor, a reloader) is different. Its
+ * file belongs for life to the first completion port that took it, and who calls AcceptEx ahead
+ * takes connections that it may be too busy to serve. So each process asks the driver whether the
+ * listener is ready (iocp_poll.c), which needs no port, and takes one connection in its wait.
  *
  * What can go wrong.
  *   - A client that is gone before it was accepted ends one AcceptEx (WSAECONNRESET and the like);
@@ -23,6 +28,7 @@
 #include <string.h>
 
 #include "windows/codes.h"
+#include "windows/iocp_poll.h"
 #include "windows/sockets.h"
 
 /* AcceptEx calls that wait at one listener; each holds a socket. */
@@ -54,9 +60,14 @@ struct iocp_listener {
     SOCKET listener;
     uint64_t key;
     int family, type, protocol;
-    uint32_t busy;
+    uint32_t busy; /* operations whose packets will come */
     uint8_t stopped;
-    uint8_t made; /* of the provider's own kind, and so are its connections */
+    uint8_t made;   /* of the provider's own kind, and so are its connections */
+    uint8_t polled; /* by accept, when it is ready */
+    uint8_t asked;  /* its poll is under way */
+    uint8_t alone;
+    SOCKET base; /* that the driver knows */
+    iocp_poll poll;
     iocp_slot slots[AHEAD];
 };
 
@@ -130,7 +141,7 @@ static int32_t iocp_accept__await(iocp_port *port, iocp_slot *slot)
         closesocket(slot->socket);
         return code;
     }
-    iocp_began(port);
+    iocp_expect(port, &slot->operation);
     slot->busy = 1;
     accepts->busy++;
     return 0;
@@ -147,6 +158,8 @@ static void iocp_accept__over(iocp_port *port, iocp_listener *accepts, int32_t c
     for (int i = 0; i < AHEAD; i++)
         if (accepts->slots[i].busy)
             iocp_cancel(&accepts->slots[i].operation);
+    if (accepts->asked)
+        iocp_cancel(&accepts->poll.operation);
     if (code != 0) {
         rio_port_event event = { .kind = RIO_PORT_ACCEPT,
                                  .status = code,
@@ -181,6 +194,18 @@ static int32_t iocp_accept__adopt(const iocp_listener *accepts, SOCKET socket)
     return 0;
 }
 
+static iocp_peer *iocp_accept__named(const void *address, int length)
+{
+    iocp_peer *peer = NULL;
+    if (address != NULL && length > 0 && (size_t)length <= sizeof peer->peer.address)
+        peer = calloc(1, sizeof *peer);
+    if (peer == NULL)
+        return NULL;
+    memcpy(peer->peer.address, address, (size_t)length);
+    peer->peer.length = (uint64_t)length;
+    return peer;
+}
+
 /* Whom the new connection is from; null if that cannot be said. */
 static iocp_peer *iocp_accept__peer(const iocp_listener *accepts, iocp_slot *slot)
 {
@@ -191,14 +216,7 @@ static iocp_peer *iocp_accept__peer(const iocp_listener *accepts, iocp_slot *slo
         return NULL;
     accepts->addresses(slot->addresses, 0, ADDRESS_BYTES, ADDRESS_BYTES, &own, &own_length, &remote,
                        &length);
-    iocp_peer *peer = NULL;
-    if (remote != NULL && length > 0 && (size_t)length <= sizeof peer->peer.address)
-        peer = calloc(1, sizeof *peer);
-    if (peer == NULL)
-        return NULL;
-    memcpy(peer->peer.address, remote, (size_t)length);
-    peer->peer.length = (uint64_t)length;
-    return peer;
+    return iocp_accept__named(remote, length);
 }
 
 static void iocp_accept__accepted(iocp_port *port, iocp_operation *operation, int32_t code,
@@ -229,6 +247,76 @@ static void iocp_accept__accepted(iocp_port *port, iocp_operation *operation, in
     if (accepts->stopped && accepts->busy == 0)
         free(accepts);
 }
+
+/* ---------------------------------------------------------------------- listeners that are shared */
+
+static void iocp_accept__ask(iocp_port *port, iocp_listener *accepts)
+{
+    int32_t code = iocp_poll_ask(port, &accepts->poll, accepts->base, AFD_POLL_ACCEPT);
+    accepts->asked = code == 0;
+    if (code == 0)
+        accepts->busy++;
+    else
+        iocp_accept__over(port, accepts, code);
+}
+
+/* Takes one connection, if nobody else has. 0, or the code of the last attempt. */
+static int32_t iocp_accept__take(iocp_port *port, iocp_listener *accepts)
+{
+    SOCKADDR_STORAGE address;
+    int length = sizeof address;
+    u_long on = 1;
+    rio_port_event event = { .kind = RIO_PORT_ACCEPT, .key = accepts->key };
+
+    counts_add(&port->hub.counts.system_calls, 1);
+    SOCKET made = accept(accepts->listener, (struct sockaddr *)&address, &length);
+    if (made == INVALID_SOCKET)
+        return codes_winsock((DWORD)WSAGetLastError());
+    event.value = (uint64_t)made;
+    event.overlapped = iocp_accept__named(&address, length);
+    if (!SetHandleInformation((HANDLE)made, HANDLE_FLAG_INHERIT, 0) ||
+        ioctlsocket(made, FIONBIO, &on) != 0 ||
+        !events_put(&port->events, &event, (rio_socket)accepts->listener)) {
+        closesocket(made);
+        free(event.overlapped);
+    }
+    return 0;
+}
+
+static void iocp_accept__ready(iocp_port *port, iocp_operation *operation, int32_t code,
+                               uint32_t bytes)
+{
+    iocp_listener *accepts = CONTAINING_RECORD(operation, iocp_listener, poll.operation);
+
+    (void)bytes;
+    accepts->asked = 0;
+    accepts->busy--;
+    if (accepts->polled && !accepts->stopped) {
+        ULONG events = iocp_poll_answer(&accepts->poll, code);
+        if (events & AFD_POLL_LOCAL_CLOSE)
+            code = RIO_ENOTSOCK;
+        for (int i = 0; code == 0 && events != 0 && i < (accepts->alone ? AHEAD : 1); i++)
+            code = iocp_accept__take(port, accepts);
+        if (code == 0 || code == RIO_EWOULDBLOCK || iocp_accept__survives(code))
+            iocp_accept__ask(port, accepts);
+        else
+            iocp_accept__over(port, accepts, code);
+    } else if (!accepts->stopped) {
+        iocp_accept__fill(port, accepts); /* what accept_alone had no room for */
+    }
+    if (accepts->stopped && accepts->busy == 0)
+        free(accepts);
+}
+
+/* By readiness, if the driver knows the listener and it will not block. */
+static int iocp_accept__can_poll(iocp_listener *accepts)
+{
+    u_long on = 1;
+    return !accepts->made && iocp_poll_base(accepts->listener, &accepts->base) == 0 &&
+           ioctlsocket(accepts->listener, FIONBIO, &on) == 0;
+}
+
+/* --------------------------------------------------------------------------------- the entries */
 
 static int32_t iocp_accept__listens(SOCKET listener, iocp_listener *accepts)
 {
@@ -266,9 +354,10 @@ int32_t iocp_accept(rio_port *handle, rio_socket listener, uint64_t key)
         }
         events_withdraw(&port->events, listener, RIO_PORT_ACCEPT);
     }
-    if ((code = iocp_join(port, asked.listener)) != 0)
-        return code;
     asked.made = port->is_made != NULL && port->is_made(asked.listener);
+    asked.polled = (uint8_t)iocp_accept__can_poll(&asked);
+    if (!asked.polled && (code = iocp_join(port, asked.listener)) != 0)
+        return code;
     asked.accept = (LPFN_ACCEPTEX)sockets_extension(asked.listener, accept_ex);
     if (asked.accept == NULL)
         return RIO_EOPNOTSUPP;
@@ -283,23 +372,37 @@ int32_t iocp_accept(rio_port *handle, rio_socket listener, uint64_t key)
         accepts->slots[i].accepts = accepts;
         accepts->slots[i].operation.done = iocp_accept__accepted;
     }
+    accepts->poll.operation.done = iocp_accept__ready;
     accepts->next = accepting->accepts;
     accepting->accepts = accepts;
-    iocp_accept__fill(port, accepts);
+    if (accepts->polled)
+        iocp_accept__ask(port, accepts);
+    else
+        iocp_accept__fill(port, accepts);
     if (accepts->stopped) /* it has told why */
         free(accepts);
     return 0;
 }
 
-/* AcceptEx is posted ahead anyway: a listener that processes share has them in each. */
+/* Alone: by AcceptEx from now on, unless the listener's file belongs to another port. What AcceptEx
+ * has posted stays: a listener is shared before it is accepted on, or not at all. */
 int32_t iocp_accept_alone(rio_port *handle, rio_socket listener, uint32_t alone)
 {
     int32_t code = 0;
     iocp_port *port = iocp_port_of(handle, NULL, &code);
-    (void)alone;
     if (port == NULL)
         return code;
-    return iocp_accept__find(port, (SOCKET)listener) != NULL ? 0 : RIO_EINVAL;
+    iocp_listener *accepts = iocp_accept__find(port, (SOCKET)listener);
+    if (accepts == NULL)
+        return RIO_EINVAL;
+    accepts->alone = alone != 0;
+    if (!alone || !accepts->polled || iocp_join(port, accepts->listener) != 0)
+        return 0;
+    accepts->polled = 0;
+    if (accepts->asked)
+        iocp_cancel(&accepts->poll.operation);
+    iocp_accept__fill(port, accepts);
+    return 0;
 }
 
 int32_t iocp_accept_stop(rio_port *handle, rio_socket listener)
@@ -310,7 +413,9 @@ int32_t iocp_accept_stop(rio_port *handle, rio_socket listener)
         return code;
     iocp_listener *accepts = iocp_accept__find(port, (SOCKET)listener);
     if (accepts != NULL) {
-        iocp_accept__over(port, accepts, 0); /* at least one slot is busy: its packet frees */
+        if (!accepts->made)
+            iocp_leave(port, accepts->listener);
+        iocp_accept__over(port, accepts, 0); /* at least one operation is left: its packet frees */
         (void)iocp_turn(port, 0);
     }
     events_withdraw(&port->events, listener, RIO_PORT_ACCEPT);

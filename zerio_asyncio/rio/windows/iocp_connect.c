@@ -153,7 +153,7 @@ int32_t iocp_connect(rio_port *handle, rio_socket socket, const void *address, u
         free(connect);
         return events_put(&port->events, &event, socket) ? 0 : RIO_ENOBUFS;
     }
-    iocp_began(port);
+    iocp_expect(port, &connect->operation);
     connect->next = connecting->connects;
     connecting->connects = connect;
     return 0;

@@ -124,7 +124,7 @@ static void overlapped__start(rio_hub *hub, rio_rq *rq, enum rio_direction direc
         if (code == 0) {
             if (lane->flight == 0)
                 lane->flight = 1;
-            iocp_began((iocp_port *)hub);
+            iocp_expect((iocp_port *)hub, &overlapped__side(rq)->operations[direction]);
             return;
         }
         rq_failed(rq, direction, code);

@@ -298,7 +298,7 @@ static void winsock__arm(iocp_port *port)
         return;
     }
     results->armed = 1;
-    counts_add(&port->hub.counts.in_kernel, 1);
+    iocp_expect(port, &results->notification);
 }
 
 static void winsock__before_sleep(iocp_port *port, iocp_source *source)
