@@ -27,9 +27,10 @@ def _fake():
 
     doctor.install()
     yield
-    Winsock.ioctl = Winsock.make = None
-    # What an invalid buffer is can only be seen by asking for one.
-    assert set(sys.modules[FAKE].violations()) <= {"RIORegisterBuffer: nothing to register"}
+    Winsock.replaced = {}
+    # What is refused can only be seen by asking for it.
+    for broken in sys.modules[FAKE].violations():
+        assert broken == "RIORegisterBuffer: nothing to register" or "for Registered I/O" in broken
 
 
 def run(name):
@@ -48,7 +49,15 @@ def test_every_fact_can_be_asked(name):
 
 
 @pytest.mark.skipif(not ON_FAKE, reason="asks the table of tests/wine/fake_rio.c")
-@pytest.mark.parametrize("name", ["accept() gives RIO sockets", "the invalid buffer is 0xFFFFFFFF"])
+@pytest.mark.parametrize(
+    "name",
+    # Wine ends the sending side of what it closes: no peer sees the reset.
+    [
+        name
+        for name in NAMES[OF_THE_TABLE + 1 :]
+        if name != "a close may reset before the answer is read"
+    ],
+)
 def test_what_the_fake_does_as_windows_is_seen(name):
     assert run(name).status is Status.AGREES
 

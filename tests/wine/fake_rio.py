@@ -35,7 +35,6 @@ _fake = ctypes.CDLL(str(LIBRARY))
 
 def _hook(module: str) -> ctypes.CDLL:
     """Lead a module's calls of Winsock through the fake; before the module asks for functions."""
-    assert module not in sys.modules or module != "_overlapped", "it has its functions already"
     found = importlib.util.find_spec(module)
     assert found is not None
     assert found.origin is not None
@@ -45,7 +44,8 @@ def _hook(module: str) -> ctypes.CDLL:
     return loaded
 
 
-_overlapped = _hook("_overlapped")
+# A worker that others start has it already; it asks for its functions when it is imported.
+_overlapped = _hook("_overlapped") if "_overlapped" not in sys.modules else None
 _socket = _hook("_socket")
 import pytest  # noqa: E402
 
@@ -105,6 +105,7 @@ def violations() -> list[str]:
 
 
 def pytest_configure() -> None:
+    assert _overlapped is not None, "it came too late"
     install()
 
 
