@@ -71,7 +71,9 @@ MISTAKES = {
         "x86_64", "windows/winsock_table.h",
         "#define WINSOCK_ENTRIES 13", "#define WINSOCK_ENTRIES 12",
     ),
-    "the driver's question": ("x86_64", abi.INCLUDED, "ULONG exclusive;", "ULONGLONG exclusive;"),
+    "the driver's question": (
+        "x86_64", "windows/iocp_poll.h", "ULONG exclusive;", "ULONGLONG exclusive;",
+    ),
     "the driver's request": (
         "x86_64", abi.INCLUDED, "AFD_POLL 0x00012024u", "AFD_POLL 0x00012020u",
     ),

@@ -1,9 +1,10 @@
 /* iocp_accept.c: accepting on Windows, by AcceptEx, or by accept when the listener is ready.
  *
- * AcceptEx is for listeners of this process alone, and those of the provider's own kind. It takes a socket that will become the connection, and writes both addresses behind a
- * first message that we do not ask for; GetAcceptExSockaddrs finds the peer's there. It is called
- * some times ahead, so that a burst of clients finds a socket each, and leaves the new connection
- * without its context (getpeername, shutdown, inherited options) until an option is set.
+ * AcceptEx is for listeners of this process alone, and those of the provider's own kind. It takes a
+ * socket that will become the connection, and writes both addresses behind a first message that we
+ * do not ask for; GetAcceptExSockaddrs finds the peer's there. It is called some times ahead, so
+ * that a burst of clients finds a socket each, and leaves the new connection without its context
+ * (getpeername, shutdown, inherited options) until an option is set.
  *
  * A listener that other processes may share (workers of a supervisor, a reloader) is different. Its
  * file belongs for life to the first completion port that took it, and who calls AcceptEx ahead
@@ -248,7 +249,7 @@ static void iocp_accept__accepted(iocp_port *port, iocp_operation *operation, in
         free(accepts);
 }
 
-/* ---------------------------------------------------------------------- listeners that are shared */
+/* ---------------------------------------------------------------------- shared listeners */
 
 static void iocp_accept__ask(iocp_port *port, iocp_listener *accepts)
 {
