@@ -1,6 +1,7 @@
 """What the benchmark asks of the system it runs on: this module alone asks which one that is.
 
-Each system's answers stand in a package of its own, under the same names.
+Each system answers in a module of its own, ``linux/asked.py`` or ``windows/asked.py``, by the same
+names.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 import sys
 
 if sys.platform == "win32":
-    from zerio_asyncio.bench import windows as own
+    from zerio_asyncio.bench.windows import asked as own
 else:
-    from zerio_asyncio.bench import linux as own
+    from zerio_asyncio.bench.linux import asked as own
 
 STANDARD, OTHERS, PROVIDERS = own.STANDARD, own.OTHERS, own.PROVIDERS
 LIMIT, LIMIT_TITLE = own.LIMIT, own.LIMIT_TITLE

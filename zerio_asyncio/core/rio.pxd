@@ -113,6 +113,7 @@ cdef extern from "rio.h" nogil:
         int32_t (*retire)(rio_port *, rio_socket) noexcept
         int32_t (*park)(rio_port *) noexcept
         int32_t (*accept_alone)(rio_port *, rio_socket, uint32_t) noexcept
+        int32_t (*leave)(rio_port *, rio_socket) noexcept
 
     ctypedef struct rio_datagram:
         const void *memory

@@ -244,6 +244,7 @@ cdef class Transport(Endpoint):
         if self.attached:
             self.attached = False
             self.provider.port.retire(self.engine.port, <size_t>self.descriptor)
+            self.provider.port.leave(self.engine.port, <size_t>self.descriptor)
             self.queue = RIO_INVALID_RQ
             if self.outstanding == 0:
                 self.engine.endpoints.discard(self)

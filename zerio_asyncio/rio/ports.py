@@ -364,6 +364,13 @@ class CompletionPort(Unique):
         """
         check(self._call(self._table.join, descriptor(file)), "join")
 
+    def leave(self, sock: int | HasFileno) -> None:
+        """Forget a socket that is about to be closed, so that its number joins anew.
+
+        Call it before the socket is closed, after `retire` if it has a request queue.
+        """
+        check(self._call(self._table.leave, descriptor(sock)), "leave")
+
     @property
     def native(self) -> int:
         """The handle of the I/O completion port; 0 where there is none."""

@@ -318,6 +318,10 @@ typedef struct rio_port_table {
      * connections, since no other process misses them, and saves the cost of taking turns. accept()
      * means: not alone. WSAEINVAL if it is not accepted on. */
     int32_t (*accept_alone)(rio_port *, rio_socket listener, uint32_t alone);
+
+    /* The socket is being closed, after `retire` or without a queue: the next one with its number
+     * has not joined. (On Windows a socket has one port for life, but its number has not.) */
+    int32_t (*leave)(rio_port *, rio_socket);
 } rio_port_table;
 
 /* ----------------------------------------------------------------------------- the provider */

@@ -12,7 +12,8 @@
     .retire = port_retire,                                                                         \
     .statistics = hub_statistics,                                                                  \
     .join = port_join,                                                                             \
-    .native = port_native
+    .native = port_native,                                                                         \
+    .leave = port_leave
 
 #define ENTRIES_OF_PROVIDER                                                                        \
     .send_memory = requests_send_memory,                                                           \

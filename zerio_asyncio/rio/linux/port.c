@@ -107,6 +107,13 @@ int32_t port_join(rio_port *handle, rio_socket file)
     return code;
 }
 
+/* Nothing joins. */
+int32_t port_leave(rio_port *handle, rio_socket socket)
+{
+    (void)handle, (void)socket;
+    return 0;
+}
+
 uintptr_t port_native(rio_port *handle)
 {
     (void)handle;

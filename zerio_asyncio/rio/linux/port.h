@@ -49,6 +49,7 @@ int32_t port_pending(rio_port *);
 int32_t port_post(rio_port *, uint64_t key);
 int32_t port_retire(rio_port *, rio_socket);
 int32_t port_join(rio_port *, rio_socket);
+int32_t port_leave(rio_port *, rio_socket);
 uintptr_t port_native(rio_port *);
 
 #endif

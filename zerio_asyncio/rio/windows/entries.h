@@ -23,7 +23,8 @@
     .statistics = hub_statistics,                                                                  \
     .join = iocp_join_foreign,                                                                     \
     .native = iocp_native,                                                                         \
-    .accept_alone = iocp_accept_alone
+    .accept_alone = iocp_accept_alone,                                                             \
+    .leave = iocp_leave
 
 #define ENTRIES_OF_PROVIDER                                                                        \
     .receive_now = refusals_receive_now,                                                           \

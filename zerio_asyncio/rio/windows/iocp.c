@@ -90,7 +90,7 @@ static int iocp__remembers(const iocp_port *port, SOCKET socket)
     return 0;
 }
 
-void iocp_leave(iocp_port *port, SOCKET socket)
+void iocp_forget(iocp_port *port, SOCKET socket)
 {
     uint32_t mask = port->joined_length - 1, place = (uint32_t)(socket >> 2) & mask;
     if (port->joined_length == 0)
@@ -358,10 +358,8 @@ int32_t iocp_retire(rio_port *handle, rio_socket socket)
 {
     int32_t code = 0;
     iocp_port *port = iocp_port_of(handle, NULL, &code);
-    if (port != NULL) {
+    if (port != NULL)
         rq_retire(&port->hub, socket);
-        iocp_leave(port, (SOCKET)socket);
-    }
     return code;
 }
 
@@ -377,6 +375,15 @@ int32_t iocp_join_foreign(rio_port *handle, rio_socket file)
     int32_t code = 0;
     iocp_port *port = iocp_port_of(handle, NULL, &code);
     return port != NULL ? iocp_join(port, (SOCKET)file) : code;
+}
+
+int32_t iocp_leave(rio_port *handle, rio_socket socket)
+{
+    int32_t code = 0;
+    iocp_port *port = iocp_port_of(handle, NULL, &code);
+    if (port != NULL)
+        iocp_forget(port, (SOCKET)socket);
+    return code;
 }
 
 uintptr_t iocp_native(rio_port *handle)

@@ -93,8 +93,8 @@ void iocp_source_add(iocp_port *, iocp_source *, const iocp_source_kind *);
  * 0 or a code. */
 int32_t iocp_join(iocp_port *, SOCKET);
 
-/* The socket ends here: a later one with its number belongs to no port. */
-void iocp_leave(iocp_port *, SOCKET);
+/* The socket is being closed: a later one with its number has not joined. */
+void iocp_forget(iocp_port *, SOCKET);
 
 /* To be called when the system has accepted an operation: one packet will come. */
 void iocp_expect(iocp_port *, iocp_operation *);
@@ -125,6 +125,7 @@ int32_t iocp_post(rio_port *, uint64_t key);
 int32_t iocp_retire(rio_port *, rio_socket);
 int32_t iocp_park(rio_port *);
 int32_t iocp_join_foreign(rio_port *, rio_socket file);
+int32_t iocp_leave(rio_port *, rio_socket);
 uintptr_t iocp_native(rio_port *);
 
 #endif

@@ -415,7 +415,7 @@ int32_t iocp_accept_stop(rio_port *handle, rio_socket listener)
     iocp_listener *accepts = iocp_accept__find(port, (SOCKET)listener);
     if (accepts != NULL) {
         if (!accepts->made)
-            iocp_leave(port, accepts->listener);
+            iocp_forget(port, accepts->listener);
         iocp_accept__over(port, accepts, 0); /* at least one operation is left: its packet frees */
         (void)iocp_turn(port, 0);
     }
