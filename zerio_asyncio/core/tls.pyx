@@ -353,7 +353,9 @@ cdef class TLSTransport(TLSSending):
             self._loop.call_soon(self._go_on)
         try:
             self._discard()  # what is received already has nobody to go to
-            if self.life == CLOSING and not self.said_goodbye and not self.backlog:
+            if self.backlog:
+                self._write_backlog()
+            if not self.said_goodbye:
                 self._say_goodbye()
         except (SystemExit, KeyboardInterrupt):
             raise
@@ -362,10 +364,10 @@ cdef class TLSTransport(TLSSending):
         return 0
 
     cdef int _say_goodbye(self) except -1:
-        """Send close_notify; all that was written is on its way. Over if the peer has ended."""
-        if self.life != CLOSING:
+        """Send close_notify after what was written; all is over if the peer has ended, too."""
+        if self.life != CLOSING or (self.backlog and not self.heard_end):
             return 0
-        if not self.said_goodbye and not self.backlog:
+        if not self.said_goodbye:
             self.said_goodbye = True
             try:
                 if not self.heard_end:
