@@ -34,6 +34,7 @@ def _machine() -> dict[str, Any]:
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "tls": _tls(),
         "limits": {name: _limit(name) for name in LIMITS},
         "kernel.io_uring_disabled": kernel.read().uring_disabled,
         "packages": {name: _version(name) for name in PACKAGES},
@@ -59,6 +60,17 @@ def _provider() -> dict[str, Any]:
     return {"name": choice.provider.name, "reason": reason, "refused": refused, "known": known}
 
 
+def _tls() -> dict[str, str | None]:
+    """Return the TLS engine that a loop would take, and why."""
+    from zerio_asyncio.loop.tls_engines import choose_engine  # noqa: PLC0415 - as above
+
+    try:
+        choice = choose_engine(None)
+    except (ImportError, RuntimeError, ValueError) as error:
+        return {"name": None, "reason": str(error)}
+    return {"name": choice.name, "reason": choice.reason}
+
+
 def _limit(name: str) -> dict[str, int | None] | None:
     """Return the soft and hard limit, None for no limit; None if the system has none such."""
     limits = kernel.limit(name)
@@ -81,6 +93,8 @@ def describe(facts: dict[str, Any]) -> list[str]:
             why = provider["refused"].get(name)
             lines.append(f"  {name}: {'refused: ' + why if why else 'works here'}")
     lines += [f"system: {facts['system']}", f"python: {facts['python']}"]
+    tls = facts["tls"]
+    lines.append(f"tls: {tls['name'] or 'none'} ({tls['reason']})")
     for name, limit in facts["limits"].items():
         if limit is not None:
             soft, hard = ("unlimited" if v is None else str(v) for v in limit.values())

@@ -3,7 +3,8 @@
 The standard loop is the oracle: what a test demands, it must show first. A test that takes ``kind``
 (or anything built on it, such as ``loop``) runs once for each loop, named in its id: ``std``,
 ``uring``, ``epoll``, on Windows ``std``, ``overlapped``. The mark ``ours`` excludes the standard
-loop, for what only we have. In the environment, ``ZERIO_PROVIDER`` restricts our loops to that
+loop, for what only we have. The mark ``tls`` has our loops run once with each TLS engine, such as
+``epoll/portable``. In the environment, ``ZERIO_PROVIDER`` restricts our loops to that
 provider, and ``ZERIO_STD=no`` excludes the standard loop everywhere. What a system lacks has its
 mark in marks.py.
 
@@ -35,6 +36,7 @@ from .support import (
     listener,
     make_loop,
     provider_refusal,
+    tls_engines,
 )
 
 LIMIT = 30.0
@@ -46,14 +48,14 @@ MARGIN = 10.0
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ours: runs on zerio's loops alone")
+    config.addinivalue_line("markers", "tls: speaks TLS, and so runs with each TLS engine of ours")
     config.addinivalue_line("markers", "beyond_proactor: on Windows the standard loop lacks it")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kind" not in metafunc.fixturenames:
         return
-    wanted = os.environ.get("ZERIO_PROVIDER")
-    kinds = [wanted] if wanted else list(PROVIDERS)
+    kinds = our_kinds(metafunc)
     alone = "ours", *(["beyond_proactor"] if WINDOWS else [])
     if any(metafunc.definition.get_closest_marker(name) for name in alone):
         pass
@@ -65,6 +67,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("kind,protocol", pairs)
     else:
         metafunc.parametrize("kind", kinds)
+
+
+def our_kinds(metafunc: pytest.Metafunc) -> list[str]:
+    """Our loops that this test runs on, by name."""
+    wanted = os.environ.get("ZERIO_PROVIDER")
+    kinds = [wanted] if wanted else list(PROVIDERS)
+    if metafunc.definition.get_closest_marker("tls"):
+        return [f"{kind}/{engine}" for kind in kinds for engine in tls_engines()]
+    return kinds
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -27,7 +27,20 @@ def make_loop(kind: str, **options: Any) -> Any:
         return asyncio.ProactorEventLoop() if WINDOWS else asyncio.SelectorEventLoop()
     import zerio_asyncio
 
-    return zerio_asyncio.new_event_loop(zerio_asyncio.LoopOptions(provider=kind, **options))
+    provider, _, engine = kind.partition("/")
+    if engine:
+        options["tls"] = engine
+    return zerio_asyncio.new_event_loop(zerio_asyncio.LoopOptions(provider=provider, **options))
+
+
+def tls_engines() -> tuple[str, ...]:
+    """The TLS engines of ours that work here, or the one that the environment names."""
+    wanted = os.environ.get("ZERIO_TLS")
+    if wanted:
+        return (wanted,)
+    from zerio_asyncio.loop.tls_engines import direct_refusal
+
+    return ("portable",) if direct_refusal() else ("direct", "portable")
 
 
 @functools.cache

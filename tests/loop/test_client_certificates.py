@@ -21,7 +21,7 @@ from .tls import (
     serving,
 )
 
-pytestmark = forgetful
+pytestmark = [forgetful, pytest.mark.tls]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from .tls import close, echo, end_properly, forgetful, serving
 
 tls_over_tls = pytest.mark.skipif(sys.version_info < (3, 11), reason="TLS over TLS is new in 3.11")
 
-pytestmark = forgetful
+pytestmark = [forgetful, pytest.mark.tls]
 
 
 async def end(transport, recorder):

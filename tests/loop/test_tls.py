@@ -33,7 +33,7 @@ from .tls import (
     serving,
 )
 
-pytestmark = forgetful
+pytestmark = [forgetful, pytest.mark.tls]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

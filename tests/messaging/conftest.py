@@ -12,16 +12,15 @@ from ..loop.conftest import (  # noqa: F401  # fixtures and hooks are found by t
     loop,
     new_loop,
     no_leaks,
+    our_kinds,
     pytest_pyfunc_call,
     warm,
 )
-from ..loop.support import PROVIDERS
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kind" in metafunc.fixturenames:
-        wanted = os.environ.get("ZERIO_PROVIDER")
-        metafunc.parametrize("kind", [wanted] if wanted else list(PROVIDERS))
+        metafunc.parametrize("kind", our_kinds(metafunc))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,7 @@ from zerio_asyncio.messaging import DisconnectCause, ZerioServerConfiguration
 from ..loop.tls import client_context, forgetful, server_context
 from .support import Client, address_of, connected, dial, serving
 
-pytestmark = forgetful
+pytestmark = [forgetful, pytest.mark.tls]
 
 
 async def test_messages_over_tls(loop, authority):

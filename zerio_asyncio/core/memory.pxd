@@ -93,3 +93,6 @@ cdef class ReceivedMemory:
 
     cdef object show(self)
     cdef bint hide(self) noexcept
+
+# Release what `show` returned, unless something made from it still looks there.
+cdef int release_view(object view) except -1

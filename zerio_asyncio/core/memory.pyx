@@ -319,3 +319,12 @@ cdef class ReceivedMemory:
 
     def __releasebuffer__(self, Py_buffer *buffer):
         thread_add_int(&self.exports, -1)
+
+
+cdef int release_view(object view) except -1:
+    try:
+        view.release()
+    except BufferError:
+        # An object made from the view still exports it; `hide` tells.
+        pass
+    return 0

@@ -10,6 +10,7 @@ cdef enum ProtocolKind:
     PLAIN = 0        # bytes to data_received
     BUFFERED = 1     # copied into get_buffer
     REGISTERED = 2   # a view on the slice to view_received
+    LAYERED = 3      # the memory itself to a layer's feed
 
 # Who owns the memory that the transport receives into. It has one owner at any time, and each
 # hand-over names the previous one (`_hand`).
@@ -61,6 +62,7 @@ cdef class StreamTransport(SendingTransport):
     cdef int _deliver_once(self) except -1
     cdef int _deliver_plain(self, uint32_t count) except -1
     cdef int _deliver_buffered(self) except -1
+    cdef int _deliver_layered(self, uint32_t count) except -1
     cdef int _deliver_view(self, uint32_t count) except -1
     cdef int _end_of_stream(self) except -1
     cdef char *_memory(self) noexcept

@@ -46,9 +46,11 @@ from libc.string cimport memcpy
 
 from zerio_asyncio.core.by_call cimport moves_by_call
 from zerio_asyncio.core.engine cimport Engine, check_thread, runs_elsewhere
+from zerio_asyncio.core.layer cimport StreamLayer
+from zerio_asyncio.core.memory cimport release_view
 from zerio_asyncio.core.rio cimport RIO_BUF, RIO_EWOULDBLOCK, RIO_OPERATION_ABORTED
 from zerio_asyncio.core.threads cimport thread_load_int, thread_made
-from zerio_asyncio.core.transport cimport BEGUN, ENDED, OPEN
+from zerio_asyncio.core.transport cimport BEGUN, ENDED, OPEN, enter, leave
 
 from zerio_asyncio.core.protocols import InvariantError, RegisteredProtocol
 
@@ -224,7 +226,10 @@ cdef class StreamTransport(SendingTransport):
         check_thread(self.engine)
         self._protocol = protocol
         self.protocol_connected = True
-        if isinstance(protocol, RegisteredProtocol):
+        if isinstance(protocol, StreamLayer):
+            self.kind = LAYERED
+            self.receiver = None
+        elif isinstance(protocol, RegisteredProtocol):
             self.kind = REGISTERED
             self.receiver = protocol.view_received
         elif isinstance(protocol, asyncio.BufferedProtocol):
@@ -397,6 +402,8 @@ cdef class StreamTransport(SendingTransport):
             return self._deliver_plain(count)
         if self.kind == BUFFERED:
             return self._deliver_buffered()
+        if self.kind == LAYERED:
+            return self._deliver_layered(count)
         self.calling = "view_received"
         return self._deliver_view(count)
 
@@ -498,6 +505,21 @@ cdef class StreamTransport(SendingTransport):
         self.calling = "buffer_updated"
         return self._call(protocol.buffer_updated, count)
 
+    cdef int _deliver_layered(self, uint32_t count) except -1:
+        """The layer takes as much as it wants; the rest stays held."""
+        cdef StreamLayer layer = self._protocol
+        cdef object context = self.context
+        cdef bint entered = enter(context)
+        self.calling = "data_received"
+        self._hand(TRANSPORT, PROTOCOL)
+        try:
+            layer.feed(self._memory() + self.held_from, count)
+        finally:
+            leave(context, entered)
+            self.held_from += <uint32_t>layer.taken
+            self._hand(PROTOCOL, TRANSPORT if self.held_from < self.held_to else NOBODY)
+        return 0
+
     cdef int _deliver_view(self, uint32_t count) except -1:
         cdef SliceView exporter
         cdef object view
@@ -510,7 +532,7 @@ cdef class StreamTransport(SendingTransport):
             try:
                 return self._call(self.receiver, view)
             finally:
-                _release(view)
+                release_view(view)
         if self.view is None:
             self.view = SliceView.__new__(SliceView)
             self.view.pool = self.pool
@@ -520,7 +542,7 @@ cdef class StreamTransport(SendingTransport):
         exporter.length = count
         view = exporter.show()
         if self.kind != REGISTERED or self._paused or self.life != OPEN:
-            _release(view)  # making it collected, and a finalizer interfered: check again
+            release_view(view)  # making it collected, and a finalizer interfered: check again
             exporter.hide()
             return 0
         self._hand(TRANSPORT, PROTOCOL)
@@ -528,7 +550,7 @@ cdef class StreamTransport(SendingTransport):
         try:
             return self._call(self.receiver, view)
         finally:
-            _release(view)
+            release_view(view)
             view = None
             if exporter.hide():
                 self.view = None
@@ -570,12 +592,3 @@ cdef class StreamTransport(SendingTransport):
         self.large = None
         if self.slice.slab is not NULL:
             self.pool.give(&self.slice)
-
-
-cdef int _release(object view) except -1:
-    try:
-        view.release()
-    except BufferError:
-        # An object made from the view still exports it; its slice is given up below.
-        pass
-    return 0

@@ -96,3 +96,9 @@ cdef class Transport(Endpoint):
 # Whether what is written still goes out; otherwise it is dropped.
 cdef inline bint is_live(Transport transport) noexcept:
     return transport.life == OPEN or transport.life == CLOSING
+
+
+# Enter a connection's context; False if it is already entered: a protocol's call sent something, or
+# ran the loop. `leave` undoes it.
+cdef bint enter(object context) noexcept
+cdef void leave(object context, bint entered) noexcept

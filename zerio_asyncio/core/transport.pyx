@@ -53,12 +53,16 @@ cdef extern from "Python.h":
     int PyObject_GenericSetAttr(object, object, object) except -1
 
 
-cdef inline bint _enter(object context) noexcept:
-    """False if it is already entered: a protocol's call sent something, or ran the loop."""
+cdef bint enter(object context) noexcept:
     if PyContext_Enter_(<PyObject *>context) == 0:
         return True
     PyErr_Clear()
     return False
+
+
+cdef void leave(object context, bint entered) noexcept:
+    if entered:
+        PyContext_Exit_(<PyObject *>context)
 
 
 cdef int _fail() except -1:
@@ -413,7 +417,7 @@ cdef class Transport(Endpoint):
     cdef int _call(self, object function, object argument) except -1:
         """Call the protocol in the context in which the connection was made."""
         cdef object context = self.context
-        cdef bint entered = _enter(context)
+        cdef bint entered = enter(context)
         cdef PyObject *result
         result = PyObject_CallOneArg_(<PyObject *>function, <PyObject *>argument)
         if entered:
@@ -428,7 +432,7 @@ cdef class Transport(Endpoint):
         return self._ask_in(self.context, function, arguments)
 
     cdef object _ask_in(self, object context, object function, tuple arguments):
-        cdef bint entered = _enter(context)
+        cdef bint entered = enter(context)
         try:
             return function(*arguments)
         finally:

@@ -13,14 +13,17 @@ import asyncio
 import contextlib
 import contextvars
 import dataclasses
+import functools
 import os
 import socket
+import ssl
 from asyncio import sslproto
 from typing import Any, cast
 
 from zerio_asyncio.core.datagram import DatagramTransport
 from zerio_asyncio.core.memory import SlicePool
 from zerio_asyncio.core.stream import StreamTransport
+from zerio_asyncio.core.tls import TLSTransport
 from zerio_asyncio.core.transport import Transport
 from zerio_asyncio.loop.descriptors import descriptor_of
 from zerio_asyncio.loop.given_sockets import DATAGRAM_CALLS, STREAM_CALLS, GivenSockets
@@ -29,7 +32,8 @@ from zerio_asyncio.loop.later_arguments import LaterArguments
 from zerio_asyncio.loop.loop_engine import LoopEngine
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.serving import Listener, Listeners, telling
-from zerio_asyncio.loop.start_tls import check_timeouts, upgraded
+from zerio_asyncio.loop.start_tls import check_timeouts, turn, upgraded
+from zerio_asyncio.loop.tls_engines import TLSChoice, choose_engine
 from zerio_asyncio.loop.wait_strategy import choose
 from zerio_asyncio.rio._rio import lib
 from zerio_asyncio.rio.errors import os_error
@@ -146,6 +150,15 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
     def wait_strategy(self) -> str:
         """How the loop waits: ``block``, ``spin`` or ``hybrid(µs)``, see ``LoopOptions``."""
         return self._wait_strategy
+
+    @property
+    def tls_engine(self) -> str:
+        """What TLS runs on: ``direct``, ``portable`` or ``standard``, see ``LoopOptions``."""
+        return self._tls.name
+
+    @functools.cached_property
+    def _tls(self) -> TLSChoice:
+        return choose_engine(self._options.tls)
 
     @property
     def options(self) -> LoopOptions:
@@ -268,20 +281,27 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
         context = {"context": options.pop("context")} if "context" in options else {}
         try:
             check_timeouts(options)
-            ssl_protocol = sslproto.SSLProtocol(
-                cast("asyncio.BaseEventLoop", self),
+            layer = self._make_tls_layer(
+                carries(rawsock) and not self._must_call(rawsock, STREAM_CALLS),
                 protocol,
                 sslcontext,
-                waiter,  # type: ignore[arg-type]  # None is allowed, typeshed does not know
-                server_side,
-                server_hostname,
+                waiter,
+                server_side=server_side,
+                server_hostname=server_hostname,
                 **options,
             )
         except BaseException:  # an invalid timeout: nobody else would close it
             rawsock.close()
             raise
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, **context)
-        return ssl_protocol._app_transport
+        self._make_socket_transport(rawsock, layer, extra=extra, server=server, **context)
+        return layer._app_transport
+
+    def _make_tls_layer(self, over_ours: bool, *args: Any, **options: Any) -> Any:
+        """A layer for a stream transport: ours over ours, asyncio's over all others."""
+        make_records = self._tls.make_records if over_ours else None
+        if make_records is None:
+            return sslproto.SSLProtocol(cast("asyncio.BaseEventLoop", self), *args, **options)
+        return TLSTransport(self, make_records, *args, **options)
 
     def _make_datagram_transport(
         self,
@@ -324,6 +344,26 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
     ) -> Any:
         """Upgrade a connection to TLS; see ``asyncio.loop.start_tls``."""
         check_timeouts(timeouts)
+        if isinstance(sslcontext, ssl.SSLContext) and type(transport) is StreamTransport:
+            make_records = self._tls.make_records
+            if make_records is not None:
+                return await turn(
+                    self,
+                    transport,
+                    protocol,
+                    lambda waiter: TLSTransport(
+                        self,
+                        make_records,
+                        protocol,
+                        sslcontext,
+                        waiter,
+                        server_side=server_side,
+                        server_hostname=server_hostname,
+                        connects=False,
+                        **timeouts,
+                    ),
+                    server_side,
+                )
         if getattr(transport, "_start_tls_compatible", False):
             self.call_soon(upgraded, self, transport, protocol, server_side)
         return await super().start_tls(  # type: ignore[misc]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from zerio_asyncio.loop.tls_engines import check_engine
 from zerio_asyncio.loop.wait_strategy import spin_seconds
 
 KIB = 1024
@@ -52,6 +53,10 @@ class LoopOptions:
     ``datagram_receives``: how many receives such a socket has posted, each of 64 KiB: how large a
     burst may be while the program computes. 2 to 1024, a power of two.
 
+    ``tls``: what makes and reads the records of TLS: ``"direct"`` calls the OpenSSL that Python's
+    ``ssl`` has loaded, ``"portable"`` uses only what ``ssl`` documents, ``"standard"`` is asyncio's
+    own layer. None takes the environment variable ``ZERIO_TLS``, or else the first that works.
+
     ``gather``: send all writes of one turn of the loop together at its end, in fewer and larger
     sends. That is cheaper if a program writes many small pieces to a connection in one turn. But
     every byte then waits until all callbacks of the turn have run: it is late if one of them
@@ -69,12 +74,14 @@ class LoopOptions:
     gather: bool = False
     datagrams: str | None = None
     datagram_receives: int = 64
+    tls: str | None = None
 
     def __post_init__(self) -> None:
         if self.provider is not None and not isinstance(self.provider, str):
             raise TypeError(f"provider must be a name or None, not {self.provider!r}")
         if self.wait is not None:
             spin_seconds(self.wait)
+        check_engine(self.tls)
         if not isinstance(self.gather, bool):
             raise TypeError(f"gather must be True or False, not {self.gather!r}")
         self._check("slice_size", PAGE, MIB, PAGE)
