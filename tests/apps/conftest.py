@@ -29,6 +29,7 @@ from ..loop.support import descriptors, make_loop
 from .certificates import Certificate
 from .servers import Postgres, Redis
 from .support import SECONDS
+from .tls_programs import Identities
 
 HERE = pathlib.Path(__file__).parent
 
@@ -151,8 +152,15 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    with Redis(tmp_path_factory.mktemp("redis")) as server:
+def identities(tmp_path_factory: pytest.TempPathFactory) -> Identities:
+    return Identities(tmp_path_factory.mktemp("identities"))
+
+
+@pytest.fixture(scope="session")
+def redis_server(
+    certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Redis]:
+    with Redis(tmp_path_factory.mktemp("redis"), certificate) as server:
         yield server
 
 

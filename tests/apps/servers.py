@@ -21,14 +21,25 @@ POSTGRES = "/usr/lib/postgresql/*/bin"
 """Where Debian has programs that are not on the path."""
 
 
+PACKAGES = {
+    "curl": "curl",
+    "gnutls-cli": "gnutls-bin",
+    "gnutls-serv": "gnutls-bin",
+    "nginx": "nginx-light",
+    "openssl": "openssl",
+    "redis-cli": "redis-tools",
+    "redis-server": "redis-server",
+}
+"""Of Debian, that have programs which are not PostgreSQL's."""
+
+
 def program(name: str, *places: str) -> str:
     """The path of a program; fails with what to install."""
     found = shutil.which(name) or next(
         (path for place in places for path in sorted(glob.glob(f"{place}/{name}"), reverse=True)),
         None,
     )
-    packages = {"redis-server": "redis-server", "redis-cli": "redis-tools"}
-    assert found, f"no {name} here: install the Debian package {packages.get(name, 'postgresql')}"
+    assert found, f"no {name} here: install the Debian package {PACKAGES.get(name, 'postgresql')}"
     return found
 
 
@@ -42,8 +53,9 @@ def until(answers: list[str], process: subprocess.Popen[bytes], log: pathlib.Pat
 
 
 class Redis:
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.port = free_port()
+    def __init__(self, folder: pathlib.Path, certificate: Certificate) -> None:
+        self.port, self.tls_port = free_port(), free_port()
+        self._certificate = certificate
         self.unix = str(folder / "redis.sock")
         self._folder = folder
 
@@ -51,6 +63,10 @@ class Redis:
         command = [program("redis-server"), "--bind", "127.0.0.1", "--port", str(self.port)]
         command += ["--unixsocket", self.unix, "--dir", str(self._folder)]
         command += ["--save", "", "--appendonly", "no"]
+        command += ["--tls-port", str(self.tls_port), "--tls-auth-clients", "no"]
+        own = self._certificate
+        command += ["--tls-cert-file", str(own.file), "--tls-key-file", str(own.key)]
+        command += ["--tls-ca-cert-file", str(own.file)]
         log = self._folder / "log"
         with log.open("wb") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output)

@@ -179,11 +179,11 @@ async def test_a_large_body_streamed_down(loop, contexts, query):
     assert digest(parts) == digest(LARGE)
 
 
-async def test_a_slow_reader_gets_everything(loop):
+async def test_a_slow_reader_gets_everything(loop, contexts):
     """Flow control reaches from the reader to the writer in both directions."""
-    async with serving() as (_, address, _):
+    async with serving(contexts[0]) as (_, address, _):
         async with aiohttp.ClientSession(
-            address, connector=connector_for(), read_bufsize=8 * KIB
+            address, connector=connector_for(contexts[1]), read_bufsize=8 * KIB
         ) as session:
             found = hashlib.sha256()
             async with session.get("/large") as response:
@@ -219,9 +219,10 @@ async def test_a_client_that_leaves_midway(loop, contexts):
                 assert await response.json() == {"sum": 3}
 
 
-async def test_requests_cancelled_midway(loop):
-    async with serving() as (_, address, _):
-        async with aiohttp.ClientSession(address, connector=connector_for()) as session:
+async def test_requests_cancelled_midway(loop, contexts):
+    async with serving(contexts[0]) as (_, address, _):
+        connector = connector_for(contexts[1])
+        async with aiohttp.ClientSession(address, connector=connector) as session:
 
             async def client(number):
                 task = asyncio.create_task(session.get("/large?length"))
@@ -239,12 +240,16 @@ async def test_requests_cancelled_midway(loop):
                 assert await response.json() == {"sum": 3}
 
 
-async def test_a_shutdown_with_connections_open(loop):
-    async with serving(shutdown_timeout=SHUTDOWN) as (site, address, runner):
-        async with aiohttp.ClientSession(address, connector=connector_for()) as session:
+async def test_a_shutdown_with_connections_open(loop, contexts):
+    async with serving(contexts[0], shutdown_timeout=SHUTDOWN) as (site, address, runner):
+
+        def client() -> aiohttp.ClientSession:
+            return aiohttp.ClientSession(address, connector=connector_for(contexts[1]))
+
+        async with client() as session:
             async with session.get("/add/1/2") as response:  # stays open, idle
                 await response.read()
-            async with aiohttp.ClientSession(address, connector=connector_for()) as other:
+            async with client() as other:
                 socket = await other.ws_connect("/socket")
                 await socket.send_str("x")
                 assert await socket.receive_str() == "X"
@@ -313,16 +318,17 @@ async def test_a_unix_socket(loop, tmp_path):
     await runner.cleanup()
 
 
-async def test_a_file_is_sent(loop, tmp_path):
-    """aiohttp sends files by ``loop.sendfile``."""
+async def test_a_file_is_sent(loop, contexts, tmp_path):
+    """aiohttp sends files by ``loop.sendfile``, which reads and writes them over TLS."""
     (tmp_path / "file").write_bytes(LARGE)
     app = web.Application()
     app.router.add_static("/files", tmp_path)
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/files/file"
-    async with aiohttp.ClientSession(connector=connector_for()) as session:
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=contexts[0]).start()
+    scheme = "http" if contexts[0] is None else "https"
+    url = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}/files/file"
+    async with aiohttp.ClientSession(connector=connector_for(contexts[1])) as session:
         async with session.get(url) as response:
             assert await response.read() == LARGE
         async with session.get(url, headers={"Range": "bytes=1000-2000999"}) as response:

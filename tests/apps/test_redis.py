@@ -12,10 +12,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from .support import KIB, MIB, in_parallel, payload
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def where(request, redis_server):
+@pytest.fixture(params=["tcp", "tls", "unix"])
+def where(request, redis_server, certificate):
     if request.param == "tcp":
         return {"host": "127.0.0.1", "port": redis_server.port}
+    if request.param == "tls":
+        trusted = {"ssl": True, "ssl_ca_certs": str(certificate.file)}
+        return {"host": "localhost", "port": redis_server.tls_port, **trusted}
     return {"unix_socket_path": redis_server.unix}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -24,9 +25,14 @@ def echo(data: bytes, _: int) -> bytes:
     return data
 
 
-def _serve(connection: socket.socket, answer: Answer) -> None:
+def _serve(
+    connection: socket.socket, answer: Answer, context: ssl.SSLContext | None = None
+) -> None:
     seen = 0
-    with connection, contextlib.suppress(OSError):
+    with contextlib.ExitStack() as closed, contextlib.suppress(OSError):
+        closed.callback(lambda: connection.close())
+        if context is not None:
+            connection = context.wrap_socket(connection, server_side=True)
         while data := connection.recv(65536):
             back = answer(data, seen)
             if back is None:
@@ -36,7 +42,9 @@ def _serve(connection: socket.socket, answer: Answer) -> None:
 
 
 @contextlib.contextmanager
-def server(answer: Answer = echo, path: str | None = None) -> Iterator[socket.socket]:
+def server(
+    answer: Answer = echo, path: str | None = None, context: ssl.SSLContext | None = None
+) -> Iterator[socket.socket]:
     """An echo server in threads, as good or as bad as ``answer`` is; yields its listener."""
     family = socket.AF_INET if path is None else socket.AF_UNIX
     threads: list[threading.Thread] = []
@@ -50,7 +58,7 @@ def server(answer: Answer = echo, path: str | None = None) -> Iterator[socket.so
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                thread = threading.Thread(target=_serve, args=(connection, answer))
+                thread = threading.Thread(target=_serve, args=(connection, answer, context))
                 threads.append(thread)
                 thread.start()
 

@@ -34,7 +34,8 @@ SOURCES = {
 # Where headers are looked for, from this file's folder; rio lends its atomics.
 INCLUDED = {platform: (".", own, "../rio") for platform, own in FOLDERS.items()}
 
-LIBRARIES = {"win32": ["ws2_32", "winmm"]}
+# Before glibc 2.34, libraries are opened by one of their own.
+LIBRARIES = {"linux": ["dl"], "win32": ["ws2_32", "winmm"]}
 
 # Without the GIL there is no stable ABI, and cffi before 2.0 must be told twice.
 ABI: dict[str, Any] = {}

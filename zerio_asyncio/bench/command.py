@@ -39,15 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="MODE",
         help="protocol, buffered, registered, streams, sock, datagram, pingpong,"
-        " messaging, messaging-latency, scheduler, idle, threads; may be repeated"
-        " (default: all but idle and threads)",
+        " messaging, messaging-latency, scheduler, tls, handshake, https, idle, tls-idle,"
+        " threads; may be repeated (default: all but idle, tls-idle and threads)",
     )
     parser.add_argument(
         "--peer",
         action="append",
         metavar="PEER",
-        help="a loop or a server in C, such as asyncio, uvloop, winloop, zerio, zerio-epoll,"
-        " zerio-winsock, zerio-spin, c-epoll, c-iocp; --list has them all; may be repeated",
+        help="a loop or a server in C, such as asyncio, uvloop, uvloop-aiofastnet, winloop, zerio,"
+        " zerio-epoll, zerio-winsock, zerio-spin, c-epoll, c-iocp; --list has them all; may be"
+        " repeated",
     )
     parser.add_argument("--rounds", type=int, help="rounds in which all peers take turns (5)")
     parser.add_argument("--seconds", type=float, help="length of the measured window (1.5)")
@@ -148,9 +149,36 @@ def _check_names(modes: tuple[str, ...], names: tuple[str, ...]) -> None:
             raise ValueError(f"no mode {mode!r}; there are {', '.join(workloads.MODES)}")
     if workloads.THREADS in modes and not system.SHARES_PORTS:
         raise ValueError("the mode threads needs SO_REUSEPORT, which this system lacks")
+    for mode in modes:
+        refusal = _refusal(mode)
+        if refusal is not None:
+            raise ValueError(f"the mode {mode} cannot run here: {refusal}")
     for name in names:
         if name not in peers.NAMES:
             raise ValueError(f"no peer {name!r}; there are {', '.join(peers.NAMES)}")
+
+
+def _refusal(mode: str) -> str | None:
+    """Why a mode cannot run here, if it is one of TLS."""
+    from zerio_asyncio.bench import tls, workloads  # noqa: PLC0415
+
+    if mode == workloads.HTTPS:
+        return tls.refusal_of_https()
+    return tls.refusal() if mode in workloads.TLS_MODES else None
+
+
+def _default_modes() -> tuple[tuple[str, ...], list[Any]]:
+    """What runs if no mode is named; with what would and cannot, as peers that are refused."""
+    from zerio_asyncio.bench import peers, workloads  # noqa: PLC0415
+
+    reasons = {mode: _refusal(mode) for mode in workloads.DEFAULT_MODES}
+    modes = tuple(mode for mode, reason in reasons.items() if reason is None)
+    refused = [
+        peers.Peer(mode, f"the mode {mode}", refusal=reason)
+        for mode, reason in reasons.items()
+        if reason is not None
+    ]
+    return modes, refused
 
 
 def _plan(options: argparse.Namespace) -> tuple[Plan, list[Any]]:
@@ -158,8 +186,11 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, list[Any]]:
     from zerio_asyncio.bench.runner import Plan  # noqa: PLC0415
 
     modes = tuple(dict.fromkeys(options.mode or ()))
-    if not modes:
-        modes = ("protocol", "pingpong") if options.quick else workloads.DEFAULT_MODES
+    without: list[Any] = []
+    if not modes and options.quick:
+        modes = ("protocol", "pingpong")
+    elif not modes:
+        modes, without = _default_modes()
     names = tuple(options.peer or ())
     _check_names(modes, names)
     if not names:
@@ -178,10 +209,9 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, list[Any]]:
     settings = _settings(options)
     for row in rows:
         settings.check(row)
-    loops = [peer for peer in ready if not peer.native and not peer.spins]
-    scheduler = loops if workloads.SCHEDULER in modes else []
+    scheduler = workloads.schedulers(ready) if workloads.SCHEDULER in modes else []
     with_peers = [(row, workloads.peers_for(row, ready)) for row in rows]
-    return Plan(with_peers, scheduler, settings), refused
+    return Plan(with_peers, scheduler, settings), refused + without
 
 
 def _settings(options: argparse.Namespace) -> Any:

@@ -21,6 +21,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
 MODES = ("protocol", "buffered", "registered", "streams", "sock")
@@ -139,7 +140,7 @@ class Server:
     """One echo server on the running loop, with a listener, or with a place to listen at.
 
     ``mode`` is one of `MODES`; ``ran`` is the mode that really runs (``registered`` becomes
-    ``protocol`` on loops without it).
+    ``protocol`` on loops without it). With a ``context`` it speaks TLS, but for ``sock``.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class Server:
         mode: str,
         listener: socket.socket | None = None,
         place: tuple[str, int] | None = None,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
@@ -157,6 +159,8 @@ class Server:
         self._where: dict[str, Any] = {"sock": listener}
         if place is not None:
             self._where = {"host": place[0], "port": place[1]}
+        if context is not None:
+            self._where |= {"ssl": context}
         self._server: asyncio.AbstractServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 

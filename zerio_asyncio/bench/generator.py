@@ -60,8 +60,17 @@ class RunConfig:
         if getattr(self, self.quota) and self.warmup_s:
             raise ValueError(f"{self.quota} counts from the beginning: warmup_s must be 0")
 
+    @property
+    def secure(self) -> bool:
+        """Whether it speaks TLS."""
+        return False
+
+    def texts(self) -> dict[str, bytes]:
+        """The strings of native.h's structure, except the address."""
+        return {}
+
     def native(self) -> dict[str, Any]:
-        """The fields of native.h's structure, except the address."""
+        """The fields of native.h's structure, except the strings."""
         return {
             "port": self.port,
             "connections": self.connections,
@@ -89,13 +98,18 @@ class Generator:
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
-        self._address = ffi.new("char[]", config.address.encode())
-        self._c_config = ffi.new(
-            f"{self.kind}_config *", {"address": self._address, **config.native()}
-        )
+        self._check()
+        texts = {"address": config.address.encode(), **config.texts()}
+        self._texts = {name: ffi.new("char[]", text) for name, text in texts.items()}
+        self._c_config = ffi.new(f"{self.kind}_config *", {**self._texts, **config.native()})
         self._handle = self._call("new", self._c_config)
         if self._handle == ffi.NULL:
             raise MemoryError("no memory or descriptor for the generator")
+
+    def _check(self) -> None:
+        """LoadError if this system cannot run it."""
+        if self.config.secure and lib.tls_version() == ffi.NULL:
+            raise LoadError("no OpenSSL is found here")
 
     def _call(self, name: str, *arguments: Any) -> Any:
         return getattr(lib, f"{self.kind}_{name}")(*arguments)
@@ -133,13 +147,13 @@ def explain(result: Any) -> str:
         return f"{where}: {words_of(result.error)}"
     if result.status == lib.LOAD_MISMATCH:
         return f"{spot}: {result.fail_got:#04x} came back for {result.fail_expected:#04x}"
-    if result.status == lib.LOAD_EXCESS:
-        return f"{where}: more bytes came back than were sent"
-    if result.status == lib.LOAD_CUT:
-        return f"{where}: a datagram of another size came back"
-    if result.status == lib.LOAD_CLOSED:
-        return f"{spot}: the server closed the connection"
-    return "the server went silent"
+    words = {
+        lib.LOAD_EXCESS: f"{where}: more bytes came back than were sent",
+        lib.LOAD_CUT: f"{where}: a datagram of another size came back",
+        lib.LOAD_ANEW: f"{where}: its session was not to be resumed and was, or the reverse",
+        lib.LOAD_CLOSED: f"{spot}: the server closed the connection",
+    }
+    return words.get(result.status, "the server went silent")
 
 
 def tell(answer: dict[str, Any]) -> None:

@@ -11,6 +11,10 @@
  * generator the bottleneck before the C limit is; so inside the window one large message in four
  * is compared whole, and of the others the head of every piece. Warm-up and drain compare all.
  *
+ * A request that is given, such as a page of a website, is the same each time, and so is its
+ * answer, which has a size of its own. Over TLS a message is encrypted before it is sent, and the
+ * next one is not until the system has taken all of that.
+ *
  * Time. A request starts when the call that sends its first byte is made and ends when the last
  * byte of its answer has been received. A run has three phases:
  *
@@ -20,7 +24,7 @@
  *
  * Limits: the window by time, the run by `quota`, silence by `stall_ns`, the drain by DRAIN_NS.
  */
-#include "parts.h"
+#include "tls.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +37,8 @@ enum {
     LARGE = 16 * 1024,     /* bytes of a message from which on comparing costs more than 1 us */
     LARGE_EVERY = 4,       /* of large messages in the window, compared whole */
     HEAD = 1024,           /* bytes compared of a piece of the others */
+    ENCRYPTED = 256 * 1024, /* bytes of a message that are encrypted at once */
+    SHAKING_MAX = 32,      /* handshakes at a time: the others have a time limit, too */
 };
 static const uint64_t DRAIN_NS = 2000000000u;
 static const uint64_t WAIT_NS_MAX = 50000000u; /* so that a phase ends though nothing happens */
@@ -44,6 +50,8 @@ typedef struct {
     uint64_t sent; /* bytes since the run began */
     uint64_t received;
     uint64_t *started_ns; /* of message m at m % depth */
+    tls_link tls;
+    int ready; /* its handshake is over */
 } connection;
 
 struct load {
@@ -54,6 +62,10 @@ struct load {
     uint64_t *started_ns;
     unsigned char *pattern;
     unsigned char *buffer;
+    tls_context *secure;   /* NULL: no TLS */
+    unsigned char *plain;  /* what has been decrypted */
+    uint64_t answer_size;
+    int shaking;           /* handshakes under way */
     uint64_t in_flight;
     uint64_t finished; /* connections that have used up their quota */
     uint64_t moved_ns; /* when a byte last moved */
@@ -68,11 +80,23 @@ const uint64_t *load_counts(const load *self)
 
 /* ---- messages -------------------------------------------------------------------------------- */
 
-static const unsigned char *load__message(const load *self, uint64_t which, uint64_t message)
+static const unsigned char *load__window(const load *self, uint64_t which, uint64_t message)
 {
     uint64_t hash = (which + 1) * UINT64_C(0x9E3779B97F4A7C15);
     hash += message * UINT64_C(0xD1B54A32D192ED03);
     return self->pattern + (hash >> 40) % PATTERN_SHIFTS;
+}
+
+static const unsigned char *load__message(const load *self, uint64_t which, uint64_t message)
+{
+    const char *given = self->config.request;
+    return given != NULL ? (const unsigned char *)given : load__window(self, which, message);
+}
+
+static const unsigned char *load__answer(const load *self, uint64_t which, uint64_t message)
+{
+    const char *given = self->config.answer;
+    return given != NULL ? (const unsigned char *)given : load__window(self, which, message);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -80,7 +104,8 @@ static const unsigned char *load__message(const load *self, uint64_t which, uint
 /* Bytes that a connection receives at once: all that can be on its way to it, within reason. */
 static size_t load__ahead(const load_config *config)
 {
-    uint64_t most = (uint64_t)config->size * (uint64_t)config->depth;
+    int larger = config->size > config->answer_size ? config->size : config->answer_size;
+    uint64_t most = (uint64_t)larger * (uint64_t)config->depth;
     if (config->datagrams)
         return DATAGRAM;
     if (most > READ_SIZE)
@@ -94,6 +119,7 @@ load *load_new(const load_config *config)
     if (self == NULL)
         return NULL;
     self->config = *config;
+    self->answer_size = (uint64_t)(config->answer != NULL ? config->answer_size : config->size);
     self->wires = wires_new(load__ahead(config));
     size_t count = (size_t)config->connections;
     size_t pattern_size = (size_t)config->size + PATTERN_SHIFTS;
@@ -101,8 +127,13 @@ load *load_new(const load_config *config)
     self->started_ns = calloc(count * (size_t)config->depth, sizeof *self->started_ns);
     self->pattern = malloc(pattern_size);
     self->buffer = malloc(READ_SIZE);
+    if (config->tls) {
+        self->secure = tls_client();
+        self->plain = malloc(READ_SIZE);
+    }
     if (self->wires == NULL || self->connections == NULL || self->started_ns == NULL
-        || self->pattern == NULL || self->buffer == NULL) {
+        || self->pattern == NULL || self->buffer == NULL
+        || (config->tls && (self->secure == NULL || self->plain == NULL))) {
         load_free(self);
         return NULL;
     }
@@ -112,13 +143,26 @@ load *load_new(const load_config *config)
     return self;
 }
 
+/* The last word of TLS is sent if there is room for it: nobody waits here. */
+static void load__close(load *self, connection *link)
+{
+    if (link->ready) {
+        tls_end(&link->tls);
+        (void)tls_flush(self->wires, &link->wire, &link->tls);
+    }
+    tls_free(&link->tls);
+    if (wires_is_open(&link->wire))
+        wires_close(self->wires, &link->wire);
+}
+
 void load_free(load *self)
 {
     if (self == NULL)
         return;
     for (int i = 0; self->connections != NULL && i < self->config.connections; i++)
-        if (wires_is_open(&self->connections[i].wire))
-            wires_close(self->wires, &self->connections[i].wire);
+        load__close(self, &self->connections[i]);
+    tls_context_free(self->secure);
+    free(self->plain);
     wires_free(self->wires);
     free(self->connections);
     free(self->started_ns);
@@ -129,6 +173,74 @@ void load_free(load *self)
 
 /* ---- connecting ------------------------------------------------------------------------------ */
 
+static int load__flush_handshake(load *self, connection *link)
+{
+    int status = tls_flush(self->wires, &link->wire, &link->tls);
+    if (status == WIRES_LATER)
+        return wires_watch(self->wires, &link->wire, WIRES_READS | WIRES_SENDS);
+    return status == 0 ? wires_watch(self->wires, &link->wire, WIRES_READS) : status;
+}
+
+/* What a server sends unasked, such as tickets; a byte of its own would be one too many. */
+static int load__take_tickets(load *self, connection *link)
+{
+    int64_t got = tls_read(&link->tls, self->plain, READ_SIZE);
+    if (got == WIRES_LATER)
+        return 0;
+    return got == 0 ? -SYSTEM_CLOSED : got < 0 ? (int)got : -SYSTEM_PROTOCOL;
+}
+
+static int load__shake(load *self, connection *link)
+{
+    const unsigned char *bytes;
+    int64_t got = wires_receive(self->wires, &link->wire, self->buffer, READ_SIZE, &bytes);
+    if (got <= 0)
+        return got == 0 ? -SYSTEM_CLOSED : got == WIRES_LATER ? 0 : (int)got;
+    tls_give(&link->tls, bytes, (size_t)got);
+    if (!link->ready) {
+        int status = tls_handshake(&link->tls);
+        if (status < 0)
+            return status;
+        link->ready = status;
+        self->shaking -= status;
+    }
+    int status = link->ready ? load__take_tickets(self, link) : 0;
+    return status == 0 ? load__flush_handshake(self, link) : status;
+}
+
+/* Goes on with handshakes until at most so many are under way. */
+static int load__shake_hands(load *self, int most)
+{
+    wires_event events[WIRES_EVENTS_MAX];
+    uint64_t last_ns = clock_ns();
+    int status = 0;
+    while (status == 0 && self->shaking > most) {
+        int count = wires_wait(self->wires, WAIT_NS_MAX, 0, events, WIRES_EVENTS_MAX);
+        if (count > 0)
+            last_ns = clock_ns();
+        else if (count == 0 && clock_ns() - last_ns > self->config.stall_ns)
+            return -SYSTEM_TIMED_OUT;
+        status = count < 0 ? count : 0;
+        for (int i = 0; status == 0 && i < count; i++) {
+            connection *link = (connection *)(void *)events[i].wire;
+            status = events[i].what & WIRES_READS ? load__shake(self, link)
+                                                  : load__flush_handshake(self, link);
+        }
+    }
+    return status;
+}
+
+static int load__secure(load *self, connection *link)
+{
+    int status = tls_begin(self->secure, &link->tls);
+    if (status == 0)
+        status = tls_handshake(&link->tls);
+    if (status == 0)
+        status = load__flush_handshake(self, link);
+    self->shaking += 1;
+    return status == 0 ? load__shake_hands(self, SHAKING_MAX) : status;
+}
+
 int load_connect(load *self)
 {
     const load_config *config = &self->config;
@@ -137,10 +249,12 @@ int load_connect(load *self)
         if (socket < 0)
             return (int)socket;
         int status = wires_add(self->wires, &self->connections[i].wire, socket);
+        if (status == 0 && self->secure != NULL)
+            status = load__secure(self, &self->connections[i]);
         if (status != 0)
             return status;
     }
-    return 0;
+    return load__shake_hands(self, 0);
 }
 
 /* ---- the closed loop ------------------------------------------------------------------------- */
@@ -150,8 +264,8 @@ static int load__fail(load *self, int status, const connection *link)
     self->result.status = status;
     if (link != NULL) {
         self->result.fail_connection = (uint64_t)(link - self->connections);
-        self->result.fail_message = link->received / (uint64_t)self->config.size;
-        self->result.fail_offset = link->received % (uint64_t)self->config.size;
+        self->result.fail_message = link->received / self->answer_size;
+        self->result.fail_offset = link->received % self->answer_size;
     }
     return status;
 }
@@ -169,7 +283,7 @@ static uint64_t load__allowed(const load *self, const connection *link)
     uint64_t size = (uint64_t)self->config.size;
     if (self->phase == DRAIN)
         return (link->sent + size - 1) / size * size;
-    uint64_t messages = link->received / size + (uint64_t)self->config.depth;
+    uint64_t messages = link->received / self->answer_size + (uint64_t)self->config.depth;
     if (self->config.quota != 0 && messages > self->config.quota)
         messages = self->config.quota;
     return messages * size;
@@ -181,6 +295,22 @@ static int load__wait_to_send(load *self, connection *link, int wait)
     return status == 0 ? LOAD_OK : load__fail_system(self, status, link);
 }
 
+/* Sends, or encrypts and sends; encrypted bytes count as sent, as nobody can take them back. */
+static int64_t load__hand_over(load *self, connection *link, const wires_piece *pieces, int count)
+{
+    if (self->secure == NULL)
+        return wires_send(self->wires, &link->wire, pieces, count, 1);
+    int64_t taken = 0;
+    for (int i = 0; i < count; i++) {
+        int status = tls_write(&link->tls, pieces[i].bytes, pieces[i].size);
+        if (status != 0)
+            return status;
+        taken += (int64_t)pieces[i].size;
+    }
+    int status = tls_flush(self->wires, &link->wire, &link->tls);
+    return status == 0 || status == WIRES_LATER ? taken : status;
+}
+
 /* One gathering send; the number of bytes it took, or a negative code. */
 static int64_t load__send_some(load *self, connection *link, uint64_t allowed)
 {
@@ -189,16 +319,18 @@ static int64_t load__send_some(load *self, connection *link, uint64_t allowed)
     uint64_t which = (uint64_t)(link - self->connections);
     uint64_t at = link->sent;
     uint64_t now_ns = clock_ns();
-    int count = 0, most = self->config.datagrams ? 1 : WIRES_PIECES_MAX;
+    uint64_t piece_max = self->secure == NULL ? size : (uint64_t)ENCRYPTED;
+    int count = 0, most = self->config.datagrams || size > piece_max ? 1 : WIRES_PIECES_MAX;
     for (; count < most && at < allowed; count++) {
         uint64_t message = at / size, offset = at % size;
+        uint64_t left = size - offset < piece_max ? size - offset : piece_max;
         pieces[count].bytes = load__message(self, which, message) + offset;
-        pieces[count].size = (size_t)(size - offset);
+        pieces[count].size = (size_t)left;
         if (offset == 0)
             link->started_ns[message % (uint64_t)self->config.depth] = now_ns;
-        at += size - offset;
+        at += left;
     }
-    int64_t sent = wires_send(self->wires, &link->wire, pieces, count, 1);
+    int64_t sent = load__hand_over(self, link, pieces, count);
     if (sent > 0) {
         uint64_t begun = (link->sent + size - 1) / size;
         link->sent += (uint64_t)sent;
@@ -211,9 +343,11 @@ static int load__send(load *self, connection *link)
 {
     for (;;) {
         uint64_t allowed = load__allowed(self, link);
-        if (link->sent >= allowed)
+        int64_t sent = tls_waits(&link->tls) ? tls_flush(self->wires, &link->wire, &link->tls) : 0;
+        if (sent == 0 && link->sent >= allowed)
             return load__wait_to_send(self, link, 0);
-        int64_t sent = load__send_some(self, link, allowed);
+        if (sent == 0)
+            sent = load__send_some(self, link, allowed);
         if (sent == WIRES_LATER)
             return load__wait_to_send(self, link, 1);
         if (sent < 0)
@@ -237,22 +371,30 @@ static void load__complete(load *self, connection *link, uint64_t message, uint6
 /* How much of a piece of `part` bytes of this message is compared. */
 static size_t load__scope(const load *self, uint64_t message, size_t part)
 {
-    if (self->phase != WINDOW || self->config.size < LARGE || message % LARGE_EVERY == 0)
+    if (self->phase != WINDOW || self->answer_size < LARGE || message % LARGE_EVERY == 0)
         return part;
     return part < HEAD ? part : HEAD;
+}
+
+/* Bytes that may have come back by now. */
+static uint64_t load__due(const load *self, const connection *link)
+{
+    if (self->config.answer == NULL)
+        return link->sent;
+    return link->sent / (uint64_t)self->config.size * self->answer_size;
 }
 
 static int load__verify(load *self, connection *link, const unsigned char *answer, size_t got,
                         uint64_t now_ns)
 {
-    uint64_t size = (uint64_t)self->config.size;
+    uint64_t size = self->answer_size;
     uint64_t which = (uint64_t)(link - self->connections);
-    if (link->received + got > link->sent)
+    if (link->received + got > load__due(self, link))
         return load__fail(self, LOAD_EXCESS, link);
     while (got > 0) {
         uint64_t message = link->received / size, offset = link->received % size;
         size_t part = got < size - offset ? got : (size_t)(size - offset);
-        const unsigned char *expected = load__message(self, which, message) + offset;
+        const unsigned char *expected = load__answer(self, which, message) + offset;
         if (memcmp(answer, expected, load__scope(self, message, part)) != 0) {
             while (*answer == *expected)
                 answer++, expected++, link->received++;
@@ -269,6 +411,23 @@ static int load__verify(load *self, connection *link, const unsigned char *answe
     return LOAD_OK;
 }
 
+static int load__decrypt(load *self, connection *link, const unsigned char *bytes, size_t size)
+{
+    tls_give(&link->tls, bytes, size);
+    for (;;) {
+        int64_t got = tls_read(&link->tls, self->plain, READ_SIZE);
+        if (got == WIRES_LATER)
+            return LOAD_OK;
+        if (got == 0)
+            return load__fail(self, LOAD_CLOSED, link);
+        if (got < 0)
+            return load__fail_system(self, got, link);
+        int status = load__verify(self, link, self->plain, (size_t)got, self->moved_ns);
+        if (status != LOAD_OK)
+            return status;
+    }
+}
+
 static int load__receive(load *self, connection *link)
 {
     const unsigned char *bytes;
@@ -280,7 +439,9 @@ static int load__receive(load *self, connection *link)
     if (self->config.datagrams && got != self->config.size)
         return load__fail(self, LOAD_CUT, link);
     self->moved_ns = clock_ns();
-    int status = load__verify(self, link, bytes, (size_t)got, self->moved_ns);
+    int status = self->secure == NULL
+                     ? load__verify(self, link, bytes, (size_t)got, self->moved_ns)
+                     : load__decrypt(self, link, bytes, (size_t)got);
     return status == LOAD_OK ? load__send(self, link) : status;
 }
 

@@ -13,6 +13,7 @@ import dataclasses
 import sys
 from typing import Any, ClassVar, final
 
+from zerio_asyncio.bench import pages
 from zerio_asyncio.bench.generator import (
     SIZE_MAX,
     Generator,
@@ -29,7 +30,10 @@ DEPTH_MAX = 1024
 
 @dataclasses.dataclass(frozen=True)
 class LoadConfig(RunConfig):
-    """One run; each connection has ``depth`` requests in flight."""
+    """One run; each connection has ``depth`` requests in flight.
+
+    ``page``: not an echo, but the page of `pages`; its request has a size of its own.
+    """
 
     quota: ClassVar[str] = "requests_each"
 
@@ -37,6 +41,8 @@ class LoadConfig(RunConfig):
     size: int = 1024
     depth: int = 1
     datagrams: bool = False
+    tls: bool = False
+    page: bool = False
     requests_each: int = 0
 
     def __post_init__(self) -> None:
@@ -44,9 +50,24 @@ class LoadConfig(RunConfig):
         check("size", self.size, 1, DATAGRAM_MAX if self.datagrams else SIZE_MAX)
         check("depth", self.depth, 1, DEPTH_MAX)
 
+        if self.datagrams and (self.tls or self.page):
+            raise ValueError("datagrams know neither tls nor pages")
+
+    @property
+    def secure(self) -> bool:
+        """Whether it speaks TLS."""
+        return self.tls
+
+    def texts(self) -> dict[str, bytes]:
+        """The strings of native.h's structure, except the address."""
+        return {"request": pages.REQUEST, "answer": pages.ANSWER} if self.page else {}
+
     def native(self) -> dict[str, Any]:
-        """The fields of native.h's structure, except the address."""
-        return {**super().native(), "depth": self.depth, "datagrams": self.datagrams}
+        """The fields of native.h's structure, except the strings."""
+        fields = {"depth": self.depth, "datagrams": self.datagrams, "tls": self.tls}
+        if self.page:
+            fields |= {"size": len(pages.REQUEST), "answer_size": len(pages.ANSWER)}
+        return {**super().native(), **fields}
 
 
 @final

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from zerio_asyncio.bench import processes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from zerio_asyncio.bench.results import Sample
     from zerio_asyncio.bench.settings import Settings
     from zerio_asyncio.bench.workloads import Workload
@@ -20,16 +22,20 @@ CONNECT_S = 120.0
 """Enough for 100,000 connections on a slow machine."""
 
 
-def measure(peer: str, workload: Workload, settings: Settings) -> tuple[processes.Address, Sample]:
+def measure(
+    peer: str, workload: Workload, settings: Settings, certificate: Path | None = None
+) -> tuple[processes.Address, Sample]:
     """Hold idle connections to one peer's server; bytes per connection."""
     count = workload.connections
-    with processes.server(peer, workload.server, settings.server_core, count) as at:
+    core = settings.server_core
+    with processes.server(peer, workload.server, core, count, certificate=certificate) as at:
         start = processes.settled_bytes(at.pid)
         arguments = processes.load_arguments(
             at,
             settings.load_core,
             connections=count,
             size=workload.size,
+            tls=workload.tls,
             requests_each=1,
             warmup_s=0.0,
             measure_s=CONNECT_S,

@@ -20,6 +20,7 @@ enum {
     LOAD_CLOSED = 4,   /* the server closed a connection */
     LOAD_STALLED = 5,  /* no byte moved for stall_ns, or a datagram was lost */
     LOAD_CUT = 6,      /* a datagram came back that was longer or shorter */
+    LOAD_ANEW = 7,     /* a session was not resumed that should have been, or the reverse */
 };
 
 /* Counts of the latency histogram: 1024 steps an octave (0.1 %), 1 ns to 2^36 ns (68 s). */
@@ -32,6 +33,10 @@ typedef struct {
     int size;             /* bytes of one message */
     int depth;            /* requests in flight on each connection */
     int datagrams;        /* not 0: UDP, a message a datagram; none may be lost or overtaken */
+    int tls;              /* not 0: over TLS; the handshakes belong to load_connect */
+    const char *request;  /* not NULL: what is sent each time, `size` bytes, and ... */
+    const char *answer;   /* ... what must come back, `answer_size` bytes */
+    int answer_size;
     int spin;             /* not 0: poll without sleeping, so that no wake-up is in the latency */
     int server_pid;       /* not 0: process whose CPU time is read at both ends of the window */
     uint64_t quota;       /* not 0: stop after so many requests on each connection */
@@ -72,6 +77,33 @@ const uint64_t *load_counts(const load *self);
 uint64_t load_value_ns(int index);
 void load_free(load *self);
 
+/* Connections that are opened, shake hands in TLS, have one message echoed, and are closed, by both
+ * sides in turn (handshakes.c). What load_result calls requests are connections here. */
+typedef struct {
+    const char *address;  /* as above */
+    int port;
+    int connections;      /* under way at a time */
+    int size;             /* bytes of the one message */
+    int resumed;          /* not 0: all resume the session of the first, or the run fails */
+    int server_pid;
+    uint64_t quota;       /* not 0: stop after so many connections, in turn, for each at a time */
+    uint64_t warmup_ns;
+    uint64_t measure_ns;
+    uint64_t stall_ns;
+} handshakes_config;
+
+typedef struct handshakes handshakes;
+
+/* As load_new. */
+handshakes *handshakes_new(const handshakes_config *config);
+/* One connection, whose session others may resume; 0 or a negative errno. */
+int handshakes_connect(handshakes *self);
+/* Returns result->status. */
+int handshakes_run(handshakes *self, load_result *result);
+/* As load_counts: from the first packet to the last byte of the message. */
+const uint64_t *handshakes_counts(const handshakes *self);
+void handshakes_free(handshakes *self);
+
 /* Framed messages: 4 bytes of length, little-endian, and the message (courier.c). */
 typedef struct {
     const char *address;  /* as above */
@@ -109,6 +141,10 @@ void courier_free(courier *self);
 int limit_serve(intptr_t listener, int spin);
 /* The same for datagrams, each sent back to where it came from. */
 int limit_serve_datagrams(intptr_t socket, int spin);
+/* The same over TLS, with the key and the certificate in that file (PEM). */
+int tls_limit_serve(intptr_t listener, const char *certificate);
+/* Which OpenSSL it is that generators and that server use; NULL if none can be loaded here. */
+const char *tls_version(void);
 /* The same for framed messages: sends all back, or only the first of a connection, and counts the
  * rest. Whenever a line comes on the descriptor `commands`, it answers with one on `answers`: a
  * JSON object of messages (since the start), cpu_ns and wall_ns. */

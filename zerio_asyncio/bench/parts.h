@@ -85,6 +85,12 @@ void threads_unpin(const threads_set *before);
 int threads_start(threads_handle *thread, void (*run)(void *), void *argument);
 void threads_join(threads_handle thread);
 
+/* ---- library.c of the system ----------------------------------------------------------------- */
+
+/* NULL: there is none, or not that in it. */
+void *library_open(const char *name);
+void *library_symbol(void *library, const char *name);
+
 /* ---- readings.c ------------------------------------------------------------------------------ */
 
 /* Reads the clocks of this process and, unless it is 0, of the server's; 0 or a negative code. */

@@ -61,7 +61,7 @@ _NATIVE = {
     LIMIT: (system.LIMIT_TITLE, False),
     LIMIT_SPINNING: (f"{system.LIMIT_TITLE}, spinning", True),
 }
-_OTHERS = (*system.STANDARD, *system.OTHERS)
+_OTHERS = (*system.STANDARD, *system.OTHERS, *system.PATCHED)
 
 NAMES = (*_OTHERS, *_OURS, *_NATIVE)
 """Every name that ``--peer`` accepts."""
@@ -84,6 +84,9 @@ def new_loop(name: str, wait: str | None = None) -> asyncio.AbstractEventLoop:
     if name in _OURS:
         _, provider, own_wait = _OURS[name]
         return _new_own_loop(provider, wait or own_wait)
+    if name in system.PATCHED:
+        patch: Any = importlib.import_module("aiofastnet").patch_loop
+        return patch(new_loop(system.PATCHED[name]))  # type: ignore[no-any-return]
     if name in _OTHERS:
         loop: asyncio.AbstractEventLoop = importlib.import_module(name).new_event_loop()
         return loop
@@ -122,6 +125,8 @@ def find(name: str) -> Peer:
         title, _, wait = _OURS[name]
         version = _version("zerio-asyncio")
         return Peer(name, title, version, refusal, spins=wait is not None, ours=True)
+    if name in system.PATCHED:
+        return Peer(name, name.replace("-", " + "), _version("aiofastnet"), refusal)
     version = platform.python_version() if name in system.STANDARD else _version(name)
     return Peer(name, name, version, refusal)
 

@@ -162,11 +162,18 @@ class Address:
 
 @contextlib.contextmanager
 def serving(
-    peer: str, mode: str, core: int | None, connections: int, size: int = 0
+    peer: str,
+    mode: str,
+    core: int | None,
+    connections: int,
+    size: int = 0,
+    certificate: Path | None = None,
 ) -> Iterator[tuple[Child, Address]]:
     """Run a server in a process of its own that can be asked for its account."""
     arguments: list[object] = ["--peer", peer, "--mode", mode, "--connections", connections]
     arguments += ["--size", size]
+    if certificate is not None:
+        arguments += ["--certificate", certificate]
     if core is not None:
         arguments += ["--core", core]
     with Child("servers", *arguments, ours=peers.is_ours(peer)) as child:
@@ -188,10 +195,15 @@ def server_of_threads(
 
 @contextlib.contextmanager
 def server(
-    peer: str, mode: str, core: int | None, connections: int, size: int = 0
+    peer: str,
+    mode: str,
+    core: int | None,
+    connections: int,
+    size: int = 0,
+    certificate: Path | None = None,
 ) -> Iterator[Address]:
     """Run a server that is asked nothing; ``size`` of messages, if it must know."""
-    with serving(peer, mode, core, connections, size) as (_, at):
+    with serving(peer, mode, core, connections, size, certificate) as (_, at):
         yield at
 
 
@@ -218,6 +230,11 @@ def run_load(at: Address, core: int | None, **settings: Any) -> dict[str, Any]:
 def run_courier(at: Address, core: int | None, **settings: Any) -> dict[str, Any]:
     """Send messages that a server echoes; settings are the fields of ``CourierConfig``."""
     return _run_generator("courier", at, core, settings)
+
+
+def run_handshakes(at: Address, core: int | None, **settings: Any) -> dict[str, Any]:
+    """Open connections over TLS; settings are the fields of ``HandshakesConfig``."""
+    return _run_generator("handshakes", at, core, settings)
 
 
 def _run_generator(

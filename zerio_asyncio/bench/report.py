@@ -35,6 +35,10 @@ MESSAGES_CAPTION = (
 ROUND_TRIP_CAPTION = (
     "round trips, µs, all rounds together, ratios of their medians; others frame in a Protocol"
 )
+HANDSHAKE_CAPTION = (
+    "CPU µs: server's CPU time per connection; p50, p99: µs from the first packet to the echo of"
+    "\none message; busy: server, generator"
+)
 LATENCY_CAPTION = (
     "p50, p99: latency, µs; CPU µs: server's CPU time per request; busy: server, generator"
 )
@@ -94,8 +98,11 @@ def load_table(row: Row) -> Table:
     """Show one echo row; the figure used for comparison comes first."""
     by_latency = row.figure == "p50_us"
     first, second = ("p50", "CPU µs") if by_latency else ("CPU µs", "p50")
-    table = _table(row.title, "server", first, "min–max", *RATIOS, "req/s", second, "p99", "busy")
+    rate = "conn/s" if row.mode == workloads.HANDSHAKE else "req/s"
+    table = _table(row.title, "server", first, "min–max", *RATIOS, rate, second, "p99", "busy")
     table.caption = LATENCY_CAPTION if by_latency else CPU_CAPTION
+    if row.mode == workloads.HANDSHAKE:
+        table.caption = HANDSHAKE_CAPTION
     other = "cpu_us" if by_latency else "p50_us"
     for outcome in row.outcomes:
         if not outcome.samples:
@@ -246,6 +253,7 @@ def _disturbed(outcome: Outcome) -> bool:
 
 _TABLES = {
     workloads.IDLE: idle_table,
+    workloads.TLS_IDLE: idle_table,
     workloads.ONE_WAY: messages_table,
     workloads.ROUND_TRIP: round_trip_table,
 }
@@ -288,7 +296,10 @@ def _sentence(row: Row) -> str | None:
     best = min(ours, key=lambda outcome: outcome.median(row.figure) or 0.0)
     digits = {"cpu_us": 2, "p50_us": 2, "message_ns": 1}.get(row.figure, 0)
     value = _number(best.median(row.figure), digits)
-    text = f"{row.title}: {_name(row, best)} {value} {_WORDS[row.figure]}"
+    words = _WORDS[row.figure]
+    if row.mode == workloads.HANDSHAKE:
+        words = "µs CPU per connection"
+    text = f"{row.title}: {_name(row, best)} {value} {words}"
     compared = []
     for name in ("asyncio", peers.REFERENCE, row.limit(best)):
         ratio, other = row.ratio(best, name), row.outcome(name)

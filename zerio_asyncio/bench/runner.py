@@ -6,18 +6,19 @@ disturbs all peers. The order rotates from round to round, so no peer always fol
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio.bench import memory, processes, workloads
+from zerio_asyncio.bench import memory, processes, tls, workloads
 from zerio_asyncio.bench.distance import Cpus
 from zerio_asyncio.bench.results import BenchError, Outcome, Row, Sample
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Callable
+    from pathlib import Path
 
     from zerio_asyncio.bench.peers import Peer
     from zerio_asyncio.bench.settings import Settings
@@ -64,42 +65,54 @@ class Plan:
         each = settings.warmup_s + settings.measure_s + STARTS_S
         total = 0.0
         for workload, peers in self.rows:
-            step = IDLE_S if workload.mode == workloads.IDLE else each
+            step = IDLE_S if workload.idle else each
             total += step * len(peers) * self._rounds(workload)
         return total + SCHEDULER_S * len(self.scheduler) * settings.rounds
 
     def _rounds(self, workload: Workload) -> int:
         # Memory hardly varies; more rounds would only take time.
-        return min(self.settings.rounds, 1 if workload.mode == workloads.IDLE else 1 << 30)
+        return min(self.settings.rounds, 1 if workload.idle else 1 << 30)
 
     def run(self, progress: Callable[[str], None]) -> list[Row]:
         """Measure everything; before each step, ``progress`` is called with its description."""
-        rows = [self._run_row(workload, peers, progress) for workload, peers in self.rows]
+        with contextlib.ExitStack() as kept:
+            certificate: Path | None = None
+            if any(workload.tls for workload, _ in self.rows):
+                certificate = kept.enter_context(tls.certificate())
+            rows = [
+                self._run_row(workload, peers, progress, certificate)
+                for workload, peers in self.rows
+            ]
         if self.scheduler:
             rows += self._run_scheduler(progress)
         return rows
 
     def _run_row(
-        self, workload: Workload, peers: list[Peer], progress: Callable[[str], None]
+        self,
+        workload: Workload,
+        peers: list[Peer],
+        progress: Callable[[str], None],
+        certificate: Path | None,
     ) -> Row:
         outcomes = [Outcome(peer) for peer in peers]
         for turn in range(self._rounds(workload)):
             for outcome in _rotated(outcomes, turn):
                 progress(f"{workload.title}: {outcome.peer.title}")
                 if outcome.error is None:
-                    self._measure(workload, outcome)
+                    self._measure(workload, outcome, certificate if workload.tls else None)
         told = workload.settings
         if workload.mode == workloads.THREADS:
             taken = self.settings.cores_of(workload.loops)
             told |= {"beside_load": int(self.settings.load_core in taken)}
         return Row(workload.title, workload.mode, workload.figure, outcomes, told)
 
-    def _measure(self, workload: Workload, outcome: Outcome) -> None:
+    def _measure(self, workload: Workload, outcome: Outcome, certificate: Path | None) -> None:
         try:
-            if workload.mode == workloads.IDLE:
-                at, sample = memory.measure(outcome.peer.name, workload, self.settings)
+            if workload.idle:
+                name = outcome.peer.name
+                at, sample = memory.measure(name, workload, self.settings, certificate)
             else:
-                at, sample, histogram = self._load_near(workload, outcome)
+                at, sample, histogram = self._load_near(workload, outcome, certificate)
                 sample |= {"distance_ns": self._cpus.last_ns}
                 outcome.histograms += histogram
         except BenchError as error:
@@ -109,14 +122,14 @@ class Plan:
         outcome.samples.append(sample)
 
     def _load_near(
-        self, workload: Workload, outcome: Outcome
+        self, workload: Workload, outcome: Outcome, certificate: Path | None
     ) -> tuple[processes.Address, Sample, list[str]]:
         """Load with the CPUs near each other or, if that is not possible, as they are."""
         load = self._send if workload.mode == workloads.ONE_WAY else self._load
         for left in reversed(range(TRIES)):
             patient = time.monotonic() < self._end_of_patience
             near = self._cpus.wait() if patient else self._cpus.are_near()
-            found = load(workload, outcome.peer.name)
+            found = load(workload, outcome.peer.name, certificate)
             if self._cpus.are_near() and near:
                 break
             if not left or not patient:
@@ -125,22 +138,19 @@ class Plan:
             outcome.repeated += 1
         return found
 
-    def _load(self, workload: Workload, peer: str) -> tuple[processes.Address, Sample, list[str]]:
+    def _load(
+        self, workload: Workload, peer: str, certificate: Path | None
+    ) -> tuple[processes.Address, Sample, list[str]]:
         """Exchange requests and answers; with their histogram."""
         settings = self.settings
         connections, size = workload.connections, workload.size
-        own: dict[str, Any] = {"depth": workload.depth, "datagrams": workload.datagrams}
-        run = processes.run_load
-        if workload.mode == workloads.ROUND_TRIP:
-            own = {"burst": workload.burst, "delay_us": workload.delay_us}
-            run = processes.run_courier
-        with self._server(workload, peer) as at:
+        run, own = _generator(workload)
+        with self._server(workload, peer, certificate) as at:
             figures = run(
                 at,
                 settings.load_core,
                 connections=connections,
                 size=size,
-                spin=workload.spin,
                 warmup_s=settings.warmup_s,
                 measure_s=settings.measure_s,
                 **own,
@@ -148,16 +158,19 @@ class Plan:
         return at, sample_of(figures), [figures["hdr"]]
 
     def _server(
-        self, workload: Workload, peer: str
+        self, workload: Workload, peer: str, certificate: Path | None
     ) -> contextlib.AbstractContextManager[processes.Address]:
         settings, connections = self.settings, workload.connections
         if workload.mode == workloads.THREADS:
             cores = settings.cores_of(workload.loops)
             return processes.server_of_threads(peer, cores, connections, workload.loops)
         core = settings.server_core
-        return processes.server(peer, workload.server, core, connections, workload.size)
+        size = workload.size
+        return processes.server(peer, workload.server, core, connections, size, certificate)
 
-    def _send(self, workload: Workload, peer: str) -> tuple[processes.Address, Sample, list[str]]:
+    def _send(
+        self, workload: Workload, peer: str, _: Path | None
+    ) -> tuple[processes.Address, Sample, list[str]]:
         """Send without a pause; there are no answers, so no latencies."""
         settings = self.settings
         core, connections, size = settings.server_core, workload.connections, workload.size
@@ -196,6 +209,22 @@ class Plan:
             Row(name, workloads.SCHEDULER, "ns", sorted(found, key=lambda o: order[o.peer.name]))
             for name, found in by_operation.items()
         ]
+
+
+def _generator(workload: Workload) -> tuple[Callable[..., dict[str, Any]], dict[str, Any]]:
+    """Which one loads a row's servers, and the settings that only it knows."""
+    if workload.mode == workloads.HANDSHAKE:
+        return processes.run_handshakes, {"resumed": workload.resumed}
+    if workload.mode == workloads.ROUND_TRIP:
+        bursts = {"burst": workload.burst, "delay_us": workload.delay_us}
+        return processes.run_courier, {"spin": workload.spin, **bursts}
+    return processes.run_load, {
+        "spin": workload.spin,
+        "depth": workload.depth,
+        "datagrams": workload.datagrams,
+        "tls": workload.tls,
+        "page": workload.mode == workloads.HTTPS,
+    }
 
 
 def _file(

@@ -15,9 +15,10 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio.bench import messaging, peers, system
+from zerio_asyncio.bench import messaging, pages, peers, system, tls
 from zerio_asyncio.bench._native import lib
 from zerio_asyncio.bench.echo import DATAGRAM, MODES, DatagramEcho, Server, bind_datagrams, listen
 from zerio_asyncio.bench.system import pin, pin_thread, raise_descriptor_limit
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 THREADS = "threads"
 """Mode of the server with a loop in each of several threads."""
 
-MODES_OF_SERVERS = (*MODES, DATAGRAM, *messaging.MODES, THREADS)
+TLS, HTTPS = "tls", "https"
+"""Modes that need a certificate: a `protocol` over TLS, and a web server."""
+
+MODES_OF_SERVERS = (*MODES, DATAGRAM, *messaging.MODES, THREADS, TLS, HTTPS)
 
 
 def _bind(mode: str, host: str) -> socket.socket:
@@ -49,12 +53,16 @@ def _announce(name: Any, ran: str, provider: str | None) -> None:
     print(json.dumps(line), flush=True)
 
 
-def serve_native(listener: socket.socket, mode: str, spin: bool) -> int:
+def serve_native(
+    listener: socket.socket, mode: str, spin: bool, certificate: Path | None = None
+) -> int:
     """Run the C limit; returns only on a fatal error."""
     listener.setblocking(False)
     _announce(listener.getsockname(), "native", None)
     if mode == DATAGRAM:
         return -lib.limit_serve_datagrams(listener.fileno(), spin)
+    if mode == TLS:
+        return -lib.tls_limit_serve(listener.fileno(), os.fsencode(_needed(certificate)))
     if mode not in messaging.MODES:
         return -lib.limit_serve(listener.fileno(), spin)
     one_way = mode == messaging.ONE_WAY
@@ -65,6 +73,12 @@ def serve_native(listener: socket.socket, mode: str, spin: bool) -> int:
         system.descriptor(sys.stdin),
         system.descriptor(sys.stdout),
     )
+
+
+def _needed(certificate: Path | None) -> Path:
+    if certificate is None:
+        raise ValueError("--certificate is missing: a file with a key and its certificate")
+    return certificate
 
 
 def _answer(account: messaging.Account) -> None:
@@ -86,7 +100,18 @@ def serve_messages(peer: str, mode: str, size: int, listener: socket.socket) -> 
     return 0
 
 
-def serve_loop(peer: str, mode: str, listener: socket.socket) -> int:
+def serve_pages(peer: str, listener: socket.socket, certificate: Path) -> int:
+    """Run a web server on a peer's loop until the process is told to end."""
+    loop = peers.new_loop(peer)
+    name = listener.getsockname()
+    provider = peers.own_provider(loop)
+    pages.serve(loop, listener, certificate, lambda: _announce(name, HTTPS, provider))
+    return 0
+
+
+def serve_loop(
+    peer: str, mode: str, listener: socket.socket, certificate: Path | None = None
+) -> int:
     """Run an echo server on a peer's loop until the process is told to end."""
     loop = peers.new_loop(peer)
     name = listener.getsockname()  # now: some loops take the descriptor out of the socket
@@ -95,11 +120,14 @@ def serve_loop(peer: str, mode: str, listener: socket.socket) -> int:
         loop.run_until_complete(loop.create_datagram_endpoint(DatagramEcho, sock=listener))
     else:
         own = system.LISTENS_FIRST or mode == "sock"
-        server = Server(mode, listener) if own else Server(mode, place=name[:2])
+        how = "protocol" if mode == TLS else mode
+        context = tls.server_context(_needed(certificate)) if mode == TLS else None
+        where: dict[str, Any] = {"listener": listener} if own else {"place": name[:2]}
+        server = Server(how, **where, context=context)
         if not own:
             listener.close()  # its port is free; the loop makes a listener of its own there
         loop.run_until_complete(server.start())
-        ran = server.ran
+        ran = mode if mode == TLS else server.ran
     _announce(name, ran, peers.own_provider(loop))
     loop.run_forever()
     return 0
@@ -142,6 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--connections", type=int, default=1000, help="descriptors to allow for")
     parser.add_argument("--size", type=int, default=64, help="bytes of the longest message")
+    parser.add_argument("--certificate", type=Path, help="tls, https: its key and itself, PEM")
     parser.add_argument("--loops", type=int, default=1, help="threads: so many, with a loop each")
     parser.add_argument(
         "--core", type=int, action="append", default=[], help="pin the server to this CPU, or these"
@@ -156,12 +185,14 @@ def main(arguments: list[str] | None = None) -> int:
         with contextlib.closing(_bind(options.mode, options.host)) as listener:
             if options.peer in (peers.LIMIT, peers.LIMIT_SPINNING):
                 spin = options.peer == peers.LIMIT_SPINNING
-                return serve_native(listener, options.mode, spin)
+                return serve_native(listener, options.mode, spin, options.certificate)
             if options.mode == THREADS:
                 return serve_threads(options.peer, options.loops, options.core, listener)
             if options.mode in messaging.MODES:
                 return serve_messages(options.peer, options.mode, options.size, listener)
-            return serve_loop(options.peer, options.mode, listener)
+            if options.mode == HTTPS:
+                return serve_pages(options.peer, listener, _needed(options.certificate))
+            return serve_loop(options.peer, options.mode, listener, options.certificate)
     except (ImportError, OSError, ValueError) as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return 1

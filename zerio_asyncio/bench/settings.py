@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from zerio_asyncio.bench import messaging
 from zerio_asyncio.bench.courier import CourierConfig
+from zerio_asyncio.bench.handshakes import HandshakesConfig
 from zerio_asyncio.bench.load import LoadConfig
 from zerio_asyncio.bench.system import cores
+from zerio_asyncio.bench.workloads import HANDSHAKE
 
 if TYPE_CHECKING:
     from zerio_asyncio.bench.workloads import Workload
@@ -46,6 +48,14 @@ class Settings:
                 size=workload.size,
                 burst=workload.burst,
                 delay_us=workload.delay_us,
+                warmup_s=self.warmup_s,
+                measure_s=self.measure_s,
+            )
+            return
+        if workload.mode == HANDSHAKE:
+            HandshakesConfig(
+                connections=workload.connections,
+                size=workload.size,
                 warmup_s=self.warmup_s,
                 measure_s=self.measure_s,
             )

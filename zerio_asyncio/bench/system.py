@@ -13,9 +13,10 @@ if sys.platform == "win32":
 else:
     from zerio_asyncio.bench.linux import asked as own
 
-STANDARD, OTHERS, PROVIDERS = own.STANDARD, own.OTHERS, own.PROVIDERS
+STANDARD, OTHERS, PATCHED, PROVIDERS = own.STANDARD, own.OTHERS, own.PATCHED, own.PROVIDERS
 LIMIT, LIMIT_TITLE = own.LIMIT, own.LIMIT_TITLE
 SHARES_PORTS, LISTENS_FIRST = own.SHARES_PORTS, own.LISTENS_FIRST
+HAS_TLS_ROWS, WITHOUT_TLS = own.HAS_TLS_ROWS, own.WITHOUT_TLS
 
 pin, pin_thread, cores = own.pin, own.pin_thread, own.cores
 raise_descriptor_limit = own.raise_descriptor_limit

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from zerio_asyncio.bench import messaging, peers, system
+from zerio_asyncio.bench import messaging, pages, peers, system
 from zerio_asyncio.bench.echo import DATAGRAM
 from zerio_asyncio.bench.echo import MODES as ECHO_MODES
 
 KIB = 1024
 
 PINGPONG, SCHEDULER, IDLE, THREADS = "pingpong", "scheduler", "idle", "threads"
+TLS, HANDSHAKE, HTTPS, TLS_IDLE = TLS_MODES = ("tls", "handshake", "https", "tls-idle")
 ONE_WAY, ROUND_TRIP = messaging.MODES
-MODES = (*ECHO_MODES, DATAGRAM, PINGPONG, ONE_WAY, ROUND_TRIP, SCHEDULER, IDLE, THREADS)
+MODES = (*ECHO_MODES, DATAGRAM, PINGPONG, ONE_WAY, ROUND_TRIP, SCHEDULER, TLS, HANDSHAKE, HTTPS,
+         IDLE, TLS_IDLE, THREADS)  # fmt: skip
 """What ``--mode`` accepts."""
 
 LATENCY_MODES = (PINGPONG, ROUND_TRIP)
@@ -22,17 +24,28 @@ LATENCY_MODES = (PINGPONG, ROUND_TRIP)
 MESSAGE = 64
 """Bytes of a message: a price, an order."""
 
-DEFAULT_MODES = tuple(mode for mode in MODES if mode not in (IDLE, THREADS))
+DEFAULT_MODES = tuple(mode for mode in MODES if mode not in (IDLE, TLS_IDLE, THREADS))
 """All except the memory of idle connections, which needs a high descriptor limit, and loops in
 threads, which need a CPU each."""
 
-DEFAULT_PEERS = (*system.STANDARD, *system.OTHERS, peers.LIMIT, *peers.BOTH_PROVIDERS)
+DEFAULT_PEERS = (
+    *system.STANDARD,
+    *system.OTHERS,
+    *system.PATCHED,
+    peers.LIMIT,
+    *peers.BOTH_PROVIDERS,
+)
 SPINNING_PEERS = (peers.LIMIT_SPINNING, "zerio-spin")
 WAITING_PEERS = (*SPINNING_PEERS, "zerio-hybrid")
 """For round trips of messages: every wait strategy."""
 QUICK_PEERS = ("asyncio", peers.REFERENCE, peers.LIMIT, "zerio")
 
 IDLE_CONNECTIONS = 10_000
+IDLE_TLS_CONNECTIONS = 1000
+"""Each costs a handshake, and some loops hundreds of KiB."""
+
+HANDSHAKES = 16
+"""Connections under way at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +56,7 @@ class Workload:
     ``spin``: the generator polls, so its own wake-up is not in the latency. Round trips of messages
     have no depth: ``burst`` messages go together, every ``delay_us`` on each connection, or when
     all previous ones have come back. ``loops``: how many threads of the server have a loop each.
+    Of handshakes, ``connections`` are under way at a time; ``resumed``: they resume a session.
     """
 
     mode: str
@@ -53,10 +67,13 @@ class Workload:
     delay_us: int = 0
     load_spins: bool = True
     loops: int = 1
+    resumed: bool = False
 
     @property
     def server(self) -> str:
         """Mode of the server."""
+        if self.tls:
+            return HTTPS if self.mode == HTTPS else TLS
         return "protocol" if self.mode in (PINGPONG, IDLE) else self.mode
 
     @property
@@ -70,9 +87,19 @@ class Workload:
         return self.mode == DATAGRAM
 
     @property
+    def tls(self) -> bool:
+        """Whether both sides speak TLS."""
+        return self.mode in TLS_MODES
+
+    @property
+    def idle(self) -> bool:
+        """Whether memory is measured, and not time."""
+        return self.mode in (IDLE, TLS_IDLE)
+
+    @property
     def figure(self) -> str:
         """The entry of a sample used for comparison."""
-        if self.mode == IDLE:
+        if self.idle:
             return "warm_bytes"
         if self.mode == ONE_WAY:
             return "message_ns"
@@ -86,6 +113,10 @@ class Workload:
         delay = f", every {self.delay_us} µs" if self.delay_us else ""
         loops = f", {self.loops} loop{'s'[: self.loops > 1]}" if self.mode == THREADS else ""
         size = size_text(self.size)
+        if self.mode == HTTPS:
+            return f"{self.mode}, {len(pages.BODY)} B × {self.connections}{depth}"
+        if self.mode == HANDSHAKE:
+            return f"{self.mode}, {'resumed' if self.resumed else 'full'} × {self.connections}"
         return f"{self.mode}, {size} × {self.connections}{depth}{bursts}{delay}{loops}"
 
     @property
@@ -96,6 +127,8 @@ class Workload:
             told |= {"burst": self.burst, "delay_us": self.delay_us}
         if self.mode == THREADS:
             told |= {"loops": self.loops}
+        if self.mode == HANDSHAKE:
+            told |= {"resumed": int(self.resumed)}
         return told
 
 
@@ -120,6 +153,12 @@ _STANDARD: dict[str, tuple[Workload, ...]] = {
         Workload(ROUND_TRIP, size=MESSAGE, connections=10, burst=2, delay_us=500),
     ),
     IDLE: (Workload(IDLE, connections=IDLE_CONNECTIONS),),
+    TLS: (Workload(TLS), Workload(TLS, size=64 * KIB)),
+    HANDSHAKE: (
+        Workload(HANDSHAKE, size=MESSAGE, connections=HANDSHAKES),
+        Workload(HANDSHAKE, size=MESSAGE, connections=HANDSHAKES, resumed=True),
+    ),
+    TLS_IDLE: (Workload(TLS_IDLE, connections=IDLE_TLS_CONNECTIONS),),
     SCHEDULER: (),
     THREADS: (Workload(THREADS), Workload(THREADS, loops=2)),
 }
@@ -132,6 +171,8 @@ QUICK = (Workload("protocol"), Workload(PINGPONG, connections=1))
 _OWN: dict[str, tuple[str, ...]] = {
     ONE_WAY: ("size", "connections"),
     ROUND_TRIP: ("size", "connections", "burst", "delay_us", "load_spins"),
+    HTTPS: ("connections", "depth"),
+    HANDSHAKE: ("size", "connections"),
 }
 _OF_ECHO = ("size", "connections", "depth")
 
@@ -139,7 +180,7 @@ _OF_ECHO = ("size", "connections", "depth")
 def choose(modes: tuple[str, ...], given: dict[str, Any]) -> list[Workload]:
     """List the rows of these modes; one row per mode if a field of it is given (is not None).
 
-    But rows of threads mean nothing without each other.
+    But rows of threads mean nothing without each other, and handshakes are of two kinds.
     """
     rows: list[Workload] = []
     for mode in modes:
@@ -147,18 +188,28 @@ def choose(modes: tuple[str, ...], given: dict[str, Any]) -> list[Workload]:
         fields = _OWN.get(mode, _OF_ECHO)
         changes = {name: given[name] for name in fields if given.get(name) is not None}
         if changes and standard:
-            kept = standard if mode == THREADS else standard[:1]
+            kept = standard if mode in (THREADS, HANDSHAKE) else standard[:1]
             standard = tuple(dataclasses.replace(row, **changes) for row in kept)
         rows += standard
     return rows
 
 
 def peers_for(workload: Workload, chosen: list[peers.Peer]) -> list[peers.Peer]:
-    """Omit peers that have no part in a row: C servers have one mode, spinning is for ping-pong."""
+    """Omit peers that have no part in a row: C serves no pages, spinning is for ping-pong."""
 
     def fits(peer: peers.Peer) -> bool:
         if peer.spins and workload.mode not in LATENCY_MODES:
             return False
-        return not (peer.native and workload.mode in (SCHEDULER, THREADS))
+        if peer.name in system.PATCHED and not workload.tls:
+            return False
+        if peer.name in system.WITHOUT_TLS and workload.tls:
+            return False
+        return not (peer.native and workload.mode in (SCHEDULER, THREADS, HTTPS))
 
     return [peer for peer in chosen if fits(peer)]
+
+
+def schedulers(chosen: list[peers.Peer]) -> list[peers.Peer]:
+    """The loops among them, each once: other transports make no other scheduler."""
+    names = system.PATCHED
+    return [peer for peer in chosen if not (peer.native or peer.spins or peer.name in names)]

@@ -22,12 +22,21 @@ STANDARD = {"asyncio": asyncio.SelectorEventLoop}
 OTHERS = ("uvloop", "rloop")
 """Other libraries' loops; the first is what ratios refer to."""
 
+PATCHED = {"uvloop-aiofastnet": "uvloop"}
+"""Loops with another library's transports, which takes part where it was made for: in TLS."""
+
+WITHOUT_TLS = ("rloop",)
+"""Loops whose servers take no context."""
+
 PROVIDERS = ("uring", "epoll")
 
 LIMIT, LIMIT_TITLE = "c-epoll", "C epoll"
 
 SHARES_PORTS = True
 """Whether several listeners may have one port, as the mode ``threads`` needs it."""
+
+HAS_TLS_ROWS = True
+"""Whether the native half speaks TLS here."""
 
 LISTENS_FIRST = True
 """Whether a socket that listens already is the same to our loops as one that they make."""

@@ -19,6 +19,7 @@ typedef cpu_set_t threads_set;
 enum {
     SYSTEM_CLOSED = ECONNRESET,
     SYSTEM_INVALID = EINVAL,
+    SYSTEM_NO_MEMORY = ENOMEM,
     SYSTEM_PROTOCOL = EPROTO,
     SYSTEM_TIMED_OUT = ETIMEDOUT,
 };

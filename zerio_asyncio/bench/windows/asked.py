@@ -28,12 +28,21 @@ STANDARD = {
 OTHERS = ("winloop", "cadeloop")
 """Other libraries' loops; the first is what ratios refer to."""
 
+PATCHED: dict[str, str] = {}
+"""Loops with another library's transports: they are for the rows of TLS."""
+
+WITHOUT_TLS: tuple[str, ...] = ()
+"""Loops whose servers take no context."""
+
 PROVIDERS = ("winsock", "overlapped")
 
 LIMIT, LIMIT_TITLE = "c-iocp", "C IOCP"
 
 SHARES_PORTS = False
 """Whether several listeners may have one port, as the mode ``threads`` needs it."""
+
+HAS_TLS_ROWS = False
+"""Whether the native half speaks TLS here."""
 
 LISTENS_FIRST = False
 """Whether a socket that listens already is the same to our loops as one that they make. Registered
