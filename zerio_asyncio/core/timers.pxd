@@ -1,6 +1,7 @@
 # The loop's clock, and the timers that are not yet due.
 
 from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from zerio_asyncio.core.handles cimport TimerHandle
 from zerio_asyncio.core.overrides cimport Overridable
@@ -8,8 +9,13 @@ from zerio_asyncio.core.threads cimport thread_lock
 
 cdef struct Timer:
     double when
-    unsigned long long order   # breaks ties in call order
-    PyObject *handle           # a reference that the heap owns
+    uint32_t order       # breaks ties in call order, among the last two billion
+    uint32_t slot        # where its handle is
+
+
+cdef struct Slot:
+    PyObject *handle     # a reference that the slot owns; null if it is free
+    uint32_t place       # in the heap; of a free slot: the next free one
 
 
 cdef class Timers(Overridable):
@@ -18,11 +24,18 @@ cdef class Timers(Overridable):
     cdef public bint _debug
     cdef public double _clock_resolution
 
-    # a 4-ary heap; handle.index is each one's place in it
-    cdef Timer *timers
+    # A 4-ary heap, and beside it the handles. A timer that moves in the heap changes its slot's
+    # `place`, not the handle: hundreds of thousands of those are in no cache.
+    cdef Timer *timers           # in `timer_block`, so that four siblings are in one cache line
+    cdef void *timer_block
+    cdef Slot *slots
+    cdef uint64_t *unseen        # a bit for each slot: filled since the loop began to run
+    cdef bint any_unseen
     cdef Py_ssize_t timer_count  # read without the lock, too
     cdef Py_ssize_t timer_room
-    cdef unsigned long long timer_order
+    cdef uint32_t slots_used     # at most so many timers were there at a time
+    cdef uint32_t free_slot
+    cdef uint32_t timer_order
     cdef thread_lock lock  # guards the heap, and the ready queue of the derived class
     cdef object timer_view # a weak reference to the list that `_scheduled` returned
 
@@ -33,13 +46,14 @@ cdef class Timers(Overridable):
 
     cdef int _timer_add(self, TimerHandle timer) except -1
     cdef bint _grow_timers(self) noexcept
-    cdef PyObject *_timer_take(self, Py_ssize_t index) noexcept
+    cdef bint _move_timers(self, Py_ssize_t room) noexcept
+    cdef PyObject *_timer_take(self, Py_ssize_t place) noexcept
     cdef bint _timer_remove(self, TimerHandle timer) noexcept
-    cdef TimerHandle _timer_due(self, double end)
+    cdef PyObject *_timer_due(self, double end) noexcept
     cdef TimerHandle _timer_first(self)
     cdef double _timer_next(self) noexcept
-    cdef void _timer_put(self, Py_ssize_t index, Timer timer) noexcept
-    cdef void _timer_up(self, Py_ssize_t index, Timer timer) noexcept
-    cdef void _timer_down(self, Py_ssize_t index, Timer timer) noexcept
+    cdef void _timer_up(self, Py_ssize_t place, Timer timer) noexcept
+    cdef void _timer_down(self, Py_ssize_t place, Timer timer) noexcept
+    cdef void _show_known_timers(self) noexcept
     cdef list _timer_list(self)
     cdef int _forget_timers(self) except -1

@@ -23,10 +23,12 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.math cimport INFINITY, isnan
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport qsort
+from libc.string cimport memcpy, memset
 
-from zerio_asyncio.core.handles cimport TimerHandle, new_timer, seconds_of
+from zerio_asyncio.core.handles cimport (
+    TimerHandle, is_hidden, new_timer, seconds_of, show, show_if_known)
 from zerio_asyncio.core.overrides cimport OVERRIDE_CALL_AT, OVERRIDE_TIME, overrides_of
 from zerio_asyncio.core.threads cimport (
     thread_load_int, thread_load_size, thread_load_word, thread_lock_give, thread_lock_take,
@@ -80,14 +82,28 @@ cdef inline bint _clock_is_replaced() except -1:
 cdef enum:
     TIMERS_ROOM = 64       # first size of the heap; it doubles
     HEAP_ARITY = 4         # shallower than a binary heap: fewer cache misses with many timers
+    CACHE_LINE = 64
+    NO_SLOT = 0xFFFFFFFF
+    SLOTS_MAX = 1 << 30
+
+
+# A timer and its handle, while a list is made.
+cdef struct Shown:
+    Timer timer
+    PyObject *handle
 
 
 cdef class Timers(Overridable):
     """The timers of a loop."""
 
+    def __cinit__(self, *args, **kwargs):
+        self.free_slot = NO_SLOT
+
     def __dealloc__(self):
         self._forget_timers()
-        PyMem_RawFree(self.timers)
+        PyMem_RawFree(self.timer_block)
+        PyMem_RawFree(self.slots)
+        PyMem_RawFree(self.unseen)
 
     @property
     def _closed(self):
@@ -157,13 +173,23 @@ cdef class Timers(Overridable):
         cdef Timer timer
         cdef bint room
         timer.when = handle.due
-        timer.handle = <PyObject *>handle
         thread_lock_take(&self.lock)
         room = self.timer_count < self.timer_room or self._grow_timers()
         if room:
             self.timer_order += 1
             timer.order = self.timer_order
+            timer.slot = self.free_slot
+            if timer.slot == NO_SLOT:
+                timer.slot = self.slots_used
+                self.slots_used += 1
+            else:
+                self.free_slot = self.slots[timer.slot].place
+            self.slots[timer.slot].handle = <PyObject *>handle
             Py_INCREF(handle)
+            handle.slot = <int32_t>timer.slot
+            if is_hidden(<PyObject *>handle):
+                self.unseen[timer.slot // 64] |= 1ULL << (timer.slot % 64)
+                self.any_unseen = True
             if handle.owner is not self:
                 handle.owner = self  # for good: a thread that cancels it may read it
             handle._scheduled = True
@@ -176,98 +202,143 @@ cdef class Timers(Overridable):
 
     cdef bint _grow_timers(self) noexcept:
         cdef Py_ssize_t room = 2 * self.timer_room if self.timer_room else TIMERS_ROOM
-        cdef Timer *timers = <Timer *>PyMem_RawRealloc(self.timers, room * sizeof(Timer))
-        if timers is NULL:
+        cdef Slot *slots
+        cdef uint64_t *unseen
+        if room > SLOTS_MAX or not self._move_timers(room):
             return False
-        self.timers = timers
+        slots = <Slot *>PyMem_RawRealloc(self.slots, room * sizeof(Slot))
+        if slots is NULL:
+            return False
+        self.slots = slots
+        unseen = <uint64_t *>PyMem_RawRealloc(self.unseen, room // 8)
+        if unseen is NULL:
+            return False
+        memset(<char *>unseen + self.timer_room // 8, 0, (room - self.timer_room) // 8)
+        self.unseen = unseen
         self.timer_room = room
         return True
 
-    cdef void _timer_put(self, Py_ssize_t index, Timer timer) noexcept:
-        self.timers[index] = timer
-        (<TimerHandle>timer.handle).index = index
+    cdef bint _move_timers(self, Py_ssize_t room) noexcept:
+        cdef char *block = <char *>PyMem_RawMalloc(room * sizeof(Timer) + CACHE_LINE)
+        cdef char *timers
+        if block is NULL:
+            return False
+        timers = block + CACHE_LINE - <uintptr_t>(block + sizeof(Timer)) % CACHE_LINE
+        if self.timer_count:
+            memcpy(timers, self.timers, self.timer_count * sizeof(Timer))
+        PyMem_RawFree(self.timer_block)
+        self.timer_block = block
+        self.timers = <Timer *>timers
+        return True
 
-    cdef void _timer_up(self, Py_ssize_t index, Timer timer) noexcept:
+    cdef void _timer_up(self, Py_ssize_t place, Timer timer) noexcept:
+        """Put it at ``place``, or above."""
+        cdef Timer *timers = self.timers
+        cdef Slot *slots = self.slots
         cdef Py_ssize_t parent
-        while index:
-            parent = (index - 1) // HEAP_ARITY
-            if not _earlier(&timer, &self.timers[parent]):
+        while place:
+            parent = (place - 1) // HEAP_ARITY
+            if not _earlier(&timer, &timers[parent]):
                 break
-            self._timer_put(index, self.timers[parent])
-            index = parent
-        self._timer_put(index, timer)
+            timers[place] = timers[parent]
+            slots[timers[place].slot].place = <uint32_t>place
+            place = parent
+        timers[place] = timer
+        slots[timer.slot].place = <uint32_t>place
 
-    cdef void _timer_down(self, Py_ssize_t index, Timer timer) noexcept:
+    cdef void _timer_down(self, Py_ssize_t place, Timer timer) noexcept:
+        """Put it at ``place``, or below."""
+        cdef Timer *timers = self.timers
+        cdef Slot *slots = self.slots
+        cdef Py_ssize_t count = self.timer_count
         cdef Py_ssize_t child, best, last
         while True:
-            child = index * HEAP_ARITY + 1
-            if child >= self.timer_count:
+            child = place * HEAP_ARITY + 1
+            if child >= count:
                 break
             best = child
-            last = min(child + HEAP_ARITY, self.timer_count)
+            last = min(child + HEAP_ARITY, count)
             child += 1
             while child < last:
-                if _earlier(&self.timers[child], &self.timers[best]):
+                if _earlier(&timers[child], &timers[best]):
                     best = child
                 child += 1
-            if not _earlier(&self.timers[best], &timer):
+            if not _earlier(&timers[best], &timer):
                 break
-            self._timer_put(index, self.timers[best])
-            index = best
-        self._timer_put(index, timer)
+            timers[place] = timers[best]
+            slots[timers[place].slot].place = <uint32_t>place
+            place = best
+        timers[place] = timer
+        slots[timer.slot].place = <uint32_t>place
 
-    cdef PyObject *_timer_take(self, Py_ssize_t index) noexcept:
+    cdef PyObject *_timer_take(self, Py_ssize_t place) noexcept:
         """Take it out; the caller gets the reference, and drops it after releasing the lock."""
-        cdef Timer removed = self.timers[index]
+        cdef Timer removed = self.timers[place]
         cdef Timer moved
-        cdef TimerHandle handle = <TimerHandle>removed.handle
+        cdef PyObject *handle = self.slots[removed.slot].handle
+        self.slots[removed.slot].handle = NULL
+        self.slots[removed.slot].place = self.free_slot
+        self.free_slot = removed.slot
         thread_store_size(&self.timer_count, self.timer_count - 1)
-        if index < self.timer_count:
+        if place < self.timer_count:
             moved = self.timers[self.timer_count]
             if _earlier(&moved, &removed):
-                self._timer_up(index, moved)
+                self._timer_up(place, moved)
             else:
-                self._timer_down(index, moved)
-        handle.index = -1
-        handle._scheduled = False
-        return removed.handle
+                self._timer_down(place, moved)
+        elif place == 0:
+            self.slots_used = 0  # none is left: the next ones fill the slots in order again
+            self.free_slot = NO_SLOT
+        (<TimerHandle>handle).slot = -1
+        (<TimerHandle>handle)._scheduled = False
+        return handle
 
     cdef bint _timer_remove(self, TimerHandle timer) noexcept:
         """Whether it was here."""
-        # Only one that is really here: an object disguised as a timer has any index.
+        # Only one that is really here: an object disguised as a timer has any slot.
         cdef bint here
         thread_lock_take(&self.lock)
-        here = (0 <= timer.index < self.timer_count
-                and self.timers[timer.index].handle is <PyObject *>timer)
+        here = (0 <= timer.slot < <int64_t>self.slots_used
+                and self.slots[timer.slot].handle is <PyObject *>timer)
         if here:
-            self._timer_take(timer.index)
+            self._timer_take(self.slots[timer.slot].place)
+            show(<PyObject *>timer)
         thread_lock_give(&self.lock)
         if here:
             Py_DECREF_(<PyObject *>timer)
         return here
 
-    cdef TimerHandle _timer_due(self, double end):
-        """Take out the earliest if it is due before ``end``; else None."""
+    cdef PyObject *_timer_due(self, double end) noexcept:
+        """Take out the earliest if it is due before ``end``, with its reference; else null."""
         cdef PyObject *due = NULL
-        cdef TimerHandle handle
         thread_lock_take(&self.lock)
         if self.timer_count and self.timers[0].when < end:
             due = self._timer_take(0)
         thread_lock_give(&self.lock)
-        if due is NULL:
-            return None
-        handle = <TimerHandle>due
-        Py_DECREF_(due)
-        return handle
+        return due
 
     cdef TimerHandle _timer_first(self):
         """The earliest, or None."""
         cdef TimerHandle handle = None
         thread_lock_take(&self.lock)
         if self.timer_count:
-            handle = <TimerHandle>self.timers[0].handle
+            handle = <TimerHandle>self.slots[self.timers[0].slot].handle
+            show(<PyObject *>handle)
         thread_lock_give(&self.lock)
         return handle
+
+    cdef void _show_known_timers(self) noexcept:
+        """The loop stops: the collector must know of the new handles that others may have."""
+        cdef uint32_t i, slot
+        if not self.any_unseen:
+            return
+        self.any_unseen = False
+        for i in range((self.slots_used + 63) // 64):
+            if self.unseen[i]:
+                for slot in range(i * 64, min((i + 1) * 64, self.slots_used)):
+                    if self.slots[slot].handle is not NULL:
+                        show_if_known(self.slots[slot].handle, 1)
+                self.unseen[i] = 0
 
     cdef double _timer_next(self) noexcept:
         """When the earliest is due; infinity if there is none."""
@@ -294,28 +365,30 @@ cdef class Timers(Overridable):
         """All handles, the earliest first."""
         cdef Py_ssize_t i
         cdef Py_ssize_t count = 0
-        cdef Timer *copied
+        cdef Shown *shown
         cdef list handles
         thread_lock_take(&self.lock)
         # A copy with references of its own: making a list may collect, and so change the heap.
-        copied = <Timer *>PyMem_RawMalloc((self.timer_count + 1) * sizeof(Timer))
-        if copied is not NULL:
+        shown = <Shown *>PyMem_RawMalloc((self.timer_count + 1) * sizeof(Shown))
+        if shown is not NULL:
             count = self.timer_count
             for i in range(count):
-                copied[i] = self.timers[i]
-                Py_INCREF(<object>copied[i].handle)
+                shown[i].timer = self.timers[i]
+                shown[i].handle = self.slots[self.timers[i].slot].handle
+                show(shown[i].handle)
+                Py_INCREF(<object>shown[i].handle)
         thread_lock_give(&self.lock)
-        if copied is NULL:
+        if shown is NULL:
             raise MemoryError("no memory for a list of timers")
-        qsort(copied, count, sizeof(Timer), _order_of)
+        qsort(shown, count, sizeof(Shown), _order_of)
         try:
             handles = []
             for i in range(count):
-                handles.append(<object>copied[i].handle)
+                handles.append(<object>shown[i].handle)
         finally:
             for i in range(count):
-                Py_DECREF_(copied[i].handle)
-            PyMem_RawFree(copied)
+                Py_DECREF_(shown[i].handle)
+            PyMem_RawFree(shown)
         return handles
 
     cdef int _forget_timers(self) except -1:
@@ -327,6 +400,7 @@ cdef class Timers(Overridable):
                 last = self._timer_take(self.timer_count - 1)
             thread_lock_give(&self.lock)
             if last is not NULL:
+                show_if_known(last, 1)
                 Py_DECREF_(last)
         return 0
 
@@ -371,7 +445,7 @@ cdef class Timers(Overridable):
     def _timers_add(self, TimerHandle handle not None):
         """Schedule it, unless it is scheduled or cancelled."""
         cdef double due = seconds_of(handle._when)
-        if handle._cancelled or handle.index >= 0:
+        if handle._cancelled or handle.slot >= 0:
             return
         if isnan(due):
             raise ValueError("a timer needs a time, not NaN")
@@ -386,8 +460,8 @@ cdef class Timers(Overridable):
 cdef inline bint _earlier(const Timer *one, const Timer *other) noexcept nogil:
     if one.when != other.when:
         return one.when < other.when
-    return one.order < other.order
+    return <int32_t>(one.order - other.order) < 0
 
 
 cdef int _order_of(const void *one, const void *other) noexcept nogil:
-    return -1 if _earlier(<const Timer *>one, <const Timer *>other) else 1
+    return -1 if _earlier(&(<const Shown *>one).timer, &(<const Shown *>other).timer) else 1
