@@ -12,7 +12,7 @@ asyncio's own name for the ready queue, ``_ready``, shows it as a view (views.py
 
 import asyncio
 import sys
-from asyncio import Future, base_events, format_helpers
+from asyncio import Future, base_events, format_helpers, tasks
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc
@@ -38,6 +38,12 @@ cdef extern from "Python.h":
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() noexcept
+
+# What a task takes from create_task, in each version's; more is for that version's own method.
+cdef frozenset TASK_OPTIONS = frozenset(
+    ["name", "context"] if sys.version_info >= (3, 11) else ["name"])
+# Some programs replace the class, so it is looked up each time.
+cdef dict tasks_module = vars(tasks)
 
 # From 3.14 on, asyncio does not make the handles of call_soon_threadsafe by _call_soon.
 cdef bint MADE_APART = sys.version_info >= (3, 14)
@@ -112,6 +118,16 @@ cdef class Scheduler(Timers):
             keywords = {"loop": self}
             self._keep_keywords(keywords)
         return PyObject_Call(Future, (), keywords)
+
+    def create_task(self, coro, **options):
+        """Make a task of a coroutine; see ``asyncio.loop.create_task``."""
+        if (self._debug or self._task_factory is not None
+                or (options and not TASK_OPTIONS.issuperset(options))):
+            return super(Scheduler, self).create_task(coro, **options)
+        if thread_load_int(&self.closed):
+            raise RuntimeError("Event loop is closed")
+        options["loop"] = self
+        return PyObject_Call(tasks_module["Task"], (coro,), options)
 
     cdef int _keep_keywords(self, dict keywords) except -1:
         cdef dict before = None
