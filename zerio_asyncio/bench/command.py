@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="MODE",
         help="protocol, buffered, registered, streams, sock, datagram, pingpong,"
-        " messaging, messaging-latency, scheduler, idle, threads; may be repeated"
+        " messaging, messaging-latency, scheduler, scheduler-large, idle, threads; may be repeated"
         " (default: all but idle and threads)",
     )
     parser.add_argument(
@@ -179,9 +179,9 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, list[Any]]:
     for row in rows:
         settings.check(row)
     loops = [peer for peer in ready if not peer.native and not peer.spins]
-    scheduler = loops if workloads.SCHEDULER in modes else []
+    suites = tuple(mode for mode in modes if mode in workloads.SCHEDULERS)
     with_peers = [(row, workloads.peers_for(row, ready)) for row in rows]
-    return Plan(with_peers, scheduler, settings), refused
+    return Plan(with_peers, loops if suites else [], settings, suites), refused
 
 
 def _settings(options: argparse.Namespace) -> Any:

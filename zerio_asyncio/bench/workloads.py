@@ -11,9 +11,10 @@ from zerio_asyncio.bench.echo import MODES as ECHO_MODES
 
 KIB = 1024
 
-PINGPONG, SCHEDULER, IDLE, THREADS = "pingpong", "scheduler", "idle", "threads"
+PINGPONG, IDLE, THREADS = "pingpong", "idle", "threads"
+SCHEDULER, SCHEDULER_LARGE = SCHEDULERS = ("scheduler", "scheduler-large")
 ONE_WAY, ROUND_TRIP = messaging.MODES
-MODES = (*ECHO_MODES, DATAGRAM, PINGPONG, ONE_WAY, ROUND_TRIP, SCHEDULER, IDLE, THREADS)
+MODES = (*ECHO_MODES, DATAGRAM, PINGPONG, ONE_WAY, ROUND_TRIP, *SCHEDULERS, IDLE, THREADS)
 """What ``--mode`` accepts."""
 
 LATENCY_MODES = (PINGPONG, ROUND_TRIP)
@@ -121,6 +122,7 @@ _STANDARD: dict[str, tuple[Workload, ...]] = {
     ),
     IDLE: (Workload(IDLE, connections=IDLE_CONNECTIONS),),
     SCHEDULER: (),
+    SCHEDULER_LARGE: (),
     THREADS: (Workload(THREADS), Workload(THREADS, loops=2)),
 }
 
@@ -159,6 +161,6 @@ def peers_for(workload: Workload, chosen: list[peers.Peer]) -> list[peers.Peer]:
     def fits(peer: peers.Peer) -> bool:
         if peer.spins and workload.mode not in LATENCY_MODES:
             return False
-        return not (peer.native and workload.mode in (SCHEDULER, THREADS))
+        return not (peer.native and workload.mode in (*SCHEDULERS, THREADS))
 
     return [peer for peer in chosen if fits(peer)]
