@@ -339,13 +339,13 @@ cdef class Engine(LoopHooks):
         PyErr_CheckSignals()
         if self.event_next < self.event_count:
             self._dispatch_events()
-        if not late:
+        if not late and self._fetch():
             self._dispatch_results()
         if thread_load_size(&self.timer_count):
             self._fire_timers()
         # The only place where callbacks are called.
         self._run_ready()
-        if late:
+        if late and self._fetch():
             self._dispatch_results()
         return 0
 

@@ -52,9 +52,10 @@ cdef class TimerOwner:
     cdef bint rests_later          # run_forever is running, and calls _rest when it ends
     # a copy of the context that was current when a handle was made, for the next ones
     cdef object copied_context
-    cdef PyObject *copied_variables
+    cdef PyObject *copied_variables    # null: not asked yet
 
     cdef int _give_context(self, Handle handle, object context) except -1
+    cdef bint _variables_are_copied(self) noexcept
     cdef int timer_cancelled(self, TimerHandle timer) except -1
     cdef int timer_moved(self, TimerHandle timer) except -1
     cdef bint runs_elsewhere(self) noexcept

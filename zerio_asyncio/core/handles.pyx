@@ -140,21 +140,28 @@ cdef PyObject *_variables_of(PyObject *context) noexcept:
 
 cdef class TimerOwner:
     cdef int _give_context(self, Handle handle, object context) except -1:
-        cdef PyObject *variables
         cdef object before = None
-        if context is None and not FREE_THREADED:
-            variables = _variables_of(PyThreadState_Get().context)
-            if variables is not NULL and variables is self.copied_variables:
-                context = self.copied_context
+        if context is None:
+            if FREE_THREADED:
+                context = PyContext_CopyCurrent()
+            elif self.copied_context is not None and self._variables_are_copied():
+                handle.context = self.copied_context
+                handle.shares_context = True
+                return 0
             else:
                 context = PyContext_CopyCurrent()
-                self.copied_variables = _variables_of(<PyObject *>context)
+                self.copied_variables = NULL
                 before, self.copied_context = self.copied_context, context
-            handle.shares_context = True
-        elif context is None:
-            context = PyContext_CopyCurrent()
+                handle.shares_context = True
         handle.context = context
         return 0  # what was there is released here
+
+    cdef bint _variables_are_copied(self) noexcept:
+        """Whether the variables of the current context are those of the copy."""
+        if self.copied_variables is NULL:
+            self.copied_variables = _variables_of(<PyObject *>self.copied_context)
+        return (self.copied_variables is not NULL
+                and self.copied_variables is _variables_of(PyThreadState_Get().context))
 
     cdef int timer_cancelled(self, TimerHandle timer) except -1:
         return 0
