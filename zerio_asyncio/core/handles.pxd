@@ -83,11 +83,13 @@ cdef inline bint is_hidden(PyObject *handle) noexcept:
         or type_of_handle(handle) is <HandleType *><PyObject *>TimerHandle)
 
 
+cdef inline bint has_weak_references(PyObject *handle) noexcept:
+    return (<PyObject **>(<char *>handle + type_of_handle(handle).tp_weaklistoffset))[0] is not NULL
+
+
 # Whether somebody else may have a hidden handle, beside so many references.
 cdef inline bint is_known(PyObject *handle, Py_ssize_t references) noexcept:
-    cdef PyObject **weak = <PyObject **>(
-        <char *>handle + type_of_handle(handle).tp_weaklistoffset)
-    return Py_REFCNT(handle) > references or weak[0] is not NULL
+    return Py_REFCNT(handle) > references or has_weak_references(handle)
 
 
 # Tell the collector of it, if somebody else may have it.

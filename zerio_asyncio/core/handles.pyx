@@ -32,8 +32,7 @@ import sys
 from asyncio import base_events, format_helpers
 from threading import RLock
 
-cimport cython
-from cpython.object cimport PyObject, PyTypeObject
+from cpython.object cimport PyObject, PyTypeObject, destructor
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
@@ -56,6 +55,7 @@ cdef extern from "Python.h":
     PyObject **items_of "&PyTuple_GET_ITEM"(PyObject *, Py_ssize_t) noexcept
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
     void PyObject_GC_UnTrack(PyObject *) noexcept
+    PyObject *PyObject_Init(PyObject *, PyTypeObject *) noexcept
     ctypedef struct Type "PyTypeObject":
         unsigned int tp_version_tag
 
@@ -114,6 +114,7 @@ cdef int _fail() except -1:
 # As C declares them: a result other than 0 is the visitor's, not an exception.
 ctypedef int (*visit_function)(PyObject *, void *) noexcept
 ctypedef int (*traverse_function)(PyObject *, visit_function, void *) noexcept
+ctypedef void (*end_function)(PyObject *) noexcept
 
 
 cdef struct Variables:
@@ -174,9 +175,6 @@ cdef class TimerOwner:
         return False
 
 
-# A chain of callbacks frees one handle while it makes the next; a server with a thousand busy
-# connections has about that many alive. 1024 of them are 130 KiB.
-@cython.freelist(1024)
 cdef class Handle:
     """One scheduled callback; what ``loop.call_soon`` returns.
 
@@ -442,13 +440,18 @@ cdef bint _is_timer(other):
 
 cdef Handle new_handle(TimerOwner loop, object callback, tuple args, object context):
     """A Handle without the cost of ``__init__``; the engine sets its trace in debug mode."""
-    cdef Handle handle = Handle.__new__(Handle)
+    cdef Handle handle
+    if spare_handles.count:
+        handle = _spare(&spare_handles, <PyTypeObject *>Handle)
+    else:
+        handle = Handle.__new__(Handle)
+        PyObject_GC_UnTrack(<PyObject *>handle)
     handle._callback = callback
     handle._args = args
     handle._loop = loop
     loop._give_context(handle, context)
-    if loop.rests_later and not FREE_THREADED:
-        PyObject_GC_UnTrack(<PyObject *>handle)
+    if FREE_THREADED or not loop.rests_later:
+        PyObject_GC_Track(<PyObject *>handle)
     return handle
 
 
@@ -469,7 +472,12 @@ cdef Handle new_shared_handle(TimerOwner loop, object callback, tuple args, obje
 cdef TimerHandle new_timer(
         double due, object asked, TimerOwner loop, object callback, tuple args, object context):
     """A TimerHandle without the cost of ``__init__``."""
-    cdef TimerHandle timer = TimerHandle.__new__(TimerHandle)
+    cdef TimerHandle timer
+    if spare_timers.count:
+        timer = <TimerHandle>_spare(&spare_timers, <PyTypeObject *>TimerHandle)
+    else:
+        timer = TimerHandle.__new__(TimerHandle)
+        PyObject_GC_UnTrack(<PyObject *>timer)
     timer._callback = callback
     timer._args = args
     timer._loop = loop
@@ -477,6 +485,84 @@ cdef TimerHandle new_timer(
     timer.due = due
     timer.asked = asked
     timer.slot = -1
-    if loop.rests_later and not FREE_THREADED:
-        PyObject_GC_UnTrack(<PyObject *>timer)
+    if FREE_THREADED or not loop.rests_later:
+        PyObject_GC_Track(<PyObject *>timer)
     return timer
+
+
+# ---------------------------------------------------------------------------- spare handles
+
+# A chain of callbacks frees one handle while it makes the next; a server with a thousand busy
+# connections has about that many alive. 1024 of them are 130 KiB. Cython has lists of spare objects,
+# too, but shows each object to the collector as soon as it is taken from one.
+
+cdef enum:
+    SPARE_MAX = 1024
+
+
+cdef struct Spares:
+    Py_ssize_t count
+    PyObject *items[SPARE_MAX]
+
+
+cdef Spares spare_handles
+cdef Spares spare_timers
+cdef end_function free_handle = <end_function><void *>(<PyTypeObject *>Handle).tp_dealloc
+cdef end_function free_timer = <end_function><void *>(<PyTypeObject *>TimerHandle).tp_dealloc
+
+
+cdef Handle _spare(Spares *spares, PyTypeObject *cls):
+    """One with nothing in it, hidden from the collector."""
+    cdef PyObject *item
+    cdef Handle handle
+    spares.count -= 1
+    item = spares.items[spares.count]
+    PyObject_Init(item, cls)
+    handle = <Handle>item
+    Py_DECREF_(item)
+    return handle
+
+
+# Nobody has the handle any more. So these must not make a new reference to it, not even for a
+# moment: giving that back would end it once more.
+
+cdef void _handle_ends(PyObject *item) noexcept:
+    if Py_TYPE(item) is not <PyTypeObject *>Handle or not _keep(item, &spare_handles):
+        free_handle(item)
+
+
+cdef void _timer_ends(PyObject *item) noexcept:
+    if Py_TYPE(item) is <PyTypeObject *>TimerHandle and not has_weak_references(item):
+        PyObject_GC_UnTrack(item)
+        (<TimerHandle>item).slot = -1
+        (<TimerHandle>item)._scheduled = False
+        (<TimerHandle>item).asked = None
+        (<TimerHandle>item).owner = None
+        if _keep(item, &spare_timers):
+            return
+    free_timer(item)
+
+
+cdef bint _keep(PyObject *item, Spares *spares) noexcept:
+    """Empty it and keep it, if there is room."""
+    if spares.count == SPARE_MAX or has_weak_references(item):
+        return False
+    PyObject_GC_UnTrack(item)
+    (<Handle>item)._callback = None
+    (<Handle>item)._args = None
+    (<Handle>item)._loop = None
+    (<Handle>item).context = None
+    (<Handle>item)._source_traceback = None
+    (<Handle>item)._repr = None
+    (<Handle>item)._cancelled = False
+    (<Handle>item).shares_context = False
+    if spares.count == SPARE_MAX:  # others have ended with what it had
+        return False
+    spares.items[spares.count] = item
+    spares.count += 1
+    return True
+
+
+if not FREE_THREADED:
+    (<PyTypeObject *>Handle).tp_dealloc = <destructor><void *>_handle_ends
+    (<PyTypeObject *>TimerHandle).tp_dealloc = <destructor><void *>_timer_ends
