@@ -493,7 +493,7 @@ cdef TimerHandle new_timer(
 # ---------------------------------------------------------------------------- spare handles
 
 # A chain of callbacks frees one handle while it makes the next; a server with a thousand busy
-# connections has about that many alive. 1024 of them are 130 KiB. Cython has lists of spare objects,
+# connections has about that many alive. 1024 of them are 130 KiB. Cython can keep spare objects,
 # too, but shows each object to the collector as soon as it is taken from one.
 
 cdef enum:
