@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         action="append",
         metavar="MODE",
-        help="protocol, buffered, registered, streams, sock, datagram, pingpong,"
+        help="protocol, buffered, registered, streams, sock, datagram, churn, pingpong,"
         " messaging, messaging-latency, scheduler, scheduler-large, idle, threads; may be repeated"
         " (default: all but idle and threads)",
     )
@@ -146,6 +146,8 @@ def _check_names(modes: tuple[str, ...], names: tuple[str, ...]) -> None:
     for mode in modes:
         if mode not in workloads.MODES:
             raise ValueError(f"no mode {mode!r}; there are {', '.join(workloads.MODES)}")
+    if workloads.CHURN in modes and not system.DIALS_AGAIN:
+        raise ValueError("the mode churn has no generator on this system")
     if workloads.THREADS in modes and not system.SHARES_PORTS:
         raise ValueError("the mode threads needs SO_REUSEPORT, which this system lacks")
     for name in names:

@@ -13,6 +13,7 @@ import dataclasses
 import sys
 from typing import Any, ClassVar, final
 
+from zerio_asyncio.bench import system
 from zerio_asyncio.bench.generator import (
     SIZE_MAX,
     Generator,
@@ -37,16 +38,24 @@ class LoadConfig(RunConfig):
     size: int = 1024
     depth: int = 1
     datagrams: bool = False
+    anew: bool = False
     requests_each: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check("size", self.size, 1, DATAGRAM_MAX if self.datagrams else SIZE_MAX)
         check("depth", self.depth, 1, DEPTH_MAX)
+        if self.anew and (self.depth != 1 or self.datagrams or not system.DIALS_AGAIN):
+            raise ValueError("a new connection for each request: one in flight, on a stream, Linux")
 
     def native(self) -> dict[str, Any]:
         """The fields of native.h's structure, except the address."""
-        return {**super().native(), "depth": self.depth, "datagrams": self.datagrams}
+        return {
+            **super().native(),
+            "depth": self.depth,
+            "datagrams": self.datagrams,
+            "anew": self.anew,
+        }
 
 
 @final

@@ -32,6 +32,7 @@ typedef struct {
     int size;             /* bytes of one message */
     int depth;            /* requests in flight on each connection */
     int datagrams;        /* not 0: UDP, a message a datagram; none may be lost or overtaken */
+    int anew;             /* not 0: a new connection for each request, where the system can */
     int spin;             /* not 0: poll without sleeping, so that no wake-up is in the latency */
     int server_pid;       /* not 0: process whose CPU time is read at both ends of the window */
     uint64_t quota;       /* not 0: stop after so many requests on each connection */

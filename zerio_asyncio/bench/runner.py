@@ -131,7 +131,11 @@ class Plan:
         """Exchange requests and answers; with their histogram."""
         settings = self.settings
         connections, size = workload.connections, workload.size
-        own: dict[str, Any] = {"depth": workload.depth, "datagrams": workload.datagrams}
+        own: dict[str, Any] = {
+            "depth": workload.depth,
+            "datagrams": workload.datagrams,
+            "anew": workload.anew,
+        }
         run = processes.run_load
         if workload.mode == workloads.ROUND_TRIP:
             own = {"burst": workload.burst, "delay_us": workload.delay_us}

@@ -15,6 +15,7 @@ else:
 STANDARD, OTHERS, PROVIDERS = own.STANDARD, own.OTHERS, own.PROVIDERS
 LIMIT, LIMIT_TITLE = own.LIMIT, own.LIMIT_TITLE
 SHARES_PORTS, LISTENS_FIRST = own.SHARES_PORTS, own.LISTENS_FIRST
+DIALS_AGAIN = own.DIALS_AGAIN
 
 pin, pin_thread, cores = own.pin, own.pin_thread, own.cores
 raise_descriptor_limit = own.raise_descriptor_limit

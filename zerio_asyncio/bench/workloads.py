@@ -11,10 +11,10 @@ from zerio_asyncio.bench.echo import MODES as ECHO_MODES
 
 KIB = 1024
 
-PINGPONG, IDLE, THREADS = "pingpong", "idle", "threads"
+PINGPONG, CHURN, IDLE, THREADS = "pingpong", "churn", "idle", "threads"
 SCHEDULER, SCHEDULER_LARGE = SCHEDULERS = ("scheduler", "scheduler-large")
 ONE_WAY, ROUND_TRIP = messaging.MODES
-MODES = (*ECHO_MODES, DATAGRAM, PINGPONG, ONE_WAY, ROUND_TRIP, *SCHEDULERS, IDLE, THREADS)
+MODES = (*ECHO_MODES, DATAGRAM, CHURN, PINGPONG, ONE_WAY, ROUND_TRIP, *SCHEDULERS, IDLE, THREADS)
 """What ``--mode`` accepts."""
 
 LATENCY_MODES = (PINGPONG, ROUND_TRIP)
@@ -23,7 +23,8 @@ LATENCY_MODES = (PINGPONG, ROUND_TRIP)
 MESSAGE = 64
 """Bytes of a message: a price, an order."""
 
-DEFAULT_MODES = tuple(mode for mode in MODES if mode not in (IDLE, THREADS))
+_APART = (IDLE, THREADS) if system.DIALS_AGAIN else (IDLE, THREADS, CHURN)
+DEFAULT_MODES = tuple(mode for mode in MODES if mode not in _APART)
 """All except the memory of idle connections, which needs a high descriptor limit, and loops in
 threads, which need a CPU each."""
 
@@ -58,12 +59,17 @@ class Workload:
     @property
     def server(self) -> str:
         """Mode of the server."""
-        return "protocol" if self.mode in (PINGPONG, IDLE) else self.mode
+        return "protocol" if self.mode in (PINGPONG, CHURN, IDLE) else self.mode
 
     @property
     def spin(self) -> bool:
         """Whether the generator polls."""
         return self.mode in LATENCY_MODES and self.load_spins
+
+    @property
+    def anew(self) -> bool:
+        """Whether each request has a connection of its own."""
+        return self.mode == CHURN
 
     @property
     def datagrams(self) -> bool:
