@@ -445,4 +445,5 @@ class BaseLoop(GivenSockets, LaterArguments, Literals):
         self._process_events(self._selector.ready(events))
 
     def _port_accepted(self, key: int, status: int, descriptor: int, peer: Any) -> None:
-        self._listeners.accepted(key, os_error(status) if status else None, descriptor, peer)
+        error = os_error(status) if status else None
+        self._listeners.accepted(self, key, error, descriptor, peer)
