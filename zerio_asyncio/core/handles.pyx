@@ -33,9 +33,11 @@ from asyncio import base_events, format_helpers
 from threading import RLock
 
 from cpython.object cimport PyObject, PyTypeObject, destructor
+from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
 
 from zerio_asyncio.core.threads cimport (
     FREE_THREADED, thread_exchange_int, thread_load_int, thread_load_word, thread_store_word)
@@ -56,6 +58,7 @@ cdef extern from "Python.h":
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
     void PyObject_GC_UnTrack(PyObject *) noexcept
     PyObject *PyObject_Init(PyObject *, PyTypeObject *) noexcept
+    PyObject *PyObject_GC_New_ "_PyObject_GC_New"(PyTypeObject *)
     ctypedef struct Type "PyTypeObject":
         unsigned int tp_version_tag
 
@@ -440,12 +443,7 @@ cdef bint _is_timer(other):
 
 cdef Handle new_handle(TimerOwner loop, object callback, tuple args, object context):
     """A Handle without the cost of ``__init__``; the engine sets its trace in debug mode."""
-    cdef Handle handle
-    if spare_handles.count:
-        handle = _spare(&spare_handles, <PyTypeObject *>Handle)
-    else:
-        handle = Handle.__new__(Handle)
-        PyObject_GC_UnTrack(<PyObject *>handle)
+    cdef Handle handle = _new(&spare_handles, <PyTypeObject *>Handle)
     handle._callback = callback
     handle._args = args
     handle._loop = loop
@@ -472,12 +470,7 @@ cdef Handle new_shared_handle(TimerOwner loop, object callback, tuple args, obje
 cdef TimerHandle new_timer(
         double due, object asked, TimerOwner loop, object callback, tuple args, object context):
     """A TimerHandle without the cost of ``__init__``."""
-    cdef TimerHandle timer
-    if spare_timers.count:
-        timer = <TimerHandle>_spare(&spare_timers, <PyTypeObject *>TimerHandle)
-    else:
-        timer = TimerHandle.__new__(TimerHandle)
-        PyObject_GC_UnTrack(<PyObject *>timer)
+    cdef TimerHandle timer = <TimerHandle>_new(&spare_timers, <PyTypeObject *>TimerHandle)
     timer._callback = callback
     timer._args = args
     timer._loop = loop
@@ -501,6 +494,8 @@ cdef enum:
 
 
 cdef struct Spares:
+    PyObject *model       # what a new one looks like
+    Py_ssize_t nones      # how often that refers to None
     Py_ssize_t count
     PyObject *items[SPARE_MAX]
 
@@ -511,16 +506,42 @@ cdef end_function free_handle = <end_function><void *>(<PyTypeObject *>Handle).t
 cdef end_function free_timer = <end_function><void *>(<PyTypeObject *>TimerHandle).tp_dealloc
 
 
-cdef Handle _spare(Spares *spares, PyTypeObject *cls):
+cdef Handle _new(Spares *spares, PyTypeObject *cls):
     """One with nothing in it, hidden from the collector."""
     cdef PyObject *item
     cdef Handle handle
-    spares.count -= 1
-    item = spares.items[spares.count]
-    PyObject_Init(item, cls)
+    cdef Py_ssize_t i
+    if spares.count:
+        spares.count -= 1
+        item = spares.items[spares.count]
+        PyObject_Init(item, cls)
+        handle = <Handle>item
+        Py_DECREF_(item)
+        return handle
+    item = PyObject_GC_New_(cls)
+    if item is NULL:
+        raise MemoryError("no memory for another handle")
+    memcpy(item + 1, spares.model + 1, cls.tp_basicsize - sizeof(PyObject))
+    for i in range(spares.nones):
+        Py_INCREF(None)
     handle = <Handle>item
     Py_DECREF_(item)
     return handle
+
+
+cdef int _take_model(Spares *spares, object model) except -1:
+    cdef PyObject **words = <PyObject **><PyObject *>model
+    cdef Py_ssize_t i
+    Py_INCREF(model)
+    spares.model = <PyObject *>model
+    for i in range(sizeof(PyObject) // sizeof(void *),
+                   Py_TYPE(spares.model).tp_basicsize // <Py_ssize_t>sizeof(void *)):
+        spares.nones += words[i] is <PyObject *>None
+    return 0
+
+
+_take_model(&spare_handles, Handle.__new__(Handle))
+_take_model(&spare_timers, TimerHandle.__new__(TimerHandle))
 
 
 # Nobody has the handle any more. So these must not make a new reference to it, not even for a
