@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from zerio_asyncio.bench import peers, processes, system, workloads
+from zerio_asyncio.bench import peers, processes, scheduler, system, workloads
 from zerio_asyncio.bench.report import notes
 from zerio_asyncio.bench.results import BenchError
 from zerio_asyncio.bench.runner import Plan, sample_of
@@ -133,9 +133,10 @@ def test_rounds_go_in_turn() -> None:
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_the_scheduler_of_every_loop(name: str) -> None:
-    rows = Plan([], [ready(name)], SHORT).run(lambda _: None)
-    assert [row.title for row in rows] == ["call_soon", "burst", "sleep0", "timer", "future"]
+@pytest.mark.parametrize("suite", workloads.SCHEDULERS)
+def test_the_scheduler_of_every_loop(name: str, suite: str) -> None:
+    rows = Plan([], [ready(name)], SHORT, (suite,)).run(lambda _: None)
+    assert [row.title for row in rows] == list(scheduler.SUITES[suite])
     for row in rows:
         assert row.outcomes[0].error is None
         assert row.outcomes[0].samples[0]["ns"] > 0

@@ -78,6 +78,45 @@ async def turns(count):
         await asyncio.sleep(0)
 
 
+# Times in any order, and with few delays: what a timer is put into depends on those before it.
+STEPS = st.one_of(st.integers(0, 2000), st.sampled_from([0, 500, 1000, 1500, 2000]))
+
+
+@BOUNDED
+@given(
+    program=st.lists(
+        st.tuples(st.sampled_from(["add", "add", "cancel", "move", "list"]), STEPS), max_size=300
+    )
+)
+def test_timers_come_and_go_and_the_rest_fire_in_order(loop, program):
+    fired: list[int] = []
+    made: list[asyncio.TimerHandle] = []
+    alive: dict[int, tuple[int, int]] = {}  # by number: its step, and when it got that
+    start = loop.time() + 0.02
+
+    async def main():
+        for turn, (what, step) in enumerate(program):
+            if what == "add":
+                alive[len(made)] = (step, turn)
+                made.append(loop.call_at(start + step * 1e-6, fired.append, len(made)))
+            elif what == "list":
+                shown = [made.index(handle) for handle in loop._scheduled if handle in made]
+                assert shown == sorted(alive, key=alive.__getitem__)
+            elif made:
+                number = step % len(made)
+                if what == "cancel":
+                    made[number].cancel()
+                    alive.pop(number, None)
+                elif number in alive:
+                    made[number]._when = start + step * 1e-6
+                    alive[number] = (step, turn)
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(main())
+    loop.run_until_complete(asyncio.sleep(start + 0.003 - loop.time()))
+    assert fired == sorted(alive, key=alive.__getitem__)
+
+
 def test_timers_that_cancel_each_other(loop):
     fired = []
     handles = {}

@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         action="append",
         metavar="MODE",
-        help="protocol, buffered, registered, streams, sock, datagram, pingpong,"
-        " messaging, messaging-latency, scheduler, tls, handshake, https, idle, tls-idle,"
-        " threads; may be repeated (default: all but idle, tls-idle and threads)",
+        help="protocol, buffered, registered, streams, sock, datagram, churn, pingpong,"
+        " messaging, messaging-latency, scheduler, scheduler-large, tls, handshake, https, idle,"
+        " tls-idle, threads; may be repeated (default: all but idle, tls-idle and threads)",
     )
     parser.add_argument(
         "--peer",
@@ -147,6 +147,8 @@ def _check_names(modes: tuple[str, ...], names: tuple[str, ...]) -> None:
     for mode in modes:
         if mode not in workloads.MODES:
             raise ValueError(f"no mode {mode!r}; there are {', '.join(workloads.MODES)}")
+    if workloads.CHURN in modes and not system.DIALS_AGAIN:
+        raise ValueError("the mode churn has no generator on this system")
     if workloads.THREADS in modes and not system.SHARES_PORTS:
         raise ValueError("the mode threads needs SO_REUSEPORT, which this system lacks")
     for mode in modes:
@@ -209,9 +211,10 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, list[Any]]:
     settings = _settings(options)
     for row in rows:
         settings.check(row)
-    scheduler = workloads.schedulers(ready) if workloads.SCHEDULER in modes else []
+    suites = tuple(mode for mode in modes if mode in workloads.SCHEDULERS)
+    scheduler = workloads.schedulers(ready) if suites else []
     with_peers = [(row, workloads.peers_for(row, ready)) for row in rows]
-    return Plan(with_peers, scheduler, settings), refused + without
+    return Plan(with_peers, scheduler, settings, suites), refused + without
 
 
 def _settings(options: argparse.Namespace) -> Any:

@@ -39,6 +39,7 @@ enum {
     HEAD = 1024,           /* bytes compared of a piece of the others */
     ENCRYPTED = 256 * 1024, /* bytes of a message that are encrypted at once */
     SHAKING_MAX = 32,      /* handshakes at a time: the others have a time limit, too */
+    DIALLED_MAX = 2000000, /* a hundred source addresses (dial.c) */
 };
 static const uint64_t DRAIN_NS = 2000000000u;
 static const uint64_t WAIT_NS_MAX = 50000000u; /* so that a phase ends though nothing happens */
@@ -68,6 +69,7 @@ struct load {
     int shaking;           /* handshakes under way */
     uint64_t in_flight;
     uint64_t finished; /* connections that have used up their quota */
+    uint64_t dialled;
     uint64_t moved_ns; /* when a byte last moved */
     load_result result;
     uint64_t counts[LOAD_COUNTS];
@@ -245,7 +247,8 @@ int load_connect(load *self)
 {
     const load_config *config = &self->config;
     for (int i = 0; i < config->connections; i++) {
-        intptr_t socket = dial(config->address, config->port, config->datagrams, i);
+        intptr_t socket = dial(config->address, config->port, config->datagrams,
+                               (int)(self->dialled++ % DIALLED_MAX));
         if (socket < 0)
             return (int)socket;
         int status = wires_add(self->wires, &self->connections[i].wire, socket);
@@ -255,6 +258,19 @@ int load_connect(load *self)
             return status;
     }
     return load__shake_hands(self, 0);
+}
+
+/* A request was answered and the next one wants a connection of its own. Closed ones keep their
+ * ports for a minute, so the source address changes now and then. */
+static int load__dial_again(load *self, connection *link)
+{
+    const load_config *config = &self->config;
+    wires_close(self->wires, &link->wire);
+    intptr_t socket =
+        dial(config->address, config->port, 0, (int)(self->dialled++ % DIALLED_MAX));
+    if (socket < 0)
+        return (int)socket;
+    return wires_add(self->wires, &link->wire, socket);
 }
 
 /* ---- the closed loop ------------------------------------------------------------------------- */
@@ -442,6 +458,12 @@ static int load__receive(load *self, connection *link)
     int status = self->secure == NULL
                      ? load__verify(self, link, bytes, (size_t)got, self->moved_ns)
                      : load__decrypt(self, link, bytes, (size_t)got);
+    if (status == LOAD_OK && self->config.anew && link->received == link->sent
+        && link->sent < load__allowed(self, link)) {
+        int error = load__dial_again(self, link);
+        if (error != 0)
+            return load__fail_system(self, error, link);
+    }
     return status == LOAD_OK ? load__send(self, link) : status;
 }
 

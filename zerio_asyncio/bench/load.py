@@ -13,7 +13,7 @@ import dataclasses
 import sys
 from typing import Any, ClassVar, final
 
-from zerio_asyncio.bench import pages
+from zerio_asyncio.bench import pages, system
 from zerio_asyncio.bench.generator import (
     SIZE_MAX,
     Generator,
@@ -43,12 +43,15 @@ class LoadConfig(RunConfig):
     datagrams: bool = False
     tls: bool = False
     page: bool = False
+    anew: bool = False
     requests_each: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check("size", self.size, 1, DATAGRAM_MAX if self.datagrams else SIZE_MAX)
         check("depth", self.depth, 1, DEPTH_MAX)
+        if self.anew and (self.depth != 1 or self.datagrams or self.tls or not system.DIALS_AGAIN):
+            raise ValueError("a new connection for each request: one in flight, on a plain stream, Linux")
 
         if self.datagrams and (self.tls or self.page):
             raise ValueError("datagrams know neither tls nor pages")
@@ -64,7 +67,7 @@ class LoadConfig(RunConfig):
 
     def native(self) -> dict[str, Any]:
         """The fields of native.h's structure, except the strings."""
-        fields = {"depth": self.depth, "datagrams": self.datagrams, "tls": self.tls}
+        fields = {"depth": self.depth, "datagrams": self.datagrams, "tls": self.tls, "anew": self.anew}
         if self.page:
             fields |= {"size": len(pages.REQUEST), "answer_size": len(pages.ANSWER)}
         return {**super().native(), **fields}

@@ -37,6 +37,7 @@ typedef struct {
     const char *request;  /* not NULL: what is sent each time, `size` bytes, and ... */
     const char *answer;   /* ... what must come back, `answer_size` bytes */
     int answer_size;
+    int anew;             /* not 0: a new connection for each request, where the system can */
     int spin;             /* not 0: poll without sleeping, so that no wake-up is in the latency */
     int server_pid;       /* not 0: process whose CPU time is read at both ends of the window */
     uint64_t quota;       /* not 0: stop after so many requests on each connection */

@@ -245,9 +245,12 @@ def _run_generator(
         return child.answer(run_s + SLACK_S)
 
 
-def run_scheduler(peer: str, core: int | None, count: int, repeats: int) -> dict[str, float]:
+def run_scheduler(
+    peer: str, core: int | None, count: int, repeats: int, suite: str
+) -> dict[str, float]:
     """Measure a loop's scheduler once; return ns per operation by name."""
     arguments: list[object] = ["--peer", peer, "--count", count, "--repeats", repeats]
+    arguments += ["--suite", suite]
     if core is not None:
         arguments += ["--core", core]
     with Child("scheduler", *arguments, ours=peers.is_ours(peer)) as child:

@@ -187,8 +187,9 @@ def idle_table(row: Row) -> Table:
 
 
 def scheduler_table(rows: list[Row]) -> Table:
-    """Show all operations of the scheduler, a line per loop, ratios to uvloop in brackets."""
-    table = _table("scheduler, CPU ns per operation", "loop", *[row.title for row in rows])
+    """Show the operations of a suite, a line per loop, ratios to uvloop in brackets."""
+    title = f"{rows[0].mode}, CPU ns per operation"
+    table = _table(title, "loop", *[row.title for row in rows])
     for place, outcome in enumerate(rows[0].outcomes):
         cells = []
         for row in rows:
@@ -261,12 +262,13 @@ _TABLES = {
 
 def show(console: Console, rows: list[Row], refused: list[peers.Peer]) -> None:
     """Print everything."""
-    scheduler = [row for row in rows if row.mode == workloads.SCHEDULER]
     for row in rows:
-        if row.mode != workloads.SCHEDULER:
+        if row.mode not in workloads.SCHEDULERS:
             console.print(_TABLES.get(row.mode, load_table)(row))
-    if scheduler:
-        console.print(scheduler_table(scheduler))
+    for suite in workloads.SCHEDULERS:
+        operations = [row for row in rows if row.mode == suite]
+        if operations:
+            console.print(scheduler_table(operations))
     for note in notes(rows, refused):
         console.print(f"note: {note}", style="yellow", markup=False)
     console.print(summary(rows), markup=False)

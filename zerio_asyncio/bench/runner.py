@@ -32,7 +32,7 @@ PATIENCE = 2.0
 
 STARTS_S = 0.6
 """Two interpreters start for every measurement (to estimate its time)."""
-SCHEDULER_S = 1.5
+SCHEDULER_S = {workloads.SCHEDULER: 4.0, workloads.SCHEDULER_LARGE: 6.0}
 IDLE_S = 10.0
 
 
@@ -43,6 +43,7 @@ class Plan:
     rows: list[tuple[Workload, list[Peer]]]
     scheduler: list[Peer]
     settings: Settings
+    suites: tuple[str, ...] = (workloads.SCHEDULER,)
 
     @functools.cached_property
     def _cpus(self) -> Cpus:
@@ -56,7 +57,7 @@ class Plan:
     def steps(self) -> int:
         """Number of measurements."""
         count = sum(len(peers) * self._rounds(workload) for workload, peers in self.rows)
-        return count + len(self.scheduler) * self.settings.rounds
+        return count + len(self.suites) * len(self.scheduler) * self.settings.rounds
 
     @property
     def seconds(self) -> float:
@@ -67,7 +68,8 @@ class Plan:
         for workload, peers in self.rows:
             step = IDLE_S if workload.idle else each
             total += step * len(peers) * self._rounds(workload)
-        return total + SCHEDULER_S * len(self.scheduler) * settings.rounds
+        suites_s = sum(SCHEDULER_S[suite] for suite in self.suites)
+        return total + suites_s * len(self.scheduler) * settings.rounds
 
     def _rounds(self, workload: Workload) -> int:
         # Memory hardly varies; more rounds would only take time.
@@ -83,8 +85,8 @@ class Plan:
                 self._run_row(workload, peers, progress, certificate)
                 for workload, peers in self.rows
             ]
-        if self.scheduler:
-            rows += self._run_scheduler(progress)
+        for suite in self.suites if self.scheduler else ():
+            rows += self._run_scheduler(suite, progress)
         return rows
 
     def _run_row(
@@ -186,12 +188,12 @@ class Plan:
             )
         return at, sample_of_messages(first, last, load_s), []
 
-    def _run_scheduler(self, progress: Callable[[str], None]) -> list[Row]:
+    def _run_scheduler(self, suite: str, progress: Callable[[str], None]) -> list[Row]:
         settings = self.settings
         by_operation: dict[str, list[Outcome]] = {}
         for turn in range(settings.rounds):
             for peer in _rotated(self.scheduler, turn):
-                progress(f"scheduler: {peer.title}")
+                progress(f"{suite}: {peer.title}")
                 times: dict[str, float] = {}
                 failure: str | None = None
                 try:
@@ -200,13 +202,14 @@ class Plan:
                         settings.server_core,
                         settings.scheduler_count,
                         settings.scheduler_repeats,
+                        suite,
                     )
                 except BenchError as error:
                     failure = str(error)
-                _file(by_operation, peer, times, failure)
+                _file(by_operation, suite, peer, times, failure)
         order = {peer.name: place for place, peer in enumerate(self.scheduler)}
         return [
-            Row(name, workloads.SCHEDULER, "ns", sorted(found, key=lambda o: order[o.peer.name]))
+            Row(name, suite, "ns", sorted(found, key=lambda o: order[o.peer.name]))
             for name, found in by_operation.items()
         ]
 
@@ -223,24 +226,26 @@ def _generator(workload: Workload) -> tuple[Callable[..., dict[str, Any]], dict[
         "depth": workload.depth,
         "datagrams": workload.datagrams,
         "tls": workload.tls,
+        "anew": workload.anew,
         "page": workload.mode == workloads.HTTPS,
     }
 
 
 def _file(
     by_operation: dict[str, list[Outcome]],
+    suite: str,
     peer: Peer,
     times: dict[str, float],
     failure: str | None,
 ) -> None:
     """Add one scheduler run to the outcomes of its operations."""
-    from zerio_asyncio.bench.scheduler import OPERATIONS  # noqa: PLC0415
+    from zerio_asyncio.bench.scheduler import SUITES  # noqa: PLC0415
 
-    for name in OPERATIONS:
+    for name in SUITES[suite]:
         outcomes = by_operation.setdefault(name, [])
         outcome = next((found for found in outcomes if found.peer is peer), None)
         if outcome is None:
-            outcome = Outcome(peer, ran=workloads.SCHEDULER)
+            outcome = Outcome(peer, ran=suite)
             outcomes.append(outcome)
         outcome.error = failure
         if name in times:

@@ -65,6 +65,7 @@ class Settings:
             size=workload.size,
             depth=workload.depth,
             datagrams=workload.datagrams,
+            anew=workload.anew,
             warmup_s=self.warmup_s,
             measure_s=self.measure_s,
         )

@@ -17,6 +17,7 @@ STANDARD, OTHERS, PATCHED, PROVIDERS = own.STANDARD, own.OTHERS, own.PATCHED, ow
 LIMIT, LIMIT_TITLE = own.LIMIT, own.LIMIT_TITLE
 SHARES_PORTS, LISTENS_FIRST = own.SHARES_PORTS, own.LISTENS_FIRST
 HAS_TLS_ROWS, WITHOUT_TLS = own.HAS_TLS_ROWS, own.WITHOUT_TLS
+DIALS_AGAIN = own.DIALS_AGAIN
 
 pin, pin_thread, cores = own.pin, own.pin_thread, own.cores
 raise_descriptor_limit = own.raise_descriptor_limit

@@ -11,11 +11,12 @@ from zerio_asyncio.bench.echo import MODES as ECHO_MODES
 
 KIB = 1024
 
-PINGPONG, SCHEDULER, IDLE, THREADS = "pingpong", "scheduler", "idle", "threads"
+PINGPONG, CHURN, IDLE, THREADS = "pingpong", "churn", "idle", "threads"
+SCHEDULER, SCHEDULER_LARGE = SCHEDULERS = ("scheduler", "scheduler-large")
 TLS, HANDSHAKE, HTTPS, TLS_IDLE = TLS_MODES = ("tls", "handshake", "https", "tls-idle")
 ONE_WAY, ROUND_TRIP = messaging.MODES
-MODES = (*ECHO_MODES, DATAGRAM, PINGPONG, ONE_WAY, ROUND_TRIP, SCHEDULER, TLS, HANDSHAKE, HTTPS,
-         IDLE, TLS_IDLE, THREADS)  # fmt: skip
+MODES = (*ECHO_MODES, DATAGRAM, CHURN, PINGPONG, ONE_WAY, ROUND_TRIP, *SCHEDULERS, TLS, HANDSHAKE,
+         HTTPS, IDLE, TLS_IDLE, THREADS)  # fmt: skip
 """What ``--mode`` accepts."""
 
 LATENCY_MODES = (PINGPONG, ROUND_TRIP)
@@ -24,7 +25,8 @@ LATENCY_MODES = (PINGPONG, ROUND_TRIP)
 MESSAGE = 64
 """Bytes of a message: a price, an order."""
 
-DEFAULT_MODES = tuple(mode for mode in MODES if mode not in (IDLE, TLS_IDLE, THREADS))
+_APART = (IDLE, TLS_IDLE, THREADS, *(() if system.DIALS_AGAIN else (CHURN,)))
+DEFAULT_MODES = tuple(mode for mode in MODES if mode not in _APART)
 """All except the memory of idle connections, which needs a high descriptor limit, and loops in
 threads, which need a CPU each."""
 
@@ -74,12 +76,17 @@ class Workload:
         """Mode of the server."""
         if self.tls:
             return HTTPS if self.mode == HTTPS else TLS
-        return "protocol" if self.mode in (PINGPONG, IDLE) else self.mode
+        return "protocol" if self.mode in (PINGPONG, CHURN, IDLE) else self.mode
 
     @property
     def spin(self) -> bool:
         """Whether the generator polls."""
         return self.mode in LATENCY_MODES and self.load_spins
+
+    @property
+    def anew(self) -> bool:
+        """Whether each request has a connection of its own."""
+        return self.mode == CHURN
 
     @property
     def datagrams(self) -> bool:
@@ -160,6 +167,7 @@ _STANDARD: dict[str, tuple[Workload, ...]] = {
     ),
     TLS_IDLE: (Workload(TLS_IDLE, connections=IDLE_TLS_CONNECTIONS),),
     SCHEDULER: (),
+    SCHEDULER_LARGE: (),
     THREADS: (Workload(THREADS), Workload(THREADS, loops=2)),
 }
 
@@ -204,7 +212,7 @@ def peers_for(workload: Workload, chosen: list[peers.Peer]) -> list[peers.Peer]:
             return False
         if peer.name in system.WITHOUT_TLS and workload.tls:
             return False
-        return not (peer.native and workload.mode in (SCHEDULER, THREADS, HTTPS))
+        return not (peer.native and workload.mode in (*SCHEDULERS, THREADS, HTTPS))
 
     return [peer for peer in chosen if fits(peer)]
 

@@ -46,7 +46,6 @@ cdef class Engine(LoopHooks):
     cdef bint armed                # RIONotify has been called and has not fired
     cdef double polled             # when the port was last polled, seconds
     cdef uint32_t glances          # turns that must poll the port, however recently that was done
-    cdef bint rests_later          # run_forever is running, and parks the port when it ends
     cdef int waiting               # the loop's thread sleeps, or is about to: others must post
     cdef SlicePool pool
     cdef SlicePool datagrams       # slices that hold a datagram; None until there is such a socket

@@ -323,6 +323,8 @@ cdef class Engine(LoopHooks):
         cdef bint late
         if self.timer_view is not None:
             self._settle_timers()
+        if self.copied_context is not None:
+            self._forget_context()  # what its variables refer to is not kept alive by the loop
         if overrides_of(self) & OVERRIDE_SELECT:
             return self._turn_by_selector()
         if self.gatherers:
@@ -337,13 +339,13 @@ cdef class Engine(LoopHooks):
         PyErr_CheckSignals()
         if self.event_next < self.event_count:
             self._dispatch_events()
-        if not late:
+        if not late and self._fetch():
             self._dispatch_results()
         if thread_load_size(&self.timer_count):
             self._fire_timers()
         # The only place where callbacks are called.
         self._run_ready()
-        if late:
+        if late and self._fetch():
             self._dispatch_results()
         return 0
 
@@ -650,6 +652,7 @@ cdef class Engine(LoopHooks):
         """
         self.whole_run = False
         self.rests_later = False
+        self._show_known()
         if self.port is NULL:
             return
         try:

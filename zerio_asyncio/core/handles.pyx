@@ -5,6 +5,19 @@ method and a tuple per callback. Here the context is entered and exited through 
 callback is called with the items of its argument tuple. Both classes keep the attributes of
 ``asyncio.Handle`` (3.10 to 3.14), because debuggers, tests and libraries read them.
 
+Two things would make a handle expensive where hundreds of thousands wait:
+
+* The collector looks at every object that it knows, again and again. While a loop runs, it is alive
+  and so is all it has, so a new handle is hidden from the collector. It is shown when it leaves its
+  queue and somebody else has it, or when the loop stops. Before that, what the handle refers to is
+  shown as the queue's, if the queue's is the only reference.
+* asyncio copies the current context for each handle. Here handles made one after another share one
+  copy while the variables stay what they are, and each gets its own when it runs or when somebody
+  asks for it. The variables of a context are one immutable object, which a context shows to the
+  collector: the same object, the same variables.
+
+Without the GIL neither is done: threads would have to agree on who has a handle.
+
 Monitors replace ``asyncio.Handle._run`` to see what is called and how long it takes. The version
 tag of the class reveals a change, for one comparison per turn; then handles run through it.
 """
@@ -19,16 +32,23 @@ import sys
 from asyncio import base_events, format_helpers
 from threading import RLock
 
-cimport cython
-from cpython.object cimport PyObject, PyTypeObject
+from cpython.object cimport PyObject, PyTypeObject, destructor
+from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
 
 from zerio_asyncio.core.threads cimport (
     FREE_THREADED, thread_exchange_int, thread_load_int, thread_load_word, thread_store_word)
 
 cdef extern from "Python.h":
+    ctypedef struct PyThreadState:
+        PyObject *context
+    PyThreadState *PyThreadState_Get() noexcept
+    PyTypeObject *Py_TYPE(PyObject *) noexcept
+    bint PyContext_CheckExact(PyObject *) noexcept
+    object PyContext_Copy(object)
     object PyContext_CopyCurrent()
     int PyContext_Enter_ "PyContext_Enter"(PyObject *) noexcept
     int PyContext_Exit_ "PyContext_Exit"(PyObject *) noexcept
@@ -36,6 +56,9 @@ cdef extern from "Python.h":
         PyObject *, PyObject **, size_t, PyObject *) noexcept
     PyObject **items_of "&PyTuple_GET_ITEM"(PyObject *, Py_ssize_t) noexcept
     void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
+    void PyObject_GC_UnTrack(PyObject *) noexcept
+    PyObject *PyObject_Init(PyObject *, PyTypeObject *) noexcept
+    PyObject *PyObject_GC_New_ "_PyObject_GC_New"(PyTypeObject *)
     ctypedef struct Type "PyTypeObject":
         unsigned int tp_version_tag
 
@@ -91,7 +114,59 @@ cdef int _fail() except -1:
     return -1
 
 
+# As C declares them: a result other than 0 is the visitor's, not an exception.
+ctypedef int (*visit_function)(PyObject *, void *) noexcept
+ctypedef int (*traverse_function)(PyObject *, visit_function, void *) noexcept
+ctypedef void (*end_function)(PyObject *) noexcept
+
+
+cdef struct Variables:
+    PyObject *found
+    int others
+
+
+cdef int _visit_context(PyObject *item, void *argument) noexcept:
+    cdef Variables *variables = <Variables *>argument
+    if not PyContext_CheckExact(item):  # it also shows the one that it was entered from
+        variables.others += variables.found is not NULL
+        variables.found = item
+    return 0
+
+
+cdef PyObject *_variables_of(PyObject *context) noexcept:
+    """The object that holds a context's variables; null if this Python does not show just one."""
+    cdef Variables variables = Variables(NULL, 0)
+    if context is NULL:
+        return NULL
+    (<traverse_function><void *>Py_TYPE(context).tp_traverse)(context, _visit_context, &variables)
+    return NULL if variables.others else variables.found
+
+
 cdef class TimerOwner:
+    cdef int _give_context(self, Handle handle, object context) except -1:
+        cdef object before = None
+        if context is None:
+            if FREE_THREADED:
+                context = PyContext_CopyCurrent()
+            elif self.copied_context is not None and self._variables_are_copied():
+                handle.context = self.copied_context
+                handle.shares_context = True
+                return 0
+            else:
+                context = PyContext_CopyCurrent()
+                self.copied_variables = NULL
+                before, self.copied_context = self.copied_context, context
+                handle.shares_context = True
+        handle.context = context
+        return 0  # what was there is released here
+
+    cdef bint _variables_are_copied(self) noexcept:
+        """Whether the variables of the current context are those of the copy."""
+        if self.copied_variables is NULL:
+            self.copied_variables = _variables_of(<PyObject *>self.copied_context)
+        return (self.copied_variables is not NULL
+                and self.copied_variables is _variables_of(PyThreadState_Get().context))
+
     cdef int timer_cancelled(self, TimerHandle timer) except -1:
         return 0
 
@@ -103,9 +178,6 @@ cdef class TimerOwner:
         return False
 
 
-# A chain of callbacks frees one handle while it makes the next; a server with a thousand busy
-# connections has about that many alive. 1024 of them are 130 KiB.
-@cython.freelist(1024)
 cdef class Handle:
     """One scheduled callback; what ``loop.call_soon`` returns.
 
@@ -118,9 +190,29 @@ cdef class Handle:
         self._callback = callback
         self._args = args
         self._loop = loop
-        self._context = PyContext_CopyCurrent() if context is None else context
+        self.context = PyContext_CopyCurrent() if context is None else context
         if loop.get_debug():
             self._source_traceback = format_helpers.extract_stack(sys._getframe())
+
+    @property
+    def _context(self):
+        return self._own_context()
+
+    @_context.setter
+    def _context(self, context):
+        self.context = context
+        self.shares_context = False
+
+    cdef object _own_context(self):
+        cdef object own
+        if self.shares_context:
+            own = self.context
+            if Py_REFCNT(<PyObject *>own) > 2:
+                own = PyContext_Copy(own)
+            if self.shares_context:  # a copy may collect, and that may call anything
+                self.context = own
+                self.shares_context = False
+        return self.context
 
     @property
     def __class__(self):
@@ -157,7 +249,7 @@ cdef class Handle:
 
     def get_context(self):
         """The ``contextvars.Context`` that the callback runs in."""
-        return self._context
+        return self._own_context()
 
     def _run(self):
         if run_is_patched():
@@ -170,7 +262,7 @@ cdef class Handle:
         # Held here: the callback may cancel its own handle, which clears all three.
         cdef object callback = self._callback
         cdef object args = self._args
-        cdef object context = self._context
+        cdef object context = self._own_context()
         if type(args) is not tuple:
             return self._run_loosely()
         if PyContext_Enter_(<PyObject *>context) != 0:
@@ -186,7 +278,7 @@ cdef class Handle:
     cdef int _run_loosely(self) except -1:
         """Arguments that are not a tuple: only a handle made by hand has them."""
         try:
-            context, callback, args = self._context, self._callback, self._args
+            context, callback, args = self._own_context(), self._callback, self._args
             context.run(callback, *args)
         except (SystemExit, KeyboardInterrupt):
             raise
@@ -205,6 +297,7 @@ cdef class Handle:
         return 0
 
     cdef int report(self, BaseException exc) except -1:
+        show(<PyObject *>self)
         source = _describe(self)
         context = {
             "message": f"Exception in callback {source}",
@@ -283,7 +376,7 @@ cdef class TimerHandle(Handle):
         if when is None:
             raise TypeError("when cannot be None")
         Handle.__init__(self, callback, args, loop, context)
-        self.index = -1
+        self.slot = -1
         self.asked = when
 
     @property
@@ -293,7 +386,7 @@ cdef class TimerHandle(Handle):
     @_when.setter
     def _when(self, when):
         self.asked = when
-        if self.owner is not None and self.index >= 0:
+        if self.owner is not None and self.slot >= 0:
             self.owner.timer_moved(self)
 
     @property
@@ -348,17 +441,19 @@ cdef bint _is_timer(other):
     return isinstance(other, (TimerHandle, asyncio.TimerHandle))
 
 
-cdef Handle new_handle(object loop, object callback, tuple args, object context):
+cdef Handle new_handle(TimerOwner loop, object callback, tuple args, object context):
     """A Handle without the cost of ``__init__``; the engine sets its trace in debug mode."""
-    cdef Handle handle = Handle.__new__(Handle)
+    cdef Handle handle = _new(&spare_handles, <PyTypeObject *>Handle)
     handle._callback = callback
     handle._args = args
     handle._loop = loop
-    handle._context = PyContext_CopyCurrent() if context is None else context
+    loop._give_context(handle, context)
+    if FREE_THREADED or not loop.rests_later:
+        PyObject_GC_Track(<PyObject *>handle)
     return handle
 
 
-cdef Handle new_shared_handle(object loop, object callback, tuple args, object context):
+cdef Handle new_shared_handle(TimerOwner loop, object callback, tuple args, object context):
     """A handle that other threads may cancel, where Python promises that."""
     cdef ThreadSafeHandle handle
     if not HANDLES_ARE_SHARED:
@@ -368,19 +463,127 @@ cdef Handle new_shared_handle(object loop, object callback, tuple args, object c
     handle._callback = callback
     handle._args = args
     handle._loop = loop
-    handle._context = PyContext_CopyCurrent() if context is None else context
+    handle.context = PyContext_CopyCurrent() if context is None else context
     return handle
 
 
 cdef TimerHandle new_timer(
-        double due, object asked, object loop, object callback, tuple args, object context):
+        double due, object asked, TimerOwner loop, object callback, tuple args, object context):
     """A TimerHandle without the cost of ``__init__``."""
-    cdef TimerHandle timer = TimerHandle.__new__(TimerHandle)
+    cdef TimerHandle timer = <TimerHandle>_new(&spare_timers, <PyTypeObject *>TimerHandle)
     timer._callback = callback
     timer._args = args
     timer._loop = loop
-    timer._context = PyContext_CopyCurrent() if context is None else context
+    loop._give_context(timer, context)
     timer.due = due
     timer.asked = asked
-    timer.index = -1
+    timer.slot = -1
+    if FREE_THREADED or not loop.rests_later:
+        PyObject_GC_Track(<PyObject *>timer)
     return timer
+
+
+# ---------------------------------------------------------------------------- spare handles
+
+# A chain of callbacks frees one handle while it makes the next; a server with a thousand busy
+# connections has about that many alive. 1024 of them are 130 KiB. Cython can keep spare objects,
+# too, but shows each object to the collector as soon as it is taken from one.
+
+cdef enum:
+    SPARE_MAX = 1024
+
+
+cdef struct Spares:
+    PyObject *model       # what a new one looks like
+    Py_ssize_t nones      # how often that refers to None
+    Py_ssize_t count
+    PyObject *items[SPARE_MAX]
+
+
+cdef Spares spare_handles
+cdef Spares spare_timers
+cdef end_function free_handle = <end_function><void *>(<PyTypeObject *>Handle).tp_dealloc
+cdef end_function free_timer = <end_function><void *>(<PyTypeObject *>TimerHandle).tp_dealloc
+
+
+cdef Handle _new(Spares *spares, PyTypeObject *cls):
+    """One with nothing in it, hidden from the collector."""
+    cdef PyObject *item
+    cdef Handle handle
+    cdef Py_ssize_t i
+    if spares.count:
+        spares.count -= 1
+        item = spares.items[spares.count]
+        PyObject_Init(item, cls)
+        handle = <Handle>item
+        Py_DECREF_(item)
+        return handle
+    item = PyObject_GC_New_(cls)
+    if item is NULL:
+        raise MemoryError("no memory for another handle")
+    memcpy(item + 1, spares.model + 1, cls.tp_basicsize - sizeof(PyObject))
+    for i in range(spares.nones):
+        Py_INCREF(None)
+    handle = <Handle>item
+    Py_DECREF_(item)
+    return handle
+
+
+cdef int _take_model(Spares *spares, object model) except -1:
+    cdef PyObject **words = <PyObject **><PyObject *>model
+    cdef Py_ssize_t i
+    Py_INCREF(model)
+    spares.model = <PyObject *>model
+    for i in range(sizeof(PyObject) // sizeof(void *),
+                   Py_TYPE(spares.model).tp_basicsize // <Py_ssize_t>sizeof(void *)):
+        spares.nones += words[i] is <PyObject *>None
+    return 0
+
+
+_take_model(&spare_handles, Handle.__new__(Handle))
+_take_model(&spare_timers, TimerHandle.__new__(TimerHandle))
+
+
+# Nobody has the handle any more. So these must not make a new reference to it, not even for a
+# moment: giving that back would end it once more.
+
+cdef void _handle_ends(PyObject *item) noexcept:
+    if Py_TYPE(item) is not <PyTypeObject *>Handle or not _keep(item, &spare_handles):
+        free_handle(item)
+
+
+cdef void _timer_ends(PyObject *item) noexcept:
+    if Py_TYPE(item) is <PyTypeObject *>TimerHandle and not has_weak_references(item):
+        PyObject_GC_UnTrack(item)
+        (<TimerHandle>item).slot = -1
+        (<TimerHandle>item)._scheduled = False
+        (<TimerHandle>item).asked = None
+        (<TimerHandle>item).owner = None
+        if _keep(item, &spare_timers):
+            return
+    free_timer(item)
+
+
+cdef bint _keep(PyObject *item, Spares *spares) noexcept:
+    """Empty it and keep it, if there is room."""
+    if spares.count == SPARE_MAX or has_weak_references(item):
+        return False
+    PyObject_GC_UnTrack(item)
+    (<Handle>item)._callback = None
+    (<Handle>item)._args = None
+    (<Handle>item)._loop = None
+    (<Handle>item).context = None
+    (<Handle>item)._source_traceback = None
+    (<Handle>item)._repr = None
+    (<Handle>item)._cancelled = False
+    (<Handle>item).shares_context = False
+    if spares.count == SPARE_MAX:  # others have ended with what it had
+        return False
+    spares.items[spares.count] = item
+    spares.count += 1
+    return True
+
+
+if not FREE_THREADED:
+    (<PyTypeObject *>Handle).tp_dealloc = <destructor><void *>_handle_ends
+    (<PyTypeObject *>TimerHandle).tp_dealloc = <destructor><void *>_timer_ends

@@ -27,10 +27,14 @@ cdef class Scheduler(Timers):
 
     # ready queue
     cdef int push(self, object handle) except -1
+    cdef int _push_owned(self, PyObject *handle) except -1
+    cdef object _take_first(self)
     cdef object _pop(self)
     cdef bint _grow_ready(self) noexcept
     cdef object _ready_at(self, Py_ssize_t index)
     cpdef int _forget_callbacks(self) except -1
+    cdef int _forget_context(self) except -1
+    cdef void _show_known(self) noexcept
     cdef int _run_ready(self) except -1
     cdef int _run_timed(self, object handle) except -1
     cdef int _tell_if_slow(self, double start, object what) except -1

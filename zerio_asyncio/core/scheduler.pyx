@@ -12,7 +12,7 @@ asyncio's own name for the ready queue, ``_ready``, shows it as a view (views.py
 
 import asyncio
 import sys
-from asyncio import Future, base_events, format_helpers
+from asyncio import Future, base_events, format_helpers, tasks
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc
@@ -20,21 +20,30 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint32_t, uint64_t
 
 from zerio_asyncio.core.handles cimport (
-    Handle, TimerHandle, new_handle, new_shared_handle, run_is_patched)
+    Handle, TimerHandle, is_hidden, is_known, new_handle, new_shared_handle, run_is_patched, show,
+    show_if_known)
 from zerio_asyncio.core.overrides cimport (
     OVERRIDE_CALL_SOON, OVERRIDE_PRIVATE_CALL_SOON, OVERRIDE_WRITE_TO_SELF, overrides_of)
 from zerio_asyncio.core.threads cimport (
-    thread_load_int, thread_load_size, thread_load_word, thread_lock_give, thread_lock_take,
-    thread_store_int, thread_store_size, thread_store_word)
+    FREE_THREADED, thread_load_int, thread_load_size, thread_load_word, thread_lock_give,
+    thread_lock_take, thread_store_int, thread_store_size, thread_store_word)
 from zerio_asyncio.core.timers cimport Timers
 
 from zerio_asyncio.core.views import ReadyQueue
 
 cdef extern from "Python.h":
     object PyObject_Call(object, tuple, dict)
+    void Py_DECREF_ "Py_DECREF"(PyObject *) noexcept
+    PyTypeObject *Py_TYPE(PyObject *) noexcept
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() noexcept
+
+# What a task takes from create_task, in each version's; more is for that version's own method.
+cdef frozenset TASK_OPTIONS = frozenset(
+    ["name", "context"] if sys.version_info >= (3, 11) else ["name"])
+# Some programs replace the class, so it is looked up each time.
+cdef dict tasks_module = vars(tasks)
 
 # From 3.14 on, asyncio does not make the handles of call_soon_threadsafe by _call_soon.
 cdef bint MADE_APART = sys.version_info >= (3, 14)
@@ -65,9 +74,23 @@ cdef class Scheduler(Timers):
         return 0
 
     cpdef int _forget_callbacks(self) except -1:
+        self._forget_context()
         while ready_now(self):
             self._pop()
         return self._forget_timers()
+
+    cdef int _forget_context(self) except -1:
+        cdef object before = None
+        self.copied_variables = NULL
+        before, self.copied_context = self.copied_context, None
+        return 0  # it is released here
+
+    cdef void _show_known(self) noexcept:
+        """The loop stops: the collector must know of the handles that others may have."""
+        cdef Py_ssize_t i
+        for i in range(0 if FREE_THREADED else self.ready_count):
+            show_if_known(self.ready[(self.ready_head + i) & self.ready_mask], 1)
+        self._show_known_timers()
 
     cdef object _overridden_soon(self, object callback, tuple args, object context):
         handle = self._call_soon(callback, args, context)
@@ -95,6 +118,16 @@ cdef class Scheduler(Timers):
             keywords = {"loop": self}
             self._keep_keywords(keywords)
         return PyObject_Call(Future, (), keywords)
+
+    def create_task(self, coro, **options):
+        """Make a task of a coroutine; see ``asyncio.loop.create_task``."""
+        if (self._debug or self._task_factory is not None
+                or (options and not TASK_OPTIONS.issuperset(options))):
+            return super(Scheduler, self).create_task(coro, **options)
+        if thread_load_int(&self.closed):
+            raise RuntimeError("Event loop is closed")
+        options["loop"] = self
+        return PyObject_Call(tasks_module["Task"], (coro,), options)
 
     cdef int _keep_keywords(self, dict keywords) except -1:
         cdef dict before = None
@@ -174,15 +207,21 @@ cdef class Scheduler(Timers):
     # ---------------------------------------------------------- ready queue
 
     cdef int push(self, object handle) except -1:
+        Py_INCREF(handle)
+        return self._push_owned(<PyObject *>handle)
+
+    cdef int _push_owned(self, PyObject *handle) except -1:
+        """With the caller's reference."""
         cdef bint room
         thread_lock_take(&self.lock)
         room = self.ready_count <= self.ready_mask or self._grow_ready()
         if room:
-            self.ready[(self.ready_head + self.ready_count) & self.ready_mask] = <PyObject *>handle
-            Py_INCREF(handle)
+            self.ready[(self.ready_head + self.ready_count) & self.ready_mask] = handle
             thread_store_size(&self.ready_count, self.ready_count + 1)
         thread_lock_give(&self.lock)
         if not room:
+            show_if_known(handle, 1)
+            Py_DECREF_(handle)
             raise MemoryError("no memory for another callback")
         return 0
 
@@ -202,6 +241,11 @@ cdef class Scheduler(Timers):
 
     cdef object _pop(self):
         """Take out the first one; there must be one."""
+        cdef object handle = self._take_first()
+        show(<PyObject *>handle)
+        return handle
+
+    cdef object _take_first(self):
         cdef PyObject *item
         cdef object handle
         thread_lock_take(&self.lock)
@@ -218,6 +262,7 @@ cdef class Scheduler(Timers):
         thread_lock_take(&self.lock)
         if index < self.ready_count:
             handle = <object>self.ready[(self.ready_head + index) & self.ready_mask]
+            show(<PyObject *>handle)
         thread_lock_give(&self.lock)
         return handle
 
@@ -228,8 +273,12 @@ cdef class Scheduler(Timers):
         cdef object handle
         while left and ready_now(self):
             left -= 1
-            handle = self._pop()
+            handle = self._take_first()
             if isinstance(handle, Handle):
+                if self._debug:
+                    show(<PyObject *>handle)
+                else:
+                    show_if_known(<PyObject *>handle, 1)
                 if not thread_load_int(<int *>&(<Handle>handle)._cancelled):
                     if self._debug:
                         self._run_timed(handle)
@@ -269,12 +318,12 @@ cdef class Scheduler(Timers):
     cdef int _fire_timers(self) except -1:
         # As in asyncio: what falls due within the clock's resolution is due.
         cdef double end = self._now() + self._clock_resolution
-        cdef object handle
+        cdef PyObject *handle
         while True:
             handle = self._timer_due(end)
-            if handle is None:
+            if handle is NULL:
                 return 0
-            self.push(handle)
+            self._push_owned(handle)
 
     # --------------------------------------- asyncio's name for the ready queue
 
@@ -336,18 +385,28 @@ cdef traverse_function traverse_fields = <traverse_function><void *>scheduler_ty
 cdef clear_function clear_fields = <clear_function><void *>scheduler_type.tp_clear
 
 
+cdef int visit_handle(PyObject *handle, visit_function visit, void *argument) noexcept:
+    if not is_hidden(handle):
+        return visit(handle, argument)
+    if is_known(handle, 1):
+        return 0  # somebody has it: what it refers to counts as referred to from outside
+    return (<traverse_function><void *>Py_TYPE(handle).tp_traverse)(handle, visit, argument)
+
+
 cdef int traverse(PyObject *scheduler, visit_function visit, void *argument) noexcept:
     cdef Py_ssize_t i, j
     cdef int answer
     for i in range((<Scheduler>scheduler).ready_count):
-        answer = visit((<Scheduler>scheduler).ready[((<Scheduler>scheduler).ready_head + i)
-                                              & (<Scheduler>scheduler).ready_mask], argument)
+        answer = visit_handle(
+            (<Scheduler>scheduler).ready[((<Scheduler>scheduler).ready_head + i)
+                                         & (<Scheduler>scheduler).ready_mask], visit, argument)
         if answer:
             return answer
-    for j in range((<Scheduler>scheduler).timer_count):
-        answer = visit((<Scheduler>scheduler).timers[j].handle, argument)
-        if answer:
-            return answer
+    for j in range((<Scheduler>scheduler).slots_used):
+        if (<Scheduler>scheduler).slots[j].handle is not NULL:
+            answer = visit_handle((<Scheduler>scheduler).slots[j].handle, visit, argument)
+            if answer:
+                return answer
     return traverse_fields(scheduler, visit, argument)
 
 

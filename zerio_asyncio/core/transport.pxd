@@ -66,6 +66,9 @@ cdef class Transport(Endpoint):
     cdef int _close_socket(self) except -1
     cdef int _close_at_last(self, object sock) except -1
     cdef int _attach(self, uint32_t receives, uint32_t sends) except -1
+    cdef object _transport_before(self)
+    cdef int _enter_transports(self) except -1
+    cdef int _leave_transports(self) except -1
     cdef int _own(self, object sock, object context) except -1
     cdef void _disown(self) noexcept
     cdef void _retire(self) noexcept

@@ -18,6 +18,7 @@ import os
 import socket
 import struct
 import warnings
+import weakref
 from asyncio import trsock
 from asyncio.sslproto import SSLProtocol
 from errno import EBADF
@@ -34,6 +35,9 @@ from zerio_asyncio.core.protocols import InvariantError
 
 logger = logging.getLogger("asyncio")
 cdef object Socket = socket.socket
+cdef object TransportSocket = trsock.TransportSocket
+cdef object Reference = weakref.ref
+cdef object KeyedReference = weakref.KeyedRef
 
 # The table in the form that transports check: a bit for each state that may follow.
 cdef unsigned int LIFE_MASKS[5]
@@ -148,7 +152,9 @@ cdef class Transport(Endpoint):
         self.given = given
         self.registered = type(sock) is not Socket and getattr(sock, "registered", False)
         self.identity = self.provider.socket_identity(<size_t>self.descriptor)
-        self._extra["socket"] = trsock.TransportSocket(sock)
+        shown = TransportSocket.__new__(TransportSocket)  # as its __init__, which is a Python frame
+        shown._sock = sock
+        self._extra["socket"] = shown
         try:
             self._extra["sockname"] = sock.getsockname()
         except OSError:
@@ -164,7 +170,7 @@ cdef class Transport(Endpoint):
         """Create the request queue, for that many receives and sends at once."""
         cdef Engine engine = self.engine
         cdef uint32_t results = receives + sends
-        cdef object other = self._loop._transports.get(self.descriptor)
+        cdef object other = self._transport_before()
         if isinstance(other, Transport) and not (<Transport>other)._has_socket():
             (<Transport>other)._yield_number()
         engine.reserve(results)
@@ -181,6 +187,28 @@ cdef class Transport(Endpoint):
         engine.endpoints.add(self)
         return 0
 
+    # asyncio's WeakValueDictionary, used as its own methods do, which are many Python frames.
+
+    cdef object _transport_before(self):
+        """The transport that had the descriptor's number."""
+        cdef object reference = (<dict>self._loop._transports.data).get(self.descriptor)
+        return None if reference is None else reference()
+
+    cdef int _enter_transports(self) except -1:
+        cdef object transports = self._loop._transports
+        cdef object reference = Reference.__new__(KeyedReference, self, transports._remove)
+        reference.key = self.descriptor
+        (<dict>transports.data)[self.descriptor] = reference
+        return 0
+
+    cdef int _leave_transports(self) except -1:
+        """The number is free: without this, the end of the transport would be told of it."""
+        cdef dict references = self._loop._transports.data
+        cdef object reference = references.get(self.descriptor)
+        if reference is not None and reference() is self:
+            del references[self.descriptor]
+        return 0
+
     cdef int _own(self, object sock, object context) except -1:
         """Nothing was refused: from here on the transport closes the socket.
 
@@ -189,7 +217,7 @@ cdef class Transport(Endpoint):
         """
         self.context = PyContext_CopyCurrent() if context is None else context
         self.one_context = context is not None
-        self._loop._transports[self.descriptor] = self
+        self._enter_transports()
         self._sock = sock
         self._turn(OPEN)
         self.dropped = 0
@@ -233,6 +261,7 @@ cdef class Transport(Endpoint):
     cdef int _close_socket(self) except -1:
         cdef object sock = self._sock
         if self._has_socket():
+            self._leave_transports()
             if self.resets and self.registered:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh", 1, 0))
             sock.close()

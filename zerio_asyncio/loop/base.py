@@ -29,7 +29,7 @@ from zerio_asyncio.loop.descriptors import descriptor_of
 from zerio_asyncio.loop.given_sockets import DATAGRAM_CALLS, STREAM_CALLS, GivenSockets
 from zerio_asyncio.loop.keeping_reader import keep_output
 from zerio_asyncio.loop.later_arguments import LaterArguments
-from zerio_asyncio.loop.loop_engine import LoopEngine
+from zerio_asyncio.loop.literals import Literals
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.serving import Listener, Listeners, telling
 from zerio_asyncio.loop.start_tls import check_timeouts, turn, upgraded
@@ -98,7 +98,7 @@ FORKED = (
 )
 
 
-class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
+class BaseLoop(GivenSockets, LaterArguments, Literals):
     """The loop on Registered I/O, without what a platform adds."""
 
     _process: int
@@ -485,4 +485,5 @@ class BaseLoop(GivenSockets, LaterArguments, LoopEngine):
         self._process_events(self._selector.ready(events))
 
     def _port_accepted(self, key: int, status: int, descriptor: int, peer: Any) -> None:
-        self._listeners.accepted(key, os_error(status) if status else None, descriptor, peer)
+        error = os_error(status) if status else None
+        self._listeners.accepted(self, key, error, descriptor, peer)

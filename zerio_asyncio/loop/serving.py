@@ -43,6 +43,9 @@ EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """No descriptor or memory is left for a new connection; existing ones are unharmed."""
 
 
+NON_BLOCKING: int = getattr(socket, "SOCK_NONBLOCK", 0)
+_NO_DELAY = socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+
 _TCP = frozenset(
     (family, socket.SOCK_STREAM, socket.IPPROTO_TCP) for family in (socket.AF_INET, socket.AF_INET6)
 )
@@ -69,10 +72,13 @@ class Listener:
 
     def __post_init__(self) -> None:
         # Queried once, because Python creates an enumeration member on each access.
-        self.kind = self.sock.family, self.sock.type, self.sock.proto
+        family, kind, proto = self.sock.family, self.sock.type, self.sock.proto
+        # A plain integer: Python would look at each bit of an enumeration's member. The port makes
+        # connections non-blocking, and where Python can be told so it need not do it again.
+        self.kind = int(family), int(kind) | NON_BLOCKING, proto
         # A connection is what its listener is.
         self.of = RegisteredSocket if isinstance(self.sock, RegisteredSocket) else socket.socket
-        self.sends_at_once = self.kind in _TCP
+        self.sends_at_once = (family, kind, proto) in _TCP
 
 
 class Listeners:
@@ -141,7 +147,9 @@ class Listeners:
         for listener in list(self._by_key.values()):
             self.stop(listener.sock, loop)
 
-    def accepted(self, key: int, error: OSError | None, descriptor: int, peer: Any) -> None:
+    def accepted(
+        self, loop: LoopEngine, key: int, error: OSError | None, descriptor: int, peer: Any
+    ) -> None:
         """One event of the port; ``peer`` is the address from the accept, a name or bytes."""
         listener = self._by_key.get(key)
         if listener is None:
@@ -152,7 +160,7 @@ class Listeners:
         else:
             # A copy for each, so what one connection's callbacks set concerns no other.
             context = listener.context.copy()
-            context.run(self._connected, listener, descriptor, peer, context)
+            context.run(self._connected, loop, listener, descriptor, peer, context)
 
     def _failed(self, listener: Listener, error: OSError) -> None:
         exhausted = error.errno in EXHAUSTED
@@ -178,18 +186,26 @@ class Listeners:
             self._failed(listener, error)
 
     def _connected(
-        self, listener: Listener, descriptor: int, peer: Any, context: contextvars.Context
+        self,
+        loop: LoopEngine,
+        listener: Listener,
+        descriptor: int,
+        peer: Any,
+        context: contextvars.Context,
     ) -> None:
         try:
             connection = listener.of(*listener.kind, fileno=descriptor)
         except OSError:
             socket.close(descriptor)
             return
-        connection.setblocking(False)
+        if not NON_BLOCKING:
+            connection.setblocking(False)
         if listener.sends_at_once:
-            with contextlib.suppress(OSError):  # already gone: the first receive reports it
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._loop.get_debug():
+            try:  # noqa: SIM105  # the words for it cost more than the call
+                connection.setsockopt(*_NO_DELAY)
+            except OSError:
+                pass  # already gone: the first receive reports it
+        if loop._debug:
             _log.debug("%r got a new connection: %r", listener.server, connection)
         extra = {"peername": peer} if type(peer) is tuple else _peer_info(peer)
         try:
@@ -197,16 +213,17 @@ class Listeners:
                 self._handshake(listener, connection, extra, context)
             else:
                 protocol = listener.protocol_factory()
-                if _is_closed(listener.server):  # by the factory, or in this tick
+                server = listener.server
+                if server is not None and server._sockets is None:  # by the factory, or before
                     connection.close()
                     return
                 StreamTransport(
-                    self._loop,
+                    loop,
                     connection,
                     protocol,
                     None,
                     extra,
-                    listener.server,
+                    server,
                     context=context if TAKES_CONTEXT else None,
                 )
         except (SystemExit, KeyboardInterrupt):
@@ -215,7 +232,7 @@ class Listeners:
         except BaseException as exc:  # noqa: BLE001  # the factory is the program's
             connection.close()
             if not (isinstance(exc, AssertionError) and _is_closed(listener.server)):
-                _tell(self._loop, exc)
+                _tell(loop, exc)
 
     def _handshake(
         self,

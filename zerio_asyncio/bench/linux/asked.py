@@ -41,6 +41,9 @@ HAS_TLS_ROWS = True
 LISTENS_FIRST = True
 """Whether a socket that listens already is the same to our loops as one that they make."""
 
+DIALS_AGAIN = True
+"""Whether the generator can make a new connection for each request."""
+
 
 def pin(*chosen: int | None) -> None:
     """Pin this process to these CPUs; None leaves it free."""

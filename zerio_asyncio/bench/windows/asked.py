@@ -48,6 +48,9 @@ LISTENS_FIRST = False
 """Whether a socket that listens already is the same to our loops as one that they make. Registered
 I/O wants sockets that were made for it."""
 
+DIALS_AGAIN = False
+"""Whether the generator can make a new connection for each request."""
+
 WINSOCK_CODES = range(10000, 12000)
 
 QUERY = 0x1000  # PROCESS_QUERY_LIMITED_INFORMATION
