@@ -154,6 +154,12 @@ class PlainPeer(Peer):
     async def send_message(self, message: bytes) -> None:
         await self.send(framed(message))
 
+    async def receive_all_or_reset(self) -> bytes:
+        try:
+            return await self.receive_all()
+        except ConnectionResetError:
+            return b""
+
     async def receive_message(self) -> bytes:
         (length,) = struct.unpack("<i", await self.receive_exactly(4))
         return await self.receive_exactly(length)

@@ -181,6 +181,7 @@ class ZerioClient(Node):
                 self._session.abort(DisconnectCause.LOCAL, "gave up connecting")
             raise
         finally:
+            opening.add_done_callback(_hear)
             if not opening.done():
                 await _give_up(opening)
             self._answered = None
@@ -347,10 +348,14 @@ class ZerioClient(Node):
 
 
 async def _give_up(connecting: asyncio.Task[Any]) -> None:
+    connecting.add_done_callback(_hear)
     connecting.cancel()
     await asyncio.wait([connecting])
-    if not connecting.cancelled():
-        connecting.exception()  # nobody needs to hear of it any more
+
+
+def _hear(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # nobody else needs to hear of it any more
 
 
 async def _result(future: asyncio.Future[Any], timeout: float, text: str) -> None:

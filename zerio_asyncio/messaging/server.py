@@ -279,7 +279,7 @@ class ZerioServer(Node):
         """Whether the peer was left out because it is slow."""
         end = None if timeout is None else self._loop.time() + timeout
         unsent = -1
-        while not session.closing and session.unsent != unsent:
+        while not session.ready and session.unsent != unsent:
             unsent = session.unsent
             left = PROGRESS_SECONDS
             if end is not None:
@@ -293,7 +293,7 @@ class ZerioServer(Node):
             except asyncio.TimeoutError:
                 continue
             return False
-        return not session.closing
+        return not session.ready
 
     # ------------------------------------------------------------------------- receiving
 

@@ -373,6 +373,11 @@ class Session(Peer, RegisteredProtocol):
             if not self._reading_paused_by and not self.ended.done():
                 self._transport.resume_reading()
 
+    @property
+    def ready(self) -> bool:
+        """Whether ``drain`` would return at once, or raise because the connection is ending."""
+        return self.closing or not (self._writing_paused or self._backlog)
+
     async def drain(self, timeout: float | None = None) -> None:
         """Wait while more than the high water is unsent; ``ConnectionClosed`` at the end."""
         if self.ended.done():
