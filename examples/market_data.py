@@ -3,9 +3,9 @@
     python examples/market_data.py serve --port 7071
     python examples/market_data.py watch 127.0.0.1:7071 EURUSD GBPUSD --ticks 10
 
-A watcher that cannot keep up is disconnected when its sending buffers are full, so that it neither
-holds up the others nor fills the memory; it comes back by itself and goes on with the prices of
-then. Ctrl-C or SIGTERM ends the server.
+A watcher that cannot keep up misses prices, but never the latest of each symbol; it neither holds
+up the others nor fills the memory. Try one with --pause 0.5. A watcher comes back by itself when
+the server does. Ctrl-C or SIGTERM ends the server.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import signal
 import struct
 
 import zerio_asyncio
+from zerio_asyncio.messaging import Connected, DisconnectCause, Disconnected, connect, serve
 
 TICK = struct.Struct("<8sdq")  # symbol, price, number of the tick
 SYMBOLS = ("EURUSD", "GBPUSD", "USDJPY", "USDCHF")
@@ -28,62 +29,65 @@ class Feed:
     def __init__(self, host, port):
         self.watchers = {symbol: set() for symbol in SYMBOLS}
         self.prices = dict.fromkeys(SYMBOLS, 1.0)
-        self.server = zerio_asyncio.ZerioServer(
+        self.server = serve(
             port,
-            host,
-            message_received=self.subscribe,
-            client_disconnected=self.forget,
+            self.subscribe,
+            host=host,
+            on_event=self.learn,
+            slow_peer="latest",
+            max_message_size=1024,
+            unsent_max=256 * 1024,  # of which a sixteenth may be prices of the past
         )
 
-    def subscribe(self, peer_id, message):
+    def subscribe(self, peer, message):
         watchers = self.watchers.get(str(message, "ascii", "replace"))
         if watchers is not None:
-            watchers.add(peer_id)
+            watchers.add(peer)
 
-    def forget(self, peer_id, reason):
-        for watchers in self.watchers.values():
-            watchers.discard(peer_id)
+    def learn(self, event):
+        if isinstance(event, Disconnected):
+            for watchers in self.watchers.values():
+                watchers.discard(event.peer)
+            if event.peer.dropped:
+                print(f"{event.peer.id} missed {event.peer.dropped} prices", flush=True)
 
     async def run(self, ticks_a_second):
         for number in itertools.count():
             symbol = random.choice(SYMBOLS)
             self.prices[symbol] *= 1 + random.gauss(0, 1e-4)
             tick = TICK.pack(symbol.encode(), self.prices[symbol], number)
-            for peer_id in tuple(self.watchers[symbol]):
-                self.server.send(peer_id, tick)
+            for peer in tuple(self.watchers[symbol]):
+                if not peer.closing:
+                    peer.send(tick, key=symbol)
             await asyncio.sleep(1 / ticks_a_second)
 
 
-async def serve(arguments):
+async def publish(arguments):
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     feed = Feed(arguments.host, arguments.port)
-    await feed.server.start("market-data")
-    address = f"{arguments.host}:{feed.server.listening_port}"
-    print(f"listening on {address} ({loop.provider})", flush=True)
-    running = asyncio.ensure_future(feed.run(arguments.rate))
-    await stop.wait()
-    running.cancel()
-    await feed.server.stop()
+    async with feed.server as server:
+        address = f"{arguments.host}:{server.listening_port}"
+        print(f"listening on {address} ({loop.provider})", flush=True)
+        running = asyncio.ensure_future(feed.run(arguments.rate))
+        await stop.wait()
+        running.cancel()
 
 
 async def watch(arguments):
     host, _, port = arguments.server.rpartition(":")
 
-    class Watcher(zerio_asyncio.ZerioClient):
-        def connected(self):
+    def on_event(event):
+        if isinstance(event, Connected):
             for symbol in arguments.symbols:
-                self.send(symbol.encode("ascii"))
+                event.peer.send(symbol.encode("ascii"))
+        elif isinstance(event, Disconnected) and event.reason.cause is not DisconnectCause.LOCAL:
+            print(f"disconnected: {event.reason}", flush=True)
 
-        def disconnected(self, reason):
-            if reason.cause != "local":  # not by the end of this program
-                print(f"disconnected: {reason}", flush=True)
-
-    config = zerio_asyncio.ZerioClientConfiguration(reconnect=True)
-    async with Watcher((host, int(port)), config) as watcher:
-        await watcher.start(arguments.peer_id)
+    address = (host, int(port))
+    async with connect(address, arguments.peer_id, on_event=on_event, reconnect=True) as watcher:
         seen = 0
         async for message in watcher:
             symbol, price, number = TICK.unpack(message)
@@ -91,6 +95,7 @@ async def watch(arguments):
             seen += 1
             if seen == arguments.ticks:
                 break
+            await asyncio.sleep(arguments.pause)
 
 
 def main():
@@ -100,11 +105,12 @@ def main():
     serving.add_argument("--host", default="127.0.0.1")
     serving.add_argument("--port", type=int, default=0)
     serving.add_argument("--rate", type=float, default=100.0, help="ticks a second")
-    serving.set_defaults(command=serve)
+    serving.set_defaults(command=publish)
     watching = commands.add_parser("watch")
     watching.add_argument("server", metavar="HOST:PORT")
     watching.add_argument("symbols", nargs="+", metavar="SYMBOL")
     watching.add_argument("--ticks", type=int, default=-1, help="how many to show; all of them")
+    watching.add_argument("--pause", type=float, default=0.0, help="seconds after each")
     watching.add_argument("--peer-id", default=f"watcher-{os.getpid()}")
     watching.set_defaults(command=watch)
     arguments = parser.parse_args()

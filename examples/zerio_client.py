@@ -14,6 +14,7 @@ import struct
 import time
 
 import zerio_asyncio
+from zerio_asyncio.messaging import ConnectionClosed, Disconnected, connect
 
 ORDER = struct.Struct("<qidi")  # time of sending in ns, instrument, price, quantity
 ACK = struct.Struct("<qi4x")  # the order's time, instrument
@@ -32,9 +33,8 @@ async def main():
     times_ns = []
     missing = 0
     acknowledged = None
-    lost = None
 
-    def message_received(message):
+    def on_message(message):
         nonlocal missing
         time_ns, _instrument = ACK.unpack(message)
         times_ns.append(time.monotonic_ns() - time_ns)
@@ -42,18 +42,12 @@ async def main():
         if missing == 0:
             acknowledged.set_result(None)
 
-    def disconnected(reason):
-        nonlocal lost
-        lost = ConnectionError(str(reason))
-        if acknowledged is not None and not acknowledged.done():
-            acknowledged.set_exception(lost)
+    def on_event(event):
+        if isinstance(event, Disconnected) and acknowledged is not None and not acknowledged.done():
+            acknowledged.set_exception(ConnectionClosed(event.reason))
 
-    # The style of callbacks: the events are arguments.
-    client = zerio_asyncio.ZerioClient(
-        (host, int(port)), message_received=message_received, disconnected=disconnected
-    )
-    await client.start(arguments.peer_id)
-    async with client:
+    address = (host, int(port))
+    async with connect(address, arguments.peer_id, on_message, on_event=on_event) as client:
         for first in range(0, arguments.orders, arguments.burst):
             missing = min(arguments.burst, arguments.orders - first)
             acknowledged = loop.create_future()

@@ -13,6 +13,7 @@ import sys
 import time
 
 import zerio_asyncio
+from zerio_asyncio.messaging import Disconnected
 
 PERCENTILES = (50, 90, 99, 99.9)
 
@@ -20,16 +21,21 @@ PERCENTILES = (50, 90, 99, 99.9)
 async def serve():
     """Echo on a free port, which goes to the output, until the input ends."""
 
-    def echo(peer_id, message):
-        server.send(peer_id, message)
+    def echo(peer, message):
+        peer.send(message)
 
-    async with zerio_asyncio.ZerioServer(0, message_received=echo) as server:
+    async with zerio_asyncio.serve(0, echo) as server:
         print(server.listening_port, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
-class PingPong(zerio_asyncio.ZerioClient):
+class PingPong:
     """Sends a message when the one before is back, and keeps the times in ns."""
+
+    def __init__(self, address):
+        self.client = zerio_asyncio.connect(
+            address, "client", self.message_received, on_event=self.told
+        )
 
     def begin(self, message, count):
         self.message, self.count, self.times = message, count, []
@@ -39,7 +45,7 @@ class PingPong(zerio_asyncio.ZerioClient):
 
     def send_next(self):
         self.sent_ns = time.perf_counter_ns()
-        self.send(self.message)
+        self.client.send(self.message)
 
     def message_received(self, message):
         self.times.append(time.perf_counter_ns() - self.sent_ns)
@@ -48,9 +54,9 @@ class PingPong(zerio_asyncio.ZerioClient):
         else:
             self.done.set_result(sorted(self.times))
 
-    def disconnected(self, reason):
-        if not self.done.done():
-            self.done.set_exception(ConnectionError(str(reason)))
+    def told(self, event):
+        if isinstance(event, Disconnected) and not self.done.done():
+            self.done.set_exception(ConnectionError(str(event.reason)))
 
 
 async def measure(options):
@@ -59,10 +65,10 @@ async def measure(options):
     process = await asyncio.create_subprocess_exec(*command, **pipes)
     try:
         port = int(await process.stdout.readline())
-        async with PingPong(("127.0.0.1", port)) as client:
-            await client.start("client")
-            await client.begin(bytes(options.size), max(1, options.messages // 10))  # to warm up
-            return await client.begin(bytes(options.size), options.messages)
+        ping_pong = PingPong(("127.0.0.1", port))
+        async with ping_pong.client:
+            await ping_pong.begin(bytes(options.size), max(1, options.messages // 10))  # to warm up
+            return await ping_pong.begin(bytes(options.size), options.messages)
     finally:
         process.stdin.close()  # the server ends, and is waited for
         await process.wait()

@@ -14,27 +14,29 @@ import signal
 import struct
 
 import zerio_asyncio
+from zerio_asyncio.messaging import Disconnected, serve
 
 ORDER = struct.Struct("<qidi")  # time of sending in ns, instrument, price, quantity
 ACK = struct.Struct("<qi4x")  # the order's time, instrument
 
 
-class OrderServer(zerio_asyncio.ZerioServer):
-    """The style of a subclass: the events are methods."""
+class Orders:
+    """Acknowledges and counts."""
 
-    orders = 0
+    count = 0
 
-    def client_connected(self, peer_id):
-        print(f"{peer_id} is here", flush=True)
-
-    def client_disconnected(self, peer_id, reason):
-        print(f"{peer_id or 'somebody'} is gone after {self.orders} orders: {reason}", flush=True)
-
-    def message_received(self, peer_id, message):
+    def on_message(self, peer, message):
         # The view is good during this call alone; what is unpacked from it stays.
         time_ns, instrument, _price, _quantity = ORDER.unpack(message)
-        self.orders += 1
-        self.send(peer_id, ACK.pack(time_ns, instrument))
+        self.count += 1
+        peer.send(ACK.pack(time_ns, instrument))
+
+    def on_event(self, event):
+        name = event.peer.id or "somebody"
+        if isinstance(event, Disconnected):
+            print(f"{name} is gone after {self.count} orders: {event.reason}", flush=True)
+        else:
+            print(f"{name} is here", flush=True)
 
 
 async def main():
@@ -48,11 +50,12 @@ async def main():
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
 
-    server = OrderServer(arguments.port, arguments.host)
-    await server.start("orders")
-    print(f"listening on {arguments.host}:{server.listening_port} ({loop.provider})", flush=True)
-    await stop.wait()
-    await server.stop()
+    orders = Orders()
+    choices = {"host": arguments.host, "on_event": orders.on_event}
+    async with serve(arguments.port, orders.on_message, **choices) as server:
+        address = f"{arguments.host}:{server.listening_port}"
+        print(f"listening on {address} ({loop.provider})", flush=True)
+        await stop.wait()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from zerio_asyncio.messaging import (
     ZerioClientConfiguration,
     ZerioServer,
     ZerioServerConfiguration,
+    connect,
+    serve,
 )
 
 if TYPE_CHECKING:
@@ -36,10 +38,12 @@ __all__ = [
     "ZerioClientConfiguration",
     "ZerioServer",
     "ZerioServerConfiguration",
+    "connect",
     "install",
     "new_event_loop",
     "run",
     "run_threads",
+    "serve",
 ]
 
 

@@ -422,7 +422,7 @@ class Sink:
 
 def test_messages_of_many_threads():
     sink = Sink()
-    writer = MessageWriter(sink, lambda unsent: None, 1 << 20, 1 << 30)
+    writer = MessageWriter(sink, lambda unsent, message: None, 1 << 20, 1 << 30)
     ring = SendingRing(32, 64)
     left = [THREADS]
 

@@ -232,6 +232,62 @@ def test_market_data():
         assert numbers == sorted(set(numbers))
 
 
+def test_a_slow_watcher_of_market_data_sees_the_latest():
+    with serving("market_data.py", "serve", "--rate", "100000") as (host, port):
+        slow = f"{host}:{port}"
+        with dial((host, port)) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.sendall(message(b"slow"))
+            assert receive_message(sock) == b"slow"
+            sock.sendall(message(b"EURUSD"))
+            # It reads nothing meanwhile: what is not kept for it is missed.
+            output = run("market_data.py", "watch", slow, "EURUSD", "--ticks", "3000")
+            last = int(output.splitlines()[-1].split()[0])
+            seen = 0
+            while True:
+                _, _, number = struct.unpack("<8sdq", receive_message(sock))
+                seen += 1
+                if number >= last:
+                    break
+            assert seen < 2000
+
+
+def test_a_chat_of_messages():
+    with serving("zerio_chat.py", "serve") as (host, port):
+        room = f"{host}:{port}"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        command = [sys.executable, str(EXAMPLES / "zerio_chat.py"), "join", room]
+        with subprocess.Popen([*command, "Ann"], **pipes) as ann:
+            assert ann.stdout.readline() == "* Ann is here\n"
+            with subprocess.Popen([*command, "Bob"], **pipes) as bob:
+                assert bob.stdout.readline() == "* Bob is here\n"
+                assert ann.stdout.readline() == "* Bob is here\n"
+                ann.stdin.write("hello, Bob\n")
+                ann.stdin.flush()
+                assert bob.stdout.readline() == "Ann: hello, Bob\n"
+                bob.stdin.close()
+                assert bob.wait(SECONDS) == 0
+            assert ann.stdout.readline() == "* Bob has left\n"
+            ann.stdin.close()
+            assert ann.wait(SECONDS) == 0
+
+
+NO_NUMBER = "invalid literal for int() with base 10: 'x'"
+
+
+def test_requests_with_timeouts():
+    with serving("zerio_rpc.py", "serve") as (host, port):
+        questions = ["add 2 3", "sleep 60", "add 2 x", "sleep 0", "nonsense"]
+        output = run("zerio_rpc.py", "ask", f"{host}:{port}", *questions, "--timeout", "2")
+        assert output.splitlines() == [
+            "add 2 3: 5",
+            "sleep 60: no answer in time",
+            f"add 2 x: refused: on_request raised ValueError: {NO_NUMBER}",
+            "sleep 0: slept",
+            "nonsense: refused: add A B, or sleep SECONDS",
+        ]
+
+
 def test_every_example_is_tested_and_tells_how_to_run_it():
     text = pathlib.Path(__file__).read_text()
     tested_elsewhere = {"rio_echo.py"}  # tests/rio/test_example.py

@@ -58,6 +58,8 @@ def test_the_page_has_what_it_promises():
         "echo_client.py",
         "tls_server.py",
         "tls_client.py",
+        "message_server.py",
+        "message_client.py",
         "conftest.py",
         "test_echo.py",
     ]
@@ -96,7 +98,7 @@ def test_every_block_does_what_the_page_says(tmp_path):
                 )
                 assert done.returncode == 0, done.stdout + done.stderr
                 assert detail.strip() in done.stdout
-    assert len(ran) == 5
+    assert len(ran) == 6
 
 
 @contextlib.contextmanager

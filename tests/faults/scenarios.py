@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from zerio_asyncio import RegisteredProtocol, ZerioClient, ZerioServer
+from zerio_asyncio.messaging import Disconnected
 
 SIZES = (10, 3000, 60_000)
 
@@ -144,27 +145,27 @@ class Messages:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.server = ZerioServer(port, message_received=self.received)
+        self.server = ZerioServer(port, on_message=self.received)
         self.client = ZerioClient(
-            ("127.0.0.1", port), message_received=self.answered, disconnected=self.ended
+            ("127.0.0.1", port), "client", on_message=self.answered, on_event=self.told
         )
         self.done: Any = None
 
-    def received(self, peer: str, message: memoryview) -> None:
-        self.server.send(peer, message)
+    def received(self, peer: Any, message: memoryview) -> None:
+        peer.send(message)
 
     def answered(self, message: memoryview) -> None:
         if len(message) == SIZES[-1] and not self.done.done():
             self.done.set_result(None)
 
-    def ended(self, reason: Any) -> None:
-        if not self.done.done():
-            self.done.set_exception(ConnectionResetError(str(reason)))
+    def told(self, event: Any) -> None:
+        if isinstance(event, Disconnected) and not self.done.done():
+            self.done.set_exception(ConnectionResetError(str(event.reason)))
 
     async def prepare(self) -> None:
         self.done = asyncio.get_running_loop().create_future()
-        await self.server.start("server")
-        await self.client.start("client")
+        await self.server.start()
+        await self.client.start()
 
     async def __call__(self) -> None:
         try:

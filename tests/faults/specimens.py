@@ -100,7 +100,7 @@ class Ground:
         return framer
 
     def writer(self) -> Any:
-        return MessageWriter(self.stream(), lambda unsent: None, 1000, 10_000)
+        return MessageWriter(self.stream(), lambda unsent, message: None, 1000, 10_000)
 
     def ring(self) -> Any:
         ring = SendingRing(8, 64)

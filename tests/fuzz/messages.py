@@ -13,7 +13,7 @@ from zerio_asyncio import (
     ZerioServer,
     ZerioServerConfiguration,
 )
-from zerio_asyncio.messaging import ZerioError
+from zerio_asyncio.messaging import Reconnect, ZerioError
 
 from .records import Flow, check_whole
 from .world import Planned, World, callback
@@ -71,38 +71,31 @@ class Server(Member):
         self.running = False
         self.names: list[str] = []
         config = ZerioServerConfiguration(
-            framing_buffer_length=256 * 1024,
+            max_message_size=256 * 1024,
             slow_peer=world.random.choice(("raise", "disconnect")),
             duplicate_peer=world.random.choice(("refuse", "replace")),
-            max_conflated_send_request_count=world.random.choice((0, 1, 3)),
-            sending_high_water=world.random.choice((0, 1000, 100_000)),
-            sending_low_water=0,
+            unsent_max=world.random.choice((300_000, 1 << 20, 4 << 20)),
         )
         self.node = ZerioServer(
             0,
             config=config,
-            message_received=self.received,
-            client_connected=self.connected,
-            client_disconnected=self.disconnected,
+            on_message=self.received,
+            on_event=self.told,
         )
 
     @callback
-    def received(self, peer: str, message: memoryview) -> None:
+    def received(self, peer: Any, message: memoryview) -> None:
         self.see(message)
 
     @callback
-    def connected(self, peer: str) -> None:
-        self.world.mischief()
-
-    @callback
-    def disconnected(self, peer: str | None, reason: Any) -> None:
+    def told(self, event: Any) -> None:
         self.world.mischief()
 
     async def open(self) -> None:
         world = self.world
         world.quiet = 0
         try:
-            await self.node.start("server")
+            await self.node.start()
         finally:
             world.quiet = 1
         self.running = True
@@ -174,18 +167,18 @@ class Client(Member):
         super().__init__(world)
         self.server = server
         self.name = name
+        comes_back = world.random.random() < 0.2 and not world.has("abrupt")
         config = ZerioClientConfiguration(
-            framing_buffer_length=256 * 1024,
+            max_message_size=256 * 1024,
             slow_peer=world.random.choice(("raise", "disconnect")),
-            reconnect=world.random.random() < 0.2 and not world.has("abrupt"),
-            reconnect_delay_min=0.001,
+            reconnect=Reconnect(delay_min=0.001) if comes_back else False,
         )
         self.node = ZerioClient(
             ("127.0.0.1", server.node.listening_port),
+            name,
             config,
-            message_received=self.received,
-            connected=self.connected,
-            disconnected=self.disconnected,
+            on_message=self.received,
+            on_event=self.told,
         )
         self.lost = False
         world.offer(
@@ -203,16 +196,12 @@ class Client(Member):
         self.see(message)
 
     @callback
-    def connected(self) -> None:
-        self.world.mischief()
-
-    @callback
-    def disconnected(self, reason: Any) -> None:
+    def told(self, event: Any) -> None:
         self.world.mischief()
 
     async def _start(self) -> None:
         try:
-            await asyncio.wait_for(self.node.start(self.name), START)
+            await asyncio.wait_for(self.node.start(), START)
         except (*MAY_RAISE, asyncio.TimeoutError):
             pass
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import zerio_asyncio
+from zerio_asyncio.messaging import Connected, Disconnected
 
 from ..loop.support import SECONDS, Changes, Peer, receive_exactly
 
@@ -18,26 +19,32 @@ if TYPE_CHECKING:
 
 
 class Server(zerio_asyncio.ZerioServer):
-    """Remembers its events, in the style of a subclass."""
+    """Remembers its events and messages."""
 
     def __init__(self, port: int = 0, config: Any = None, **options: Any) -> None:
-        super().__init__(port, config=config, **options)
+        options.setdefault("on_message", self.take)
+        super().__init__(port, config=config, on_event=self.learn, **options)
         self.changes = Changes()
         self.events: list[tuple[Any, ...]] = []
         self.received: dict[str, list[bytes]] = {}
 
-    def note(self, *event: Any) -> None:
-        self.events.append(event)
+    def learn(self, event: Any) -> None:
+        if isinstance(event, Connected):
+            self.events.append(("connected", event.peer.id))
+            self.client_arrived(event.peer.id)
+        else:
+            self.events.append(("disconnected", event.peer.id, event.reason))
+            self.client_gone(event.peer.id)
         self.changes.changed()
 
-    def client_connected(self, peer_id: str) -> None:
-        self.note("connected", peer_id)
+    def client_arrived(self, peer_id: str) -> None:
+        """For tests to replace."""
 
-    def client_disconnected(self, peer_id: str | None, reason: DisconnectReason) -> None:
-        self.note("disconnected", peer_id, reason)
+    def client_gone(self, peer_id: str | None) -> None:
+        """For tests to replace."""
 
-    def message_received(self, peer_id: str, message: memoryview) -> None:
-        self.received.setdefault(peer_id, []).append(bytes(message))
+    def take(self, peer: Any, message: memoryview) -> None:
+        self.received.setdefault(peer.id, []).append(bytes(message))
         self.changes.changed()
 
     async def until(self, condition: Any) -> None:
@@ -61,23 +68,29 @@ class Server(zerio_asyncio.ZerioServer):
 class Client(zerio_asyncio.ZerioClient):
     """The same for a client."""
 
-    def __init__(self, address: Any, config: Any = None, **options: Any) -> None:
-        super().__init__(address, config, **options)
+    def __init__(
+        self, address: Any, peer_id: str = "peer", config: Any = None, **options: Any
+    ) -> None:
+        options.setdefault("on_message", self.take)
+        super().__init__(address, peer_id, config, on_event=self.learn, **options)
         self.changes = Changes()
+        self.all_events: list[Any] = []
         self.events: list[tuple[Any, ...]] = []
         self.received: list[bytes] = []
 
-    def note(self, *event: Any) -> None:
-        self.events.append(event)
+    def learn(self, event: Any) -> None:
+        self.all_events.append(event)
+        if isinstance(event, Connected):
+            self.events.append(("connected",))
+            self.arrived()
+        elif isinstance(event, Disconnected):
+            self.events.append(("disconnected", event.reason))
         self.changes.changed()
 
-    def connected(self) -> None:
-        self.note("connected")
+    def arrived(self) -> None:
+        """For tests to replace."""
 
-    def disconnected(self, reason: DisconnectReason) -> None:
-        self.note("disconnected", reason)
-
-    def message_received(self, message: memoryview) -> None:
+    def take(self, message: memoryview) -> None:
         self.received.append(bytes(message))
         self.changes.changed()
 
@@ -88,7 +101,7 @@ class Client(zerio_asyncio.ZerioClient):
         await self.until(lambda: len(self.received) >= count)
         return self.received
 
-    async def reason(self) -> DisconnectReason:
+    async def reason_of_end(self) -> DisconnectReason:
         def reasons() -> list[DisconnectReason]:
             return [event[1] for event in self.events if event[0] == "disconnected"]
 
@@ -103,7 +116,7 @@ def address_of(server: zerio_asyncio.ZerioServer) -> tuple[str, int]:
 @contextlib.asynccontextmanager
 async def serving(config: Any = None, **options: Any) -> AsyncIterator[Server]:
     server = Server(config=config, **options)
-    await server.start("server")
+    await server.start()
     try:
         yield server
     finally:
@@ -114,8 +127,8 @@ async def serving(config: Any = None, **options: Any) -> AsyncIterator[Server]:
 async def connected(
     server: zerio_asyncio.ZerioServer, peer_id: str = "peer", config: Any = None, **options: Any
 ) -> AsyncIterator[Client]:
-    client = Client(address_of(server), config, **options)
-    await client.start(peer_id)
+    client = Client(address_of(server), peer_id, config, **options)
+    await client.start()
     try:
         yield client
     finally:
@@ -140,6 +153,12 @@ class PlainPeer(Peer):
 
     async def send_message(self, message: bytes) -> None:
         await self.send(framed(message))
+
+    async def receive_all_or_reset(self) -> bytes:
+        try:
+            return await self.receive_all()
+        except ConnectionResetError:
+            return b""
 
     async def receive_message(self) -> bytes:
         (length,) = struct.unpack("<i", await self.receive_exactly(4))

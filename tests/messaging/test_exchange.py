@@ -7,12 +7,14 @@ import asyncio
 
 import pytest
 
-import zerio_asyncio
 from zerio_asyncio.messaging import (
     DisconnectCause,
+    Disconnected,
     NotConnectedError,
     UnknownPeerError,
     ZerioServerConfiguration,
+    connect,
+    serve,
 )
 
 from .support import Client, Server, address_of, connected, pair, serving
@@ -91,25 +93,24 @@ async def test_callbacks_given_to_the_constructor(loop):
     events = []
     done = asyncio.Event()
 
-    def received(peer_id, message):
-        events.append((peer_id, bytes(message)))
-        server.send(peer_id, b"answer")
+    def received(peer, message):
+        events.append((peer.id, bytes(message)))
+        peer.send(b"answer")
 
-    server = zerio_asyncio.ZerioServer(
-        0,
-        client_connected=lambda peer_id: events.append(("connected", peer_id)),
-        client_disconnected=lambda peer_id, reason: events.append((peer_id, reason.cause.value)),
-        message_received=received,
+    def told(side, event):
+        peer = event.peer
+        text = str(event.reason) if isinstance(event, Disconnected) else "is here"
+        events.append((side, peer.id, text))
+
+    server = serve(0, received, on_event=lambda event: told("server", event))
+    await server.start()
+    client = connect(
+        address_of(server),
+        "caller",
+        lambda message: (events.append(bytes(message)), done.set()),
+        on_event=lambda event: told("client", event),
     )
-    client = zerio_asyncio.ZerioClient(
-        ("127.0.0.1", 1),
-        connected=lambda: events.append("connected"),
-        disconnected=lambda reason: events.append(str(reason)),
-        message_received=lambda message: (events.append(bytes(message)), done.set()),
-    )
-    await server.start("server")
-    client._address = address_of(server)
-    await client.start("caller")
+    await client.start()
     client.send(b"question")
     await asyncio.wait_for(done.wait(), 5)
     await server.stop()
@@ -117,25 +118,24 @@ async def test_callbacks_given_to_the_constructor(loop):
         await asyncio.sleep(0.001)
     await client.stop()
     assert events == [
-        ("connected", "caller"),
-        "connected",
+        ("server", "caller", "is here"),
+        ("client", "caller", "is here"),
         ("caller", b"question"),
         b"answer",
-        ("caller", "local"),
-        "the peer closed the connection",
+        ("server", "caller", "stopped"),
+        ("client", "caller", "the peer closed the connection"),
     ]
 
 
 async def test_messages_by_iteration(loop):
-    async with zerio_asyncio.ZerioServer(0) as server:
-        async with zerio_asyncio.ZerioClient(address_of(server)) as client:
-            await client.start("peer")
+    async with serve(0) as server:
+        async with connect(address_of(server), "peer") as client:
             for number in range(3):
                 client.send(b"%d" % number)
             got = []
-            async for peer_id, message in server.messages():
-                got.append((peer_id, message))
-                server.send(peer_id, message)
+            async for peer, message in server:
+                got.append((peer.id, message))
+                peer.send(message)
                 if len(got) == 3:
                     break
             assert got == [("peer", b"0"), ("peer", b"1"), ("peer", b"2")]
@@ -148,10 +148,9 @@ async def test_messages_by_iteration(loop):
 
 
 async def test_iteration_ends_behind_the_last_message(loop):
-    server = zerio_asyncio.ZerioServer(0)
-    await server.start("server")
-    async with zerio_asyncio.ZerioClient(address_of(server)) as client:
-        await client.start("peer")
+    server = serve(0)
+    await server.start()
+    async with connect(address_of(server), "peer") as client:
         client.send(b"last")
         while not len(server.inbox):
             await asyncio.sleep(0.001)
@@ -159,16 +158,17 @@ async def test_iteration_ends_behind_the_last_message(loop):
         while not len(client.inbox):
             await asyncio.sleep(0.001)
         await server.stop()
-        assert [item async for item in server.messages()] == [("peer", b"last")]
+        assert [(peer.id, message) async for peer, message in server] == [("peer", b"last")]
         assert [item async for item in client] == [b"to the client"]
 
 
 async def test_messages_and_a_handler_exclude_each_other(loop):
     async with pair() as (server, client):
-        with pytest.raises(RuntimeError, match="message_received"):
-            server.messages()
-        with pytest.raises(RuntimeError, match="message_received"):
-            client.messages()
+        for node in (server, client):
+            with pytest.raises(RuntimeError, match="on_message"):
+                aiter(node)
+            with pytest.raises(RuntimeError, match="on_message"):
+                await node.receive()
 
 
 async def test_several_peers_and_broadcast(loop):
@@ -188,14 +188,14 @@ async def test_an_unknown_peer(loop):
             server.send("nobody", b"")
         with pytest.raises(LookupError):
             await server.drain("nobody")
-    async with serving(ZerioServerConfiguration(unknown_peer="drop")) as server:
-        server.send("nobody", b"")
-        server.send_threadsafe("nobody", b"")
-        await server.drain("nobody")
+        with pytest.raises(UnknownPeerError):
+            server.send_threadsafe("nobody", b"")
+        with pytest.raises(UnknownPeerError):
+            server.peer("nobody")
 
 
 async def test_a_message_over_the_limit_is_not_sent(loop):
-    config = ZerioServerConfiguration(framing_buffer_length=100)
+    config = ZerioServerConfiguration(max_message_size=100)
     async with serving(config) as server, connected(server) as client:
         await server.connection_of("peer")
         server.send("peer", b"x" * 100)
@@ -221,7 +221,7 @@ async def test_disconnect_sends_what_was_sent_before(loop):
         reason = await server.reason_of("peer")
         assert (reason.cause, str(reason)) == (DisconnectCause.LOCAL, "no more of you")
         assert await client.messages_of(1) == [b"farewell"]
-        assert (await client.reason()).cause is DisconnectCause.PEER
+        assert (await client.reason_of_end()).cause is DisconnectCause.PEER
 
 
 async def test_stop_sends_what_was_sent_before(loop):
@@ -236,21 +236,21 @@ async def test_stop_sends_what_was_sent_before(loop):
 
 async def test_started_twice_and_again_after_stop(loop):
     server = Server()
-    await server.start("server")
+    await server.start()
     with pytest.raises(RuntimeError, match="started"):
-        await server.start("server")
+        await server.start()
     await server.stop()
     await server.stop()
     assert not server.is_running
     with pytest.raises(RuntimeError, match="listen"):
         print(server.listening_port)
-    await server.start("again")
+    await server.start()
     async with connected(server) as client:
         client.send(b"again")
         assert await server.messages_of("peer", 1) == [b"again"]
         with pytest.raises(RuntimeError, match="started"):
-            await client.start("peer")
-    await client.start("peer")
+            await client.start()
+    await client.start()
     client.send(b"twice")
     assert await server.messages_of("peer", 2) == [b"again", b"twice"]
     await client.stop()
@@ -262,7 +262,7 @@ async def test_a_port_that_is_taken(loop):
     async with serving() as first:
         second = Server(first.listening_port)
         with pytest.raises(OSError):
-            await second.start("second")
+            await second.start()
         await second.stop()
 
 
@@ -271,24 +271,14 @@ async def test_nobody_listens(loop):
         address = address_of(server)
     client = Client(address)
     with pytest.raises(OSError):
-        await client.start("peer")
+        await client.start()
     assert client.events == []
-
-
-async def test_coroutine_functions_are_no_handlers(loop):
-    async def received(peer_id, message):
-        raise AssertionError
-
-    server = zerio_asyncio.ZerioServer(0, message_received=received)
-    with pytest.raises(TypeError, match="not awaited"):
-        await server.start("server")
-    assert not server.is_running
 
 
 def test_another_loop_is_refused_clearly():
     async def start(what):
         with pytest.raises(RuntimeError, match=r"needs the loop of zerio_asyncio.*run\(main\(\)\)"):
-            await what.start("name")
+            await what.start()
 
     for what in (Server(), Client(("127.0.0.1", 1))):
         asyncio.run(start(what))

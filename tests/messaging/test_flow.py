@@ -9,17 +9,19 @@ import sys
 
 import pytest
 
-import zerio_asyncio
 from zerio_asyncio.messaging import (
     NotConnectedError,
     ZerioClientConfiguration,
     ZerioServerConfiguration,
+    connect,
+    serve,
 )
 
 from ..loop.support import spin
 from .support import address_of, connected, pair, plain, serving
 
-NARROW = ZerioServerConfiguration(sending_high_water=50_000, sending_low_water=10_000)
+NARROW = ZerioServerConfiguration(unsent_max=800_000)
+"""Drains wait from 50,000 bytes on, until 12,500 are left."""
 
 
 async def fill(session, send):
@@ -54,7 +56,7 @@ async def test_drain_waits_for_a_slow_reader(loop):
             assert await peer.receive_message() == bytes(20_000)
             await spin()
         await everybody
-        assert server._sessions["plain"].writer.unsent <= 10_000 < unsent
+        assert server._sessions["plain"].writer.unsent <= 12_500 < unsent
 
 
 async def test_drain_ends_with_the_connection(loop):
@@ -81,7 +83,7 @@ async def test_a_drain_that_is_cancelled_disturbs_no_other(loop):
 
 
 async def test_clients_drain_too(loop):
-    config = ZerioClientConfiguration(sending_high_water=50_000, sending_low_water=10_000)
+    config = ZerioClientConfiguration(unsent_max=800_000)
     async with pair(client_config=config) as (server, client):
         server.pause_reading("peer")
         sent = await fill(client._session, client.send)
@@ -104,14 +106,12 @@ async def test_reading_that_is_paused_and_resumed(loop):
         assert await client.messages_of(1) == [b"later"]
 
 
-ROOM = ZerioServerConfiguration(receiving_buffer_count=2)
-
-
 @pytest.mark.parametrize("size", [0, 10, 1000])
-async def test_messages_that_nobody_takes_pause_their_sender_alone(loop, size):
-    server = zerio_asyncio.ZerioServer(0, config=ROOM)
-    await server.start("server")
+async def test_messages_that_nobody_takes_pause_their_sender_alone(loop, size, monkeypatch):
     room = 2 * loop.options.slice_size
+    monkeypatch.setattr("zerio_asyncio.messaging.inbox.BYTES_MAX", room)
+    server = serve(0)
+    await server.start()
     most = room + loop.options.slice_size * (64 + 4) // 4  # of empty messages
     async with connected(server, "flood") as flood, connected(server, "other") as other:
         sent = 0
@@ -132,9 +132,9 @@ async def test_messages_that_nobody_takes_pause_their_sender_alone(loop, size):
         assert len(server.inbox) < sent
         other.send(b"not held up")
         taken = {"flood": 0, "other": 0}
-        async for peer_id, message in server.messages():
-            assert message == (b"not held up" if peer_id == "other" else bytes(size))
-            taken[peer_id] += 1
+        async for peer, message in server:
+            assert message == (b"not held up" if peer.id == "other" else bytes(size))
+            taken[peer.id] += 1
             if taken == {"flood": sent, "other": 1}:
                 break
         assert session.inbox_bytes == 0
@@ -142,12 +142,12 @@ async def test_messages_that_nobody_takes_pause_their_sender_alone(loop, size):
 
 
 async def test_several_tasks_take_messages(loop):
-    server = zerio_asyncio.ZerioServer(0)
-    await server.start("server")
+    server = serve(0)
+    await server.start()
     got = []
 
     async def take():
-        async for _, message in server.messages():
+        async for _, message in server:
             got.append(message)
             await asyncio.sleep(0)
 
@@ -170,14 +170,14 @@ async def test_messages_allocate_nothing_that_stays(loop):
     """A million would take a minute under every check; the growth of many thousands is none."""
     count = 0
 
-    def counting(peer_id, message):
+    def counting(peer, message):
         nonlocal count
         count += 1
 
-    server = zerio_asyncio.ZerioServer(0, message_received=counting)
-    await server.start("server")
-    client = zerio_asyncio.ZerioClient(address_of(server))
-    await client.start("peer")
+    server = serve(0, counting)
+    await server.start()
+    client = connect(address_of(server), "peer")
+    await client.start()
     message = bytes(64)
 
     async def exchange(rounds):

@@ -6,6 +6,7 @@ import gc
 import itertools
 import struct
 import sys
+import tracemalloc
 import weakref
 
 import pytest
@@ -302,3 +303,41 @@ def test_the_model_itself():
     assert expected(framed(b"a") + b"\x02\x00", 10) == ([b"a"], False, 2)
     assert expected(framed(b"ab"), 1) == ([], True, 0)
     assert chunks_of(b"abc", [1, 1, 3]) == [b"a", b"", b"bc", b""]
+
+
+def traced_while_feeding(framer, *chunks):
+    """Bytes in use after each chunk, over those before."""
+    tracemalloc.start()
+    try:
+        found = []
+        for chunk in chunks:
+            framer.feed(memoryview(chunk))
+            found.append(tracemalloc.get_traced_memory()[0])
+        return found
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("how", ["delivers", "keeps"])
+def test_what_a_large_message_needed_is_given_back(how):
+    size = 16 << 20
+    kept = []
+
+    def handler(view):
+        if how == "keeps":
+            kept.append(view[:10])
+
+    framer = MessageFramer(handler, size)
+    stream = framed(bytes(size))
+    chunks = [stream[start : start + (1 << 20)] for start in range(0, len(stream), 1 << 20)]
+    used = traced_while_feeding(framer, *chunks)
+    assert used[-2] >= size
+    assert (used[-1] >= size) == (how == "keeps")
+
+
+def test_memory_grows_with_what_has_come():
+    framer = MessageFramer(lambda view: None, 1 << 30)
+    header = framed(b"").replace(bytes(4), struct.pack("<i", 1 << 30))
+    used = traced_while_feeding(framer, header, bytes(10_000), bytes(90_000), bytes(100_000))
+    for have, memory in zip((0, 10_000, 100_000, 200_000), used, strict=True):
+        assert have <= memory <= 8 * have + 20_000

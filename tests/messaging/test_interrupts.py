@@ -19,15 +19,15 @@ def test_no_message_is_lost_by_leaving_the_loop(loop, leave):
     got = []
     wanted = [b"%d" % number * (number % 40) for number in range(500)]
 
-    def received(peer_id, message):
+    def received(peer, message):
         got.append(bytes(message))
         server.changes.changed()
         if len(got) % 50 == 7:
             raise leave
 
     async def exchange():
-        server.message_received = received
-        await server.start("server")
+        server.on_message = received
+        await server.start()
         async with connected(server) as client:
             for message in wanted:
                 client.send(message)
@@ -57,7 +57,7 @@ async def test_the_rest_of_an_aborted_connection_is_forgotten(loop):
         def leaving(peer_id, message):
             raise KeyboardInterrupt
 
-        session.establish("plain", leaving, "plain")
+        session.establish("plain", leaving, "plain", False)
         with pytest.raises(KeyboardInterrupt):
             session.view_received(memoryview(framed(b"one") + framed(b"two")))
         server.disconnect("plain")

@@ -15,10 +15,10 @@ import pytest
 
 import zerio_asyncio
 from zerio_asyncio.messaging import (
+    Connected,
     DisconnectCause,
+    Disconnected,
     NotConnectedError,
-    ZerioClientConfiguration,
-    ZerioServerConfiguration,
 )
 
 from .support import address_of
@@ -46,49 +46,54 @@ class Accountant(zerio_asyncio.ZerioServer):
     """Checks each message against its sender's plan, and acknowledges it by its number."""
 
     def __init__(self):
-        super().__init__(0, config=ZerioServerConfiguration(framing_buffer_length=MIB))
+        super().__init__(0, on_message=self.take, on_event=self.learn, max_message_size=MIB)
         self.plans = {}
         self.received = collections.Counter()
         self.sizes = set()
         self.connections = collections.Counter()
         self.reasons = {}
 
-    def client_connected(self, peer_id):
-        self.connections[peer_id] += 1
-        self.plans[peer_id] = plan_of(peer_id)
+    def learn(self, event):
+        peer_id = event.peer.id
+        if isinstance(event, Connected):
+            self.connections[peer_id] += 1
+            self.plans[peer_id] = plan_of(peer_id)
+        else:
+            assert peer_id not in self.reasons
+            self.reasons[peer_id] = event.reason
 
-    def message_received(self, peer_id, message):
+    def take(self, peer, message):
+        peer_id = peer.id
         number = self.received[peer_id]
         messages, end = self.plans[peer_id]
         assert bytes(message) == messages[number], f"message {number} of {peer_id}"
         self.received[peer_id] += 1
         self.sizes.add(len(message))
-        self.send(peer_id, struct.pack("<i", number))
+        peer.send(struct.pack("<i", number))
         if end == "server" and number == len(messages) // 2:
-            self.disconnect(peer_id, "as planned")
-
-    def client_disconnected(self, peer_id, reason):
-        assert peer_id not in self.reasons
-        self.reasons[peer_id] = reason
+            peer.disconnect("as planned")
 
 
 class Sender(zerio_asyncio.ZerioClient):
     """Counts acknowledgements, which come in order."""
 
-    def __init__(self, address):
-        super().__init__(address, ZerioClientConfiguration(framing_buffer_length=MIB))
+    def __init__(self, address, peer_id):
+        super().__init__(
+            address, peer_id, on_message=self.take, on_event=self.learn, max_message_size=MIB
+        )
         self.acknowledged = 0
         self.ended = asyncio.Event()
         self.complete = asyncio.Event()
 
-    def message_received(self, message):
+    def take(self, message):
         assert struct.unpack("<i", message) == (self.acknowledged,)
         self.acknowledged += 1
         if self.acknowledged == MESSAGES:
             self.complete.set()
 
-    def disconnected(self, reason):
-        self.ended.set()
+    def learn(self, event):
+        if isinstance(event, Disconnected):
+            self.ended.set()
 
 
 async def live(server, sender, peer_id, turns):
@@ -131,12 +136,13 @@ def many_descriptors():
 @pytest.mark.timeout(120)
 async def test_every_message_of_a_thousand_clients_is_accounted_for(loop):
     server = Accountant()
-    await server.start("server")
-    senders = {f"client {number}": Sender(address_of(server)) for number in range(CLIENTS)}
+    await server.start()
+    ids = [f"client {number}" for number in range(CLIENTS)]
+    senders = {peer_id: Sender(address_of(server), peer_id) for peer_id in ids}
     names = list(senders)
     for start in range(0, CLIENTS, AT_ONCE):
         batch = names[start : start + AT_ONCE]
-        await asyncio.gather(*[senders[peer_id].start(peer_id) for peer_id in batch])
+        await asyncio.gather(*[senders[peer_id].start() for peer_id in batch])
     assert len(server.peers) == CLIENTS
     turns = asyncio.Semaphore(AT_ONCE)
     ends = await asyncio.gather(

@@ -10,9 +10,10 @@ import time
 import pytest
 
 from zerio_asyncio.messaging import (
+    ConnectionClosed,
     NotConnectedError,
-    SendingBuffersFullError,
     SendingRingFullError,
+    SlowPeerError,
     UnknownPeerError,
     ZerioClientConfiguration,
     ZerioServerConfiguration,
@@ -45,7 +46,7 @@ class Sink:
 
 
 def writer_to(sink, length_max=1 << 20, unsent_max=1 << 30):
-    return MessageWriter(sink, lambda unsent: None, length_max, unsent_max)
+    return MessageWriter(sink, lambda unsent, message: None, length_max, unsent_max)
 
 
 def test_the_ring_keeps_order_over_many_turns():
@@ -159,12 +160,18 @@ async def test_the_loop_is_woken_once_for_many_messages(loop):
         assert await client.messages_of(500) == [b"%d" % n for n in range(500)]
 
 
-TINY = {"sending_buffer_count": 8, "sending_buffer_length": 512, "framing_buffer_length": 1024}
-WATERS = {"sending_high_water": 1024, "sending_low_water": 0}
+SMALL = {"max_message_size": 1024, "unsent_max": 32 * 1024}
 
 
-async def test_a_full_ring_raises_or_waits(loop):
-    config = ZerioServerConfiguration(**TINY, **WATERS)
+@pytest.fixture
+def tiny(monkeypatch):
+    """Rings of eight slots of 512 bytes."""
+    monkeypatch.setattr("zerio_asyncio.messaging.outbox.SLOTS", 8)
+    monkeypatch.setattr("zerio_asyncio.messaging.outbox.SLOT", 512)
+
+
+async def test_a_full_ring_raises_or_waits(loop, tiny):
+    config = ZerioServerConfiguration(**SMALL)
     async with serving(config) as server, connected(server) as client:
 
         def fill():  # the loop does not run meanwhile
@@ -194,8 +201,8 @@ async def test_a_full_ring_raises_or_waits(loop):
         await waiting
 
 
-async def test_on_the_loops_thread_a_full_ring_is_emptied(loop):
-    config = ZerioServerConfiguration(**TINY, **WATERS)
+async def test_on_the_loops_thread_a_full_ring_is_emptied(loop, tiny):
+    config = ZerioServerConfiguration(**SMALL)
     async with serving(config) as server, connected(server) as client:
         await server.connection_of("peer")
         for number in range(20):
@@ -203,11 +210,11 @@ async def test_on_the_loops_thread_a_full_ring_is_emptied(loop):
         assert await client.messages_of(20) == [b"%d" % number for number in range(20)]
 
 
-async def test_waiting_for_room_ends_with_stop(loop):
-    config = ZerioServerConfiguration(**TINY, **WATERS)
+async def test_waiting_for_room_ends_with_stop(loop, tiny):
+    config = ZerioServerConfiguration(**SMALL)
     async with serving(config) as server, connected(server):
-        outbox, session = server._outbox, server._sessions["peer"]
-        while outbox._ring.put(session.writer, bytes(100)) == TAKEN:
+        outbox, session = server.outbox, server._sessions["peer"]
+        while outbox._made().put(session.writer, bytes(100)) == TAKEN:
             pass
         waiting = in_thread(lambda: outbox.put(session, b"", None))
         while not outbox._waiting:
@@ -218,14 +225,14 @@ async def test_waiting_for_room_ends_with_stop(loop):
 
 
 async def test_threads_learn_of_a_peer_that_does_not_read(loop):
-    options = {**TINY, **WATERS, "sending_buffer_count": 64}
+    options = SMALL
     async with serving(ZerioServerConfiguration(**options)) as server, plain(server, "deaf"):
 
         def flood():
             while "deaf" in server.peers:
                 try:
                     server.send_threadsafe("deaf", bytes(1000))
-                except UnknownPeerError:
+                except (UnknownPeerError, ConnectionClosed):
                     return
 
         await in_thread(flood)
@@ -238,18 +245,19 @@ async def test_threads_learn_of_a_peer_that_does_not_read(loop):
             while True:
                 server.send_threadsafe("deaf", bytes(1000))
 
-        with pytest.raises(SendingBuffersFullError, match="deaf"):
+        with pytest.raises(SlowPeerError, match="deaf"):
             await in_thread(flood_until_it_raises)
         assert server.peers == ("deaf",)
 
 
-async def test_messages_to_a_peer_that_goes_are_forgotten(loop):
+async def test_messages_to_a_peer_that_has_gone_are_refused(loop):
     async with serving() as server, plain(server, "here") as here, connected(server) as client:
         await server.connection_of("peer")
         session = server._sessions["here"]
         here.close()
         await server.reason_of("here")
-        await in_thread(lambda: server._outbox.put(session, b"too late", None))
+        with pytest.raises(ConnectionClosed, match="closed the connection"):
+            await in_thread(lambda: server.outbox.put(session, b"too late", None))
         await in_thread(lambda: server.send_threadsafe("peer", b"in time"))
         assert await client.messages_of(1) == [b"in time"]
         with pytest.raises(UnknownPeerError):
@@ -258,7 +266,7 @@ async def test_messages_to_a_peer_that_goes_are_forgotten(loop):
 
 async def test_after_stop_threads_are_told(loop):
     async with pair(client_config=ZerioClientConfiguration()) as (server, client):
-        outbox, session = server._outbox, server._sessions["peer"]
+        outbox, session = server.outbox, server._sessions["peer"]
     with pytest.raises(NotConnectedError):
         server.send_threadsafe("peer", b"")
     with pytest.raises(NotConnectedError):

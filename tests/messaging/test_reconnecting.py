@@ -6,18 +6,17 @@ import asyncio
 
 import pytest
 
-import zerio_asyncio
 from zerio_asyncio.messaging import (
     DisconnectCause,
     NotConnectedError,
+    Reconnect,
     ZerioClientConfiguration,
+    connect,
 )
 
 from .support import Client, Server, address_of, connected, serving
 
-AGAIN = ZerioClientConfiguration(
-    reconnect=True, reconnect_delay_min=0.005, reconnect_delay_max=0.02
-)
+AGAIN = ZerioClientConfiguration(reconnect=Reconnect(delay_min=0.005, delay_max=0.02))
 
 
 def connections(client):
@@ -38,18 +37,18 @@ async def test_it_comes_back_when_it_was_disconnected(loop):
 
 async def test_it_comes_back_when_the_server_does(loop):
     server = Server()
-    await server.start("server")
+    await server.start()
     port = server.listening_port
-    client = Client(address_of(server), AGAIN)
-    await client.start("peer")
+    client = Client(address_of(server), config=AGAIN)
+    await client.start()
     await server.stop()
-    assert (await client.reason()).cause is DisconnectCause.PEER
+    assert (await client.reason_of_end()).cause is DisconnectCause.PEER
     assert not client.is_connected
     with pytest.raises(NotConnectedError):
         client.send(b"nobody there")
     await asyncio.sleep(0.05)  # some attempts that fail
     server = Server(port)
-    await server.start("server")
+    await server.start()
     await client.until(lambda: connections(client) == 2)
     client.send(b"again")
     assert await server.messages_of("peer", 1) == [b"again"]
@@ -59,20 +58,20 @@ async def test_it_comes_back_when_the_server_does(loop):
 
 async def test_stop_ends_the_attempts(loop):
     server = Server()
-    await server.start("server")
-    client = Client(address_of(server), AGAIN)
-    await client.start("peer")
+    await server.start()
+    client = Client(address_of(server), config=AGAIN)
+    await client.start()
     await server.stop()
-    await client.reason()
+    await client.reason_of_end()
     await client.stop()
-    assert client._connecting is None or client._connecting.done()
+    assert client._coming_back is None
     assert connections(client) == 1
 
 
 async def test_iteration_goes_on_over_a_reconnection(loop):
     async with serving() as server:
-        client = zerio_asyncio.ZerioClient(address_of(server), AGAIN)
-        await client.start("peer")
+        client = connect(address_of(server), "peer", config=AGAIN)
+        await client.start()
         await server.connection_of("peer")
         got = []
 
@@ -98,7 +97,7 @@ async def test_without_it_there_is_one_connection(loop):
     async with serving() as server, connected(server) as client:
         await server.connection_of("peer")
         server.disconnect("peer")
-        await client.reason()
+        await client.reason_of_end()
         await asyncio.sleep(0.02)
         assert connections(client) == 1
         assert not client.is_connected
@@ -114,9 +113,9 @@ async def test_delays_grow_up_to_their_limit(loop, monkeypatch):
             await loop.create_future()
 
     server = Server()
-    await server.start("server")
-    client = Client(address_of(server), AGAIN)
-    await client.start("peer")
+    await server.start()
+    client = Client(address_of(server), config=AGAIN)
+    await client.start()
     done = loop.create_future()
     monkeypatch.setattr("zerio_asyncio.messaging.client.asyncio.sleep", sleep)
     monkeypatch.setattr("zerio_asyncio.messaging.client.random.uniform", lambda a, b: b)

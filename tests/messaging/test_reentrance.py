@@ -41,7 +41,10 @@ class CallingBack:
 
 def ring_of_three(call):
     sink = CallingBack(lambda: call(ring, writer))
-    ring, writer = SendingRing(4, 256), MessageWriter(sink, lambda unsent: None, 1000, 1 << 20)
+    ring, writer = (
+        SendingRing(4, 256),
+        MessageWriter(sink, lambda unsent, message: None, 1000, 1 << 20),
+    )
     references = sys.getrefcount(writer) + 1  # the caller's
     for number in range(3):
         assert ring.put(writer, b"%d" % number) == TAKEN
@@ -130,15 +133,15 @@ def test_the_object_behind_a_message_shows_nothing_later(way):
 
 async def test_reading_resumed_inside_a_handler(loop):
     class Pausing(Server):
-        def message_received(self, peer_id, message):
+        def take(self, peer, message):
             before = bytes(message)
-            self.pause_reading(peer_id)
-            self.resume_reading(peer_id)
+            peer.pause_reading()
+            peer.resume_reading()
             assert bytes(message) == before
-            super().message_received(peer_id, message)
+            super().take(peer, message)
 
     server = Pausing()
-    await server.start("server")
+    await server.start()
     async with plain(server) as peer:
         sent = [bytes([number % 256]) * 1000 for number in range(500)]
         await peer.send(b"".join(map(framed, sent)))
@@ -160,12 +163,8 @@ async def test_a_log_handler_that_sends_what_it_is_told(loop):
                 self.refused += 1
 
     config = ZerioServerConfiguration(
-        sending_buffer_count=64,
-        sending_buffer_length=256,
-        framing_buffer_length=8192,
-        sending_high_water=1024,
-        sending_low_water=512,
-        unknown_peer="drop",
+        max_message_size=8192,
+        unsent_max=16 * 1024,
     )
     handler = Shipping()
     logger = logging.getLogger("asyncio")
@@ -210,12 +209,12 @@ async def test_a_log_handler_that_sends_what_it_is_told(loop):
 
 async def test_an_answer_from_inside_a_handler_is_sent_although_the_handler_raises(loop, caught):
     class Raising(Server):
-        def message_received(self, peer_id, message):
-            self.send(peer_id, b"answer")
+        def take(self, peer, message):
+            peer.send(b"answer")
             raise ValueError("after it")
 
     server = Raising()
-    await server.start("server")
+    await server.start()
     async with plain(server) as peer:
         await peer.send_message(b"question")
         assert await peer.receive_exactly(10) == struct.pack("<i", 6) + b"answer"

@@ -30,7 +30,7 @@ async def mute():
 
 
 async def started(client):
-    start = asyncio.ensure_future(client.start("peer"))
+    start = asyncio.ensure_future(client.start())
     while client._session is None:
         await asyncio.sleep(0.001)
     return start
@@ -75,7 +75,7 @@ async def test_stopped_when_its_time_is_up(loop):
     """Nobody is left with an exception that nobody takes; the fixtures see to that."""
     async with mute() as address:
         client = Client(address)
-        waiting = asyncio.ensure_future(asyncio.wait_for(client.start("peer"), 60))
+        waiting = asyncio.ensure_future(asyncio.wait_for(client.start(), 60))
         while client._session is None:
             await asyncio.sleep(0.001)
         stop = loop.create_task(client.stop())
@@ -89,8 +89,8 @@ async def test_stopped_when_its_time_is_up(loop):
 async def test_cancelled_in_the_tick_of_the_answer(loop):
     async with serving() as server:
         client = Client(address_of(server))
-        client.connected = lambda: start.cancel()
-        start = asyncio.ensure_future(client.start("peer"))
+        client.arrived = lambda: start.cancel()
+        start = asyncio.ensure_future(client.start())
         with pytest.raises(asyncio.CancelledError):
             await start
         assert not client.is_connected

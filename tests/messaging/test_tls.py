@@ -16,7 +16,7 @@ pytestmark = [forgetful, pytest.mark.tls]
 
 async def test_messages_over_tls(loop, authority):
     options = {"ssl": server_context(authority.issue())}
-    config = ZerioServerConfiguration(framing_buffer_length=1 << 20)
+    config = ZerioServerConfiguration(max_message_size=1 << 20)
     async with serving(config, **options) as server:
         async with connected(server, ssl=client_context(authority)) as client:
             messages = [b"", b"x", bytes(range(256)) * 200, b"last"]
@@ -43,19 +43,21 @@ async def test_threads_send_over_tls(loop, authority):
 async def test_a_handler_that_raises_over_tls(loop, authority, caught):
     async with serving(ssl=server_context(authority.issue())) as server:
         async with connected(server, ssl=client_context(authority)) as client:
-            server._sessions["peer"].establish("peer", lambda peer_id, message: 1 / 0, "peer")
+            server._sessions["peer"].establish(
+                "peer", lambda peer_id, message: 1 / 0, "peer", False
+            )
             client.send(b"divide")
             reason = await server.reason_of("peer")
             assert reason.cause is DisconnectCause.HANDLER
             caught.take_one(ZeroDivisionError)
-            await client.reason()
+            await client.reason_of_end()
 
 
 async def test_a_client_that_does_not_trust_the_server(loop, authority):
     async with serving(ssl=server_context(authority.issue())) as server:
         client = Client(address_of(server), ssl=ssl.create_default_context())
         with pytest.raises(ssl.SSLCertVerificationError):
-            await client.start("peer")
+            await client.start()
         assert server.peers == ()
 
 
@@ -63,7 +65,7 @@ async def test_a_client_without_tls_is_turned_away(loop, authority):
     async with serving(ssl=server_context(authority.issue())) as server:
         client = Client(address_of(server))
         with pytest.raises(OSError):
-            await client.start("peer")
+            await client.start()
         async with connected(server, "proper", ssl=client_context(authority)) as proper:
             proper.send(b"none the worse")
             assert await server.messages_of("proper", 1) == [b"none the worse"]
@@ -83,6 +85,6 @@ async def test_a_handshake_of_tls_that_never_comes_does_not_hold_up_stop(loop, a
         silent = await dial(server)
         async with connected(server, ssl=client_context(authority)) as client:
             await server.stop(patience=0.05)
-            await client.reason()
+            await client.reason_of_end()
         assert await silent.receive_all() == b"", "its handshake has a limit, too"
         silent.close()

@@ -12,7 +12,6 @@ import pytest
 from zerio_asyncio.messaging import (
     DisconnectCause,
     HandshakeError,
-    ZerioClientConfiguration,
     ZerioServerConfiguration,
 )
 
@@ -60,7 +59,7 @@ async def test_a_byte_at_a_time(loop):
 
 @pytest.mark.parametrize("size", [4092, 4093, 16379, 16380, 16381, 65536, 1 << 20])
 async def test_messages_about_as_long_as_a_buffer(loop, size):
-    config = ZerioServerConfiguration(framing_buffer_length=1 << 20)
+    config = ZerioServerConfiguration(max_message_size=1 << 20)
     async with serving(config) as server, plain(server) as peer:
         message = bytes(range(251)) * (size // 251 + 1)
         message = message[:size]
@@ -74,28 +73,26 @@ async def test_messages_about_as_long_as_a_buffer(loop, size):
         assert await server.messages_of("plain", 2) == [message, message]
 
 
-def answers_of(numbers, config=None):
+def answers_of(numbers):
     """A server that answers one message with as many as ``numbers`` says."""
 
     class Answering(Server):
-        def message_received(self, peer_id, message):
+        def take(self, peer, message):
             for number in range(numbers):
-                self.send(peer_id, struct.pack("<q", number))
+                peer.send(struct.pack("<q", number))
 
-    return Answering(config=config)
+    return Answering()
 
 
-@pytest.mark.parametrize(("limit", "sends"), [(0, 1), (10, 10), (1, 100)])
-async def test_answers_to_one_chunk_leave_together(loop, limit, sends):
-    config = ZerioServerConfiguration(max_conflated_send_request_count=limit)
-    server = answers_of(100, config)
-    await server.start("server")
+async def test_answers_to_one_chunk_leave_together(loop):
+    server = answers_of(100)
+    await server.start()
     async with plain(server) as peer:
         before = loop.rio_stats()
         await peer.send_message(b"now")
         for number in range(100):
             assert await peer.receive_message() == struct.pack("<q", number)
-        assert loop.rio_stats().gathered - before.gathered == 100 - sends
+        assert loop.rio_stats().gathered - before.gathered == 99
     await server.stop()
 
 
@@ -106,17 +103,15 @@ async def test_a_message_outside_of_a_handler_leaves_at_once(loop):
         assert peer.sock.recv(100) == struct.pack("<i", 7) + b"message"
 
 
-@pytest.mark.parametrize(("limit", "requests"), [(0, 1), (10, 10), (1, 100)])
-def test_a_loop_that_gathers_joins_the_messages_of_a_turn(new_loop, limit, requests):
-    """Each request has a slice of its own, and there is one more, for receiving."""
+def test_a_loop_that_gathers_joins_the_messages_of_a_turn(new_loop):
+    """One request has a slice of its own, and there is one more, for receiving."""
     loop = new_loop(gather=True)
 
     async def main():
-        config = ZerioServerConfiguration(max_conflated_send_request_count=limit)
-        async with serving(config) as server, plain(server) as peer:
+        async with serving() as server, plain(server) as peer:
             for number in range(100):
                 server.send("plain", struct.pack("<q", number))
-            assert loop.rio_stats().slices_in_use == requests + 1
+            assert loop.rio_stats().slices_in_use == 2
             for number in range(100):
                 assert await peer.receive_message() == struct.pack("<q", number)
 
@@ -141,8 +136,8 @@ class PlainServer:
 
 async def test_a_client_introduces_itself_to_a_plain_server(loop):
     with contextlib.closing(PlainServer()) as plain_server:
-        client = Client(plain_server.address)
-        starting = asyncio.ensure_future(client.start("ours"))
+        client = Client(plain_server.address, "ours")
+        starting = asyncio.ensure_future(client.start())
         peer = await plain_server.accept()
         assert await peer.receive_exactly(8) == b"\x04\x00\x00\x00ours"
         assert not client.is_connected
@@ -165,15 +160,15 @@ async def test_a_client_introduces_itself_to_a_plain_server(loop):
         (framed(b"\xff"), "not ASCII"),
         (framed(b""), "empty"),
         (struct.pack("<i", -5), "negative length: -5"),
-        (struct.pack("<i", 1 << 30), "1073741824 bytes: the limit is 255"),
+        (struct.pack("<i", 1 << 30), "1073741824 bytes: the limit is 511"),
         (b"", "closed the connection"),
         (b"\x04\x00", "in the middle of a message"),
     ],
 )
 async def test_a_wrong_answer_ends_the_start(loop, answer, text):
     with contextlib.closing(PlainServer()) as plain_server:
-        client = Client(plain_server.address)
-        starting = asyncio.ensure_future(client.start("ours"))
+        client = Client(plain_server.address, "ours")
+        starting = asyncio.ensure_future(client.start())
         peer = await plain_server.accept()
         await peer.receive_exactly(8)
         await peer.send(answer)
@@ -187,15 +182,15 @@ async def test_a_wrong_answer_ends_the_start(loop, answer, text):
 
 async def test_no_answer_at_all(loop):
     with contextlib.closing(PlainServer()) as plain_server:
-        client = Client(plain_server.address, ZerioClientConfiguration(handshake_timeout=0.05))
+        client = Client(plain_server.address, handshake_timeout=0.05)
         with pytest.raises(HandshakeError, match=r"within 0\.05 s"):
-            await client.start("ours")
+            await client.start()
 
 
 async def test_a_start_that_is_cancelled_leaves_nothing(loop):
     with contextlib.closing(PlainServer()) as plain_server:
-        client = Client(plain_server.address)
-        starting = asyncio.ensure_future(client.start("ours"))
+        client = Client(plain_server.address, "ours")
+        starting = asyncio.ensure_future(client.start())
         peer = await plain_server.accept()
         await peer.receive_exactly(8)
         starting.cancel()
@@ -205,4 +200,4 @@ async def test_a_start_that_is_cancelled_leaves_nothing(loop):
         peer.close()
         with pytest.raises(OSError):  # it may be started again, and finds nobody
             plain_server.listening.close()
-            await client.start("ours")
+            await client.start()

@@ -36,9 +36,6 @@ ONE_WAY, ROUND_TRIP = MODES = ("messaging", "messaging-latency")
 
 HEADER = struct.Struct("<I")
 
-BUFFER = 1024 * 1024
-"""Bytes per sending buffer of Zerio's if messages are large."""
-
 MESSAGE_MAX = 64 * 1024 * 1024
 """Bytes; a peer that announces more is disconnected."""
 
@@ -159,23 +156,18 @@ class ZerioServer:
         package: Any = importlib.import_module("zerio_asyncio")
         self.counter = Counter()
         choices: dict[str, int] = {}
-        defaults = package.ZerioServerConfiguration()
-        if size > defaults.framing_buffer_length:
-            choices["framing_buffer_length"] = size
-            choices["sending_buffer_length"] = BUFFER
-            choices["sending_buffer_count"] = 4 * (size // BUFFER + 1)
-        self._server = package.ZerioServer(
-            0,
-            config=package.ZerioServerConfiguration(**choices),
-            message_received=self.counter.received if mode == ONE_WAY else self._echo,
+        if size > package.ZerioServerConfiguration().max_message_size:
+            choices["max_message_size"] = size
+        self._server = package.serve(
+            0, self.counter.received if mode == ONE_WAY else self._echo, **choices
         )
 
-    def _echo(self, peer: str, message: memoryview) -> None:
-        self._server.send(peer, message)
+    def _echo(self, peer: Any, message: memoryview) -> None:
+        peer.send(message)
 
     async def start(self) -> Any:
         """Start accepting; return the address."""
-        await self._server.start("server")
+        await self._server.start()
         return "127.0.0.1", self._server.listening_port
 
 

@@ -1,9 +1,13 @@
 # What is written to a stream socket, until the system takes it.
 
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from zerio_asyncio.core.memory cimport PoolSlice
+from zerio_asyncio.core.threads cimport thread_load_word
 from zerio_asyncio.core.transport cimport Transport
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident() noexcept
 
 # What the request context of each request means.
 cdef enum Request:
@@ -82,3 +86,9 @@ cdef class SendingTransport(Transport):
 # The most that `room` returns at once.
 cdef inline uint32_t room_max(SendingTransport transport) noexcept:
     return transport.pool.slice_size
+
+
+# Whether another thread than this one runs the transport's loop; no, while none runs it.
+cdef inline bint runs_elsewhere(SendingTransport transport) noexcept:
+    cdef uint64_t runner = thread_load_word(&transport.engine.runner)
+    return runner != PyThread_get_thread_ident() and runner != 0

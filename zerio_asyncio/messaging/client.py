@@ -6,91 +6,103 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio.messaging.configuration import ZerioClientConfiguration
+from zerio_asyncio.messaging.configuration import Reconnect, ZerioClientConfiguration, choose
 from zerio_asyncio.messaging.errors import (
+    ConnectionClosed,
     DisconnectCause,
     DisconnectReason,
     HandshakeError,
     NotConnectedError,
 )
+from zerio_asyncio.messaging.events import Connected, ConnectFailed, Connecting, Disconnected
+from zerio_asyncio.messaging.introduction import (
+    ANSWER_MAX,
+    check_answer,
+    check_pair,
+    check_peer_id,
+    question,
+)
 from zerio_asyncio.messaging.node import Node
-from zerio_asyncio.messaging.session import STOP_SECONDS, Session, check_peer_id
+from zerio_asyncio.messaging.peer import STOP_SECONDS, Peer
+from zerio_asyncio.messaging.session import Session
 
 if TYPE_CHECKING:
     import ssl as tls
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable, Hashable
 
     from _typeshed import ReadableBuffer
     from typing_extensions import Self
 
+    from zerio_asyncio.messaging.events import Event
+    from zerio_asyncio.messaging.requests import Request
+
 
 class ZerioClient(Node):
-    """Exchanges messages with the ``ZerioServer`` at ``server_address``, a (host, port) pair.
+    """Exchanges messages with the ``ZerioServer`` at ``address``, a (host, port) pair.
 
-    Events are methods to override, or callables to pass here under the same names:
-    ``connected()``, ``disconnected(reason)``, ``message_received(message)``. Without
-    ``message_received``, iterate over ``messages()``.
+    ``peer_id`` is the name under which the server knows it. ``async with`` connects, and closes.
+
+    ``on_message(message)`` is called with each message. ``message`` is read-only and valid only
+    during the call: it is in the registered memory that received it, and using it later raises
+    ``ValueError``. An async ``on_message`` is awaited, and gets ``bytes``; at most ``concurrency``
+    of them run at once. If the handler raises, the loop's exception handler is called and the
+    connection ends. Without ``on_message``, take messages by ``receive`` or ``async for message in
+    client``.
+
+    ``on_request(request)``, plain or async, returns the answer to a `Request` of the server.
+    ``on_event(event)`` is called with each `Connected`, `Disconnected`, `Connecting` and
+    `ConnectFailed`.
 
     ``ssl`` is the client's context for TLS; ``server_hostname`` is the name in the server's
-    certificate, if it is not the host.
+    certificate, if it is not the host. All other choices are fields of `ZerioClientConfiguration`,
+    in ``config`` or as arguments here.
     """
 
     def __init__(
         self,
-        server_address: tuple[str, int],
+        address: tuple[str, int],
+        peer_id: str,
         config: ZerioClientConfiguration | None = None,
         *,
+        on_message: Callable[[Any], Any] | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        on_request: Callable[[Request], Any] | None = None,
+        concurrency: int = 64,
         ssl: tls.SSLContext | None = None,
         server_hostname: str | None = None,
-        connected: Callable[[], object] | None = None,
-        disconnected: Callable[[DisconnectReason], object] | None = None,
-        message_received: Callable[[memoryview], object] | None = None,
+        **choices: Any,
     ) -> None:
-        if config is None:
-            config = ZerioClientConfiguration()
-        elif not isinstance(config, ZerioClientConfiguration):
-            raise TypeError(f"config must be a ZerioClientConfiguration, not {config!r}")
-        self.config = config
-        self.peer_id: str | None = None
-        self._address = server_address
+        self._address = check_pair(address)
+        self.peer_id = check_peer_id(peer_id)
+        self.config = choose(ZerioClientConfiguration, config, choices)
+        self.total = None
+        self.reason: DisconnectReason | None = None
         self._server_hostname = server_hostname
         self._session: Session | None = None
         self._answered: asyncio.Future[None] | None = None
         self._connecting: asyncio.Task[None] | None = None
-        handlers = {
-            "connected": connected,
-            "disconnected": disconnected,
-            "message_received": message_received,
-        }
-        super().__init__(ssl, handlers)
+        self._coming_back: asyncio.Task[None] | None = None
+        self._since = 0.0
+        self._delay = 0.0
+        super().__init__(ssl, on_message, on_event, on_request, concurrency)
 
-    # -------------------------------------------------------------------------- events
-
-    def connected(self) -> None:
-        """The server has answered, and messages can be sent to it."""
-
-    def disconnected(self, reason: DisconnectReason) -> None:
-        """The connection has ended; with ``config.reconnect`` another may follow."""
-
-    def message_received(self, message: memoryview) -> None:
-        """The server sent ``message``, which is read-only and valid only during this call.
-
-        It is in the registered memory that received it; using it later raises ``ValueError``. If
-        this method raises, the loop's exception handler is called and the connection ends.
-        """
+    @property
+    def answering(self) -> Self:
+        """Who answers requests."""
+        return self
 
     # ------------------------------------------------------------------- start and stop
 
-    async def start(self, peer_id: str) -> None:
-        """Connect, send ``peer_id``, and wait for the answer.
+    async def start(self) -> None:
+        """Connect, send the peer id, and wait for the answer.
 
-        ``OSError`` if the connection fails; ``HandshakeError`` if the server does not answer, or
-        ends the connection (the peer id may be taken); ``NotConnectedError`` if ``stop`` is called
-        meanwhile; ``RuntimeError`` on any loop but zerio_asyncio's.
+        ``OSError`` if the connection fails; ``HandshakeError`` if the server does not answer in
+        time, or ends the connection; ``NotConnectedError`` if ``stop`` is called meanwhile;
+        ``RuntimeError`` on any loop but zerio_asyncio's. This is tried once: ``reconnect`` is for
+        connections that are lost.
         """
-        check_peer_id(peer_id)
-        self._set_up(self.config, ZerioClient.message_received)
-        self.peer_id = peer_id
+        self._set_up(self.config)
+        self.reason = None
         connecting = self._connecting = self._loop.create_task(self._connect())
         try:
             await asyncio.wait([connecting])
@@ -116,151 +128,251 @@ class ZerioClient(Node):
         if self._loop is None:
             return
         try:
-            if self._connecting is not None:
-                connecting, self._connecting = self._connecting, None
-                await _give_up(connecting)
-            if self._session is not None:
-                await self._close_sessions((self._session,), patience)
+            for task in (self._connecting, self._coming_back):
+                if task is not None:
+                    self._connecting = self._coming_back = None
+                    await _give_up(task)
+            sessions = () if self._session is None else (self._session,)
+            await self._close_sessions(sessions, patience)
         finally:
+            if self.reason is None:
+                self.reason = DisconnectReason(DisconnectCause.LOCAL, "stopped")
             self._tear_down()
 
     def _tear_down(self) -> None:
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            connecting.cancel()
+        for task in (self._connecting, self._coming_back):
+            if task is not None:
+                task.cancel()
+        self._connecting = self._coming_back = None
         super()._tear_down()
-
-    async def __aenter__(self) -> Self:
-        """Return the client; ``start`` connects it, before or after."""
-        return self
 
     @property
     def is_connected(self) -> bool:
         """Whether messages can be sent now."""
         session = self._session
-        return session is not None and session.peer_id is not None and not session.closing
+        return session is not None and session.id is not None and not session.closing
+
+    @property
+    def peer(self) -> Peer:
+        """The connection; ``ConnectionClosed`` or ``NotConnectedError`` if there is none."""
+        return self._connected()
 
     async def _connect(self) -> None:
+        """``OSError`` if there is no connection within ``handshake_timeout``."""
         host, port = self._address
         answered = self._answered = self._loop.create_future()
-        options = {} if self._ssl is None else {"server_hostname": self._server_hostname or host}
-        try:
-            await self._loop.create_connection(
-                lambda: Session(self, self._loop), host, port, ssl=self._ssl, **options
+        options: dict[str, Any] = {}
+        limit = self.config.handshake_timeout
+        if self._ssl is not None:
+            options["server_hostname"] = self._server_hostname or host
+            options["ssl_handshake_timeout"] = limit
+        opening = self._loop.create_task(
+            self._loop.create_connection(
+                lambda: Session(self, self._loop, ANSWER_MAX), host, port, ssl=self._ssl, **options
             )
-            await answered
+        )
+        end = self._loop.time() + limit
+        try:
+            await _result(opening, limit, f"no connection to {host}:{port} within {limit:g} s")
+            left = max(0.0, end - self._loop.time())
+            await _result(answered, left, f"no answer to the peer id within {limit:g} s")
         except BaseException:
             if self._session is not None:
                 self._session.abort(DisconnectCause.LOCAL, "gave up connecting")
             raise
         finally:
+            opening.add_done_callback(_hear)
+            if not opening.done():
+                await _give_up(opening)
             self._answered = None
             if answered.done() and not answered.cancelled():
                 answered.exception()  # what is raised here reports it
 
-    async def _connect_again(self) -> None:
-        delay = self.config.reconnect_delay_min
+    async def _come_back(self, how: Reconnect) -> None:
+        """Try again until it succeeds, or as often as may be."""
+        attempt = 0
         while True:
-            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  # not a secret
-            delay = min(2 * delay, self.config.reconnect_delay_max)
+            attempt += 1
+            shorter = random.uniform(0.5, 1.0)  # noqa: S311  # not a secret
+            await asyncio.sleep(self._next_delay(how) * shorter)
+            self._tell(Connecting(attempt))
             try:
                 await self._connect()
-            except OSError:
-                continue
-            return
+                if self._session is None:  # lost before anybody looked
+                    raise ConnectionClosed(self.reason)
+            except OSError as error:
+                if how.attempts is not None and attempt >= how.attempts:
+                    self._tell(ConnectFailed(attempt, error, None))
+                    break
+                self._tell(ConnectFailed(attempt, error, self._peek(how)))
+            else:
+                return
+        self.inbox.close()
+
+    def _next_delay(self, how: Reconnect) -> float:
+        delay = self._peek(how)
+        self._delay = delay
+        return delay
+
+    def _peek(self, how: Reconnect) -> float:
+        return min(2 * self._delay, how.delay_max) if self._delay else how.delay_min
 
     # -------------------------------------------------------------------------- sending
 
-    def send(self, message: ReadableBuffer) -> None:
-        """Send ``message``, bytes-like, to the server; you may change it once this returns.
+    def send(self, message: ReadableBuffer, *, key: Hashable = None) -> None:
+        """Send ``message`` to the server, as `Peer.send` does.
 
-        ``NotConnectedError`` if there is no connection; ``ValueError`` if the message is longer
-        than ``config.framing_buffer_length``. If the server does not read, ``config.slow_peer``
-        decides: ``SendingBuffersFullError``, or the end of the connection.
+        ``NotConnectedError`` if there is no connection: ``ConnectionClosed``, with the reason, if
+        there was one.
         """
-        self._connected_session().writer.send(message)
+        session = self._session
+        if session is None or session.id is None:
+            raise self._no_connection()
+        if key is None:
+            session.writer.send(message)
+        else:
+            session.send_as(message, key, None)
 
     def send_threadsafe(self, message: ReadableBuffer, timeout: float | None = None) -> None:
-        """Send from any thread, as `ZerioServer.send_threadsafe` does."""
-        session, outbox = self._connected_session(), self._outbox
-        if outbox is None:
-            raise NotConnectedError("stopped")
-        outbox.put(session, message, timeout)
+        """Send from another thread, as `ZerioServer.send_threadsafe` does."""
+        self._connected().send_threadsafe(message, timeout)
 
-    async def drain(self) -> None:
-        """Wait until the server has read enough to accept more; raises what ``send`` raises."""
-        await self._connected_session().drain()
+    async def request(self, message: ReadableBuffer, timeout: float | None = None) -> bytes:
+        """Send a request to the server and wait for the answer, as `Peer.request` does."""
+        return await self._connected().request(message, timeout)
 
-    def _connected_session(self) -> Session:
+    async def drain(self, timeout: float | None = None) -> None:
+        """Wait until the server has read enough to accept more, as `Peer.drain` does."""
+        await self._connected().drain(timeout)
+
+    def _connected(self) -> Session:
         session = self._session
-        if session is None or session.peer_id is None:
-            raise NotConnectedError("the client is not connected")
+        if session is None or session.id is None:
+            raise self._no_connection()
         return session
+
+    def _no_connection(self) -> NotConnectedError:
+        if self.reason is not None:
+            return ConnectionClosed(self.reason)
+        return self._not_started() if self._loop is None else NotConnectedError("not connected yet")
 
     # ------------------------------------------------------------------------- receiving
 
-    def messages(self) -> AsyncIterator[bytes]:
-        """Iterate over all messages: ``async for message in client.messages()``.
+    async def receive(self, timeout: float | None = None) -> bytes:
+        """The next message.
 
-        The messages are ``bytes``. When they fill ``receiving_buffer_count`` buffers, reading stops
-        until half of them are free. The iteration ends when the connection has ended and no other
-        will follow. ``RuntimeError`` if there is a ``message_received``.
+        When those that wait fill 1 MiB, reading stops until half of it is free. ``TimeoutError``
+        (in Python 3.10 ``asyncio.TimeoutError``) after ``timeout`` seconds, by which nothing is
+        lost; ``ConnectionClosed`` when the connection has ended and no other will follow.
+        ``RuntimeError`` if the client was never started, or if there is an ``on_message``.
         """
-        self._check_keeps()
-        return self._messages()
+        self._check_takes()
+        item = await self.inbox.get(timeout)
+        if item is None:
+            raise ConnectionClosed(self.reason)
+        return item[1]
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """Iterate: ``async for message in client`` is the same as with ``messages()``."""
-        return self.messages()
+    def __aiter__(self) -> Self:
+        """Iterate over all messages: ``async for message in client``.
 
-    async def _messages(self) -> AsyncIterator[bytes]:
-        while (item := await self.inbox.get()) is not None:
-            yield item[1]
+        The iteration ends when the connection was closed, by either side, and no other will follow;
+        it raises ``ConnectionClosed`` if it ended in any other way.
+        """
+        self._check_takes()
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next message."""
+        try:
+            return await self.receive()
+        except ConnectionClosed as closed:
+            if closed.reason is None or closed.reason.clean:
+                raise StopAsyncIteration from None
+            raise
+
+    async def _call_handler(self, session: Session, message: bytes) -> None:  # noqa: ARG002
+        if self._on_message is not None:
+            await self._on_message(message)
 
     def pause_reading(self) -> None:
         """Stop reading from the server; messages already received are still delivered."""
-        self._connected_session().pause_reading("program")
+        self._connected().pause_reading()
 
     def resume_reading(self) -> None:
         """Read again after ``pause_reading``."""
-        self._connected_session().resume_reading("program")
+        self._connected().resume_reading()
 
     # ---------------------------------------------------------------- what sessions call
 
     def session_opened(self, session: Session) -> None:
         """The connection is open: send the peer id."""
         self._session = session
-        session.writer.send((self.peer_id or "").encode("ascii"))
+        session.writer.send(question(self.peer_id, self.config.extensions))
 
-    def session_introduced(self, session: Session, peer_id: str) -> None:
+    def session_introduced(self, session: Session, message: bytes) -> None:
         """The server has answered."""
-        if peer_id != self.peer_id:
-            text = f"the server answered {peer_id!r} to the peer id {self.peer_id!r}"
-            session.abort(DisconnectCause.HANDSHAKE, text)
+        try:
+            check_answer(self.peer_id, self.config.extensions, message)
+        except HandshakeError as error:
+            if self._answered is not None and not self._answered.done():
+                self._answered.set_exception(error)
+            session.abort(DisconnectCause.HANDSHAKE, str(error))
             return
-        handler: Any = None if self._keeps else self.message_received
-        session.establish(peer_id, handler, None)
-        self.connected()
+        session.establish(self.peer_id, self._called, None, self.config.extensions)
+        self.reason = None
+        self._since = self._loop.time()
+        self._tell(Connected(session))
         if self._answered is not None and not self._answered.done():
             self._answered.set_result(None)
 
     def session_closed(self, session: Session, reason: DisconnectReason) -> None:
         """The connection has ended."""
         self._session = None
+        self.reason = reason
         if self._answered is not None and not self._answered.done():
-            self._answered.set_exception(HandshakeError(f"no connection: {reason}"))
-        if session.peer_id is None:
+            text = f"no connection: {reason}"
+            if reason.cause is DisconnectCause.PEER:
+                text += ": the server may be full, or refuse an id that is taken"
+            self._answered.set_exception(HandshakeError(text))
+        if session.id is None:
             return
-        if not self.config.reconnect or reason.cause is DisconnectCause.LOCAL:
+        if self._since and self._loop.time() - self._since > self._delay:
+            self._delay = 0.0  # it was a success
+        how = self.config.coming_back
+        if how is None or reason.cause is DisconnectCause.LOCAL:
             self.inbox.close()
-        elif self._connecting is None or self._connecting.done():
-            self._connecting = self._loop.create_task(self._connect_again())
+        elif self._coming_back is None or self._coming_back.done():
+            self._coming_back = self._loop.create_task(self._come_back(how))
         # otherwise one is being made, and was told above that this attempt has failed
-        self.disconnected(reason)
+        self._tell(Disconnected(session, reason))
 
 
-async def _give_up(connecting: asyncio.Task[None]) -> None:
+async def _give_up(connecting: asyncio.Task[Any]) -> None:
+    connecting.add_done_callback(_hear)
     connecting.cancel()
     await asyncio.wait([connecting])
-    if not connecting.cancelled():
-        connecting.exception()  # nobody needs to hear of it any more
+
+
+def _hear(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # nobody else needs to hear of it any more
+
+
+async def _result(future: asyncio.Future[Any], timeout: float, text: str) -> None:
+    done, _ = await asyncio.wait([future], timeout=timeout)
+    if not done:
+        raise HandshakeError(text)
+    future.result()
+
+
+def connect(
+    address: tuple[str, int],
+    peer_id: str,
+    on_message: Callable[[Any], Any] | None = None,
+    **choices: Any,
+) -> ZerioClient:
+    """Make a client, to be connected by ``async with``: a (host, port) pair, and its peer id.
+
+    ``choices`` are the arguments of `ZerioClient` and the fields of `ZerioClientConfiguration`.
+    """
+    return ZerioClient(address, peer_id, on_message=on_message, **choices)

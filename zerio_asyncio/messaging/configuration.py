@@ -1,15 +1,10 @@
-"""What a user can choose for messaging, under Zerio's names."""
+"""What a user can choose for messaging."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, Literal
-
-from zerio_asyncio.loop.options import LoopOptions
-
-if TYPE_CHECKING:
-    from zerio_asyncio.loop import RioEventLoop
+from typing import Any, Literal, TypeVar
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -17,16 +12,43 @@ MIB = 1024 * KIB
 LENGTH_LIMIT = 2**31 - 1
 """The length on the wire is a signed 32-bit integer."""
 
-RECORD_MAX = 64
-"""More than the ring of other threads' messages needs before each one."""
+HEADER_MAX = 64
+"""More than what any message has in front of it, on the wire or in the ring."""
+
+HIGH_WATER_SHARE = 16
+"""While more than this part of ``unsent_max`` waits, ``drain`` waits, too."""
+
+LOW_WATER_SHARE = 4
+"""Until no more than this part of that part is left."""
+
+SlowPeer = Literal["disconnect", "raise", "drop-newest", "drop-oldest", "latest"]
+
+SLOW_PEER = ("disconnect", "raise", "drop-newest", "drop-oldest", "latest")
 
 
-LOOPS_SHARE = {
-    "receiving_buffer_length": "slice_size",
-    "max_send_batch_size": "send_depth",
-    "wait_strategy": "wait",
-}
-"""Choices that a loop makes for all its connections, with their names among its options."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reconnect:
+    """How a client comes back after its connection was lost.
+
+    First after ``delay_min`` seconds, then after twice as long for each failure, up to
+    ``delay_max``. Each delay is randomly shortened by up to a half, so clients do not all return to
+    a restarted server at once. A connection that lasted longer than the delay before it sets the
+    delay back. After ``attempts`` failures in a row (None: never) the client gives up.
+    """
+
+    delay_min: float = 0.1
+    delay_max: float = 30.0
+    attempts: int | None = None
+
+    def __post_init__(self) -> None:
+        _seconds(self, "delay_min")
+        _seconds(self, "delay_max")
+        if self.delay_max < self.delay_min:
+            raise ValueError(
+                f"delay_max must be at least delay_min, not {self.delay_max} < {self.delay_min}"
+            )
+        if self.attempts is not None:
+            _whole(self, "attempts", 1, LENGTH_LIMIT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,177 +57,163 @@ class ZerioConfiguration:
 
     ``ValueError`` names a value out of range, ``TypeError`` one of the wrong type.
 
-    ``framing_buffer_length``: the longest message, sent or received. 1 to 2147483647.
+    ``max_message_size``: the longest message, sent or received. 1 to 2147483647.
 
-    ``sending_buffer_count`` buffers of ``sending_buffer_length`` bytes may wait to be sent to one
-    peer; beyond that, ``slow_peer`` decides. The ring for messages from other threads has as many
-    slots of that length. Together the buffers must hold the longest message and 64 bytes. 1 to
-    1048576 buffers, of 256 bytes to 1 MiB in steps of 8.
+    ``unsent_max``: what may wait to be sent to one peer; it must hold the longest message and 64
+    bytes. None: 4 MiB, or four times the longest message if that is more. While more than a
+    sixteenth of it waits, ``drain`` waits until a quarter of that is left.
 
-    ``sending_high_water``, ``sending_low_water``: while more bytes than the first wait for a peer,
-    ``drain`` waits until no more than the second remain.
+    ``slow_peer``: what happens to a message for a peer that does not read:
 
-    ``slow_peer``: what happens when a message's peer has no sending buffer left: ``"disconnect"``
-    ends that connection, ``"raise"`` raises ``SendingBuffersFullError``.
+    - ``"disconnect"``: once ``unsent_max`` bytes wait, the connection ends;
+    - ``"raise"``: then ``send`` raises ``SlowPeerError``;
+    - ``"drop-newest"``: then the message is dropped;
+    - ``"drop-oldest"``: then the oldest are dropped that the system has not been given;
+    - ``"latest"``: while ``drain`` would wait, of each ``key`` the latest message is kept.
 
-    ``max_conflated_send_request_count``: how many messages are sent in one request; 1 joins none, 0
-    (the default) joins as many as the buffer holds. Only messages that handlers send while a
-    received chunk is delivered are joined; on a loop with ``LoopOptions(gather=True)``, all are.
-    TLS has no limit.
+    ``handshake_timeout``: how long connecting may take: TCP, TLS and the first message together. A
+    server allows as much for TLS, and again for the first message.
 
-    ``receiving_buffer_count`` buffers of ``receiving_buffer_length`` bytes are what ``messages()``
-    keeps per peer before it stops reading; a message counts 64 bytes more than its length.
-
-    ``handshake_timeout``: how long the first message may take.
-
-    The last three belong to the loop and apply to all its connections. None accepts what the loop
-    has; for other values make the loop with ``loop_options()``, or ``start`` raises
-    ``RuntimeError``:
-
-    ``receiving_buffer_length``: one receive. Whole pages of 4 KiB, to 1 MiB.
-
-    ``max_send_batch_size``: requests per connection that the system holds at once, 1 to 1024.
-
-    ``wait_strategy``: ``"block"``, ``"spin"`` or ``"hybrid(µs)"``, as ``LoopOptions.wait``.
+    ``keepalive``: a peer that is gone is noticed within this many seconds and a third; 1 to 3600,
+    None for never (the system's own limit is two hours, or none).
     """
 
-    framing_buffer_length: int = 64 * KIB
-    sending_buffer_count: int = 1024
-    sending_buffer_length: int = 4 * KIB
-    sending_high_water: int = 256 * KIB
-    sending_low_water: int = 64 * KIB
-    slow_peer: Literal["disconnect", "raise"] = "disconnect"
-    max_conflated_send_request_count: int = 0
-    receiving_buffer_count: int = 64
+    max_message_size: int = 64 * KIB
+    unsent_max: int | None = None
+    slow_peer: SlowPeer = "disconnect"
     handshake_timeout: float = 10.0
-    receiving_buffer_length: int | None = None
-    max_send_batch_size: int | None = None
-    wait_strategy: str | None = None
+    keepalive: float | None = 30.0
 
     def __post_init__(self) -> None:
-        self._whole("framing_buffer_length", 1, LENGTH_LIMIT)
-        self._whole("sending_buffer_count", 1, 1 << 20)
-        self._whole("sending_buffer_length", 256, MIB, 8)
-        needed = self.framing_buffer_length + RECORD_MAX
-        if self.unsent_max < needed:
+        _whole(self, "max_message_size", 1, LENGTH_LIMIT)
+        if self.unsent_max is None:
+            most = max(4 * MIB, 4 * self.max_message_size)
+            object.__setattr__(self, "unsent_max", most)
+        _whole(self, "unsent_max", 1, 1 << 40)
+        needed = self.max_message_size + HEADER_MAX
+        if self.unsent_limit < needed:
             raise ValueError(
-                f"sending_buffer_count x sending_buffer_length is {self.unsent_max} bytes; a "
-                f"message of framing_buffer_length and its header need {needed}"
+                f"unsent_max is {self.unsent_max} bytes; a message of max_message_size and its "
+                f"header need {needed}"
             )
-        self._whole("sending_high_water", 0, self.unsent_max)
-        self._whole("sending_low_water", 0, self.sending_high_water)
-        self._one_of("slow_peer", "disconnect", "raise")
-        self._whole("max_conflated_send_request_count", 0, 1 << 30)
-        self._whole("receiving_buffer_count", 1, 1 << 20)
-        self._seconds("handshake_timeout")
-        self._check_loops_share()
+        _one_of(self, "slow_peer", *SLOW_PEER)
+        _seconds(self, "handshake_timeout")
+        if self.keepalive is not None:
+            _seconds(self, "keepalive")
+            if not 1 <= self.keepalive <= 3600:
+                raise ValueError(f"keepalive must be 1 to 3600 seconds, not {self.keepalive}")
 
     @property
-    def unsent_max(self) -> int:
-        """Bytes that may wait to be sent to one peer."""
-        return self.sending_buffer_count * self.sending_buffer_length
+    def unsent_limit(self) -> int:
+        """``unsent_max``, which is never None once the configuration is made."""
+        return self.unsent_max or 0
 
-    def loop_options(self, **others: Any) -> LoopOptions:
-        """Return the ``LoopOptions`` that this asks for; ``others`` are added or replace them."""
-        asked = {option: getattr(self, name) for name, option in LOOPS_SHARE.items()}
-        chosen = {option: value for option, value in asked.items() if value is not None}
-        return LoopOptions(**{**chosen, **others})
+    @property
+    def high_water(self) -> int:
+        """``drain`` waits while more than this waits to be sent."""
+        return self.unsent_limit // HIGH_WATER_SHARE
 
-    def check_loop(self, loop: RioEventLoop) -> None:
-        """Raise ``RuntimeError`` if ``loop`` has other options than those this asks for."""
-        has = {
-            "slice_size": loop.options.slice_size,
-            "send_depth": loop.options.send_depth,
-            "wait": loop.wait_strategy,
-        }
-        for name, option in LOOPS_SHARE.items():
-            value = getattr(self, name)
-            if value not in {None, has[option]}:
-                raise RuntimeError(
-                    f"{name} should be {value!r}, but the loop was made with {has[option]!r}: run "
-                    f"the program with zerio_asyncio.run(main(), options=config.loop_options())"
-                )
-
-    def _check_loops_share(self) -> None:
-        for name, option in LOOPS_SHARE.items():
-            value = getattr(self, name)
-            if value is not None:
-                try:
-                    LoopOptions(**{option: value, "slab_size": 1024 * MIB})
-                except (TypeError, ValueError) as error:
-                    raise type(error)(f"{name}: {error}") from None
-
-    def _whole(self, name: str, least: int, most: int, multiple: int = 1) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be an integer, not {value!r}")
-        if not least <= value <= most or value % multiple:
-            whole = f", a multiple of {multiple}" if multiple > 1 else ""
-            raise ValueError(f"{name} must be {least} to {most}{whole}, not {value}")
-
-    def _seconds(self, name: str, least: float = 0.0) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-        if not least < value < math.inf:
-            raise ValueError(f"{name} must be more than {least:g} seconds and finite, not {value}")
-
-    def _one_of(self, name: str, *choices: str) -> None:
-        value = getattr(self, name)
-        if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-
-    def _truth(self, name: str) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, bool):
-            raise TypeError(f"{name} must be True or False, not {value!r}")
+    @property
+    def low_water(self) -> int:
+        """``drain`` returns when no more than this is left."""
+        return self.high_water // LOW_WATER_SHARE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZerioServerConfiguration(ZerioConfiguration):
     """Choices of a ``ZerioServer``, in addition to those it shares with clients.
 
-    ``session_count``: how many connections may be open at once, including those that have not sent
+    ``peers_max``: how many connections may be open at once, including those that have not sent
     their peer id; further ones are closed immediately. 1 to 1048576.
 
-    ``unknown_peer``: what ``send`` does if the peer is not connected: ``"raise"``
-    (``UnknownPeerError``) or ``"drop"``, as in C#.
-
     ``duplicate_peer``: what happens if a connection sends a peer id that another one has:
-    ``"refuse"`` closes the new one, ``"replace"`` the old one.
+    ``"replace"`` closes the old one, ``"refuse"`` the new one.
+
+    ``unsent_total_max``: what may wait for all peers together; peers for which 4 KiB or less wait
+    are not counted. Beyond it ``slow_peer`` decides about every message for a peer that is counted.
     """
 
-    session_count: int = 16384
-    unknown_peer: Literal["raise", "drop"] = "raise"
-    duplicate_peer: Literal["refuse", "replace"] = "refuse"
+    peers_max: int = 16384
+    duplicate_peer: Literal["replace", "refuse"] = "replace"
+    unsent_total_max: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._whole("session_count", 1, 1 << 20)
-        self._one_of("unknown_peer", "raise", "drop")
-        self._one_of("duplicate_peer", "refuse", "replace")
+        _whole(self, "peers_max", 1, 1 << 20)
+        _one_of(self, "duplicate_peer", "replace", "refuse")
+        if self.unsent_total_max is None:
+            object.__setattr__(self, "unsent_total_max", max(128 * MIB, 4 * self.unsent_limit))
+        _whole(self, "unsent_total_max", self.unsent_limit, 1 << 50)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZerioClientConfiguration(ZerioConfiguration):
     """Choices of a ``ZerioClient``, in addition to those it shares with servers.
 
-    ``reconnect``: connect again when the connection is lost, first after ``reconnect_delay_min``
-    seconds, then after twice as long for each failure, up to ``reconnect_delay_max``. Each delay is
-    randomly shortened by up to a half, so clients do not all return to a restarted server at once.
+    ``reconnect``: connect again when the connection is lost; True is ``Reconnect()``.
+
+    ``extensions``: ask the server for what C# Zerio does not have: requests both ways, pings, the
+    reason of a refusal. A server of this package always grants it; one in C# takes the question for
+    a part of the peer id.
     """
 
-    reconnect: bool = False
-    reconnect_delay_min: float = 0.1
-    reconnect_delay_max: float = 30.0
+    reconnect: bool | Reconnect = False
+    extensions: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._truth("reconnect")
-        self._seconds("reconnect_delay_min")
-        self._seconds("reconnect_delay_max")
-        if self.reconnect_delay_max < self.reconnect_delay_min:
-            raise ValueError(
-                f"reconnect_delay_max must be at least reconnect_delay_min, "
-                f"not {self.reconnect_delay_max} < {self.reconnect_delay_min}"
+        if not isinstance(self.reconnect, (bool, Reconnect)):
+            raise TypeError(
+                f"reconnect must be True, False or a Reconnect(...), not {self.reconnect!r}"
             )
+        if not isinstance(self.extensions, bool):
+            raise TypeError(f"extensions must be True or False, not {self.extensions!r}")
+
+    @property
+    def coming_back(self) -> Reconnect | None:
+        """How the client comes back; None if it does not."""
+        if self.reconnect is True:
+            return Reconnect()
+        return self.reconnect or None
+
+
+C = TypeVar("C", bound=ZerioConfiguration)
+
+
+def choose(kind: type[C], config: C | None, choices: dict[str, Any]) -> C:
+    """``config`` or the defaults, with ``choices`` in place of some of them."""
+    if config is None:
+        chosen = kind()
+    elif isinstance(config, kind):
+        chosen = config
+    else:
+        raise TypeError(f"config must be a {kind.__name__}, not {config!r}")
+    if not choices:
+        return chosen
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in choices:
+        if name not in known:
+            raise TypeError(f"there is no choice {name!r}; there are: {', '.join(known)}")
+    return dataclasses.replace(chosen, **choices)
+
+
+def _whole(owner: object, name: str, least: int, most: int) -> None:
+    value = getattr(owner, name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be {least} to {most}, not {value}")
+
+
+def _seconds(owner: object, name: str) -> None:
+    value = getattr(owner, name)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be more than 0 seconds and finite, not {value}")
+
+
+def _one_of(owner: object, name: str, *choices: str) -> None:
+    value = getattr(owner, name)
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")

@@ -21,6 +21,7 @@ Hazards, and how they are handled:
   grows with what has arrived, not with what was announced.
 * The handler may close the connection, pause it, change the handler, raise. A ``stop`` is
   noticed after every call, and the handler is read anew for every message.
+* One large message must not cost memory for ever: what is larger than most need is given back.
 * KeyboardInterrupt and SystemExit leave the loop, which may be run again: ``rest`` keeps what the
   chunk still held, because nobody else has it.
 """
@@ -36,12 +37,12 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.memoryview cimport PyMemoryView_Check, PyMemoryView_FromObject
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
-from zerio_asyncio.core.sending cimport room_max
+from zerio_asyncio.core.sending cimport PyThread_get_thread_ident, room_max, runs_elsewhere
 from zerio_asyncio.core.threads cimport thread_load_size
 
-from zerio_asyncio.messaging.errors import FramingError
+from zerio_asyncio.messaging.errors import ConnectionClosed, FramingError
 
 cdef extern from *:
     """
@@ -82,7 +83,21 @@ cdef enum:
     HEADER = 4
     # The first size of an assembly: small messages cut by the end of a slice fit.
     ASSEMBLY_MIN = 4096
+    # The largest that a connection keeps.
+    ASSEMBLY_KEPT = 65536
+    # How much larger the next one is. Large messages are copied seldom, and a peer that announces
+    # much gets no more than this many times what it has sent.
+    ASSEMBLY_GROWTH = 8
     LENGTH_LIMIT = 0x7FFFFFFF
+    MARK_LENGTH = 8
+    # What one peer may have waiting before it counts towards the total of all.
+    FREE_OF_CHARGE = 4096
+
+# Two of ours may agree on messages that are not the program's: they begin with this mark. A message
+# of the program that happens to begin with it is sent behind the mark and a zero.
+MARK = b"\xffZERIO\x00\x01"
+cdef const char *the_mark = PyBytes_AS_STRING(MARK)
+cdef bytes ESCAPE = MARK + b"\x00"
 
 
 cdef class Assembly(ReceivedMemory):
@@ -118,6 +133,10 @@ cdef class MessageFramer:
         self.first = first
         self.length_max = length_max
 
+    def set_control(self, control):
+        """Pass messages that begin with the mark to ``control(view)``."""
+        self.control = control
+
     def stop(self):
         """Pass on no more; what is fed from now on is ignored."""
         self.stopped = True
@@ -127,7 +146,8 @@ cdef class MessageFramer:
     cdef void _forget(self) noexcept:
         self.rest = None
         self.assembly = None
-        self.handler = self.first = None    # usually a method of the connection: a cycle
+        # Usually methods of the connection, and so a cycle.
+        self.handler = self.first = self.control = None
 
     @property
     def pending(self):
@@ -211,7 +231,10 @@ cdef class MessageFramer:
                     piece = PyMemoryView_FromObject(view)
                 zerio_move_view(<PyObject *>piece, message, length)
                 place[0] = message + length
-                self._call(piece)
+                if self.control is not None and is_marked(message, length):
+                    self._call_control(piece)
+                else:
+                    self._call(piece)
                 if self.stopped:
                     return 0
                 if not zerio_view_is_ours(<PyObject *>piece):
@@ -228,10 +251,10 @@ cdef class MessageFramer:
         """Read a length; FramingError if it is invalid."""
         cdef int32_t length = zerio_load_length(header)
         if length < 0:
-            raise FramingError(f"a message of negative length: {length}")
+            raise FramingError(f"a message of negative length: {length}", length)
         if <uint32_t>length > self.length_max:
             raise FramingError(
-                f"a message of {length} bytes: the limit is {self.length_max}")
+                f"a message of {length} bytes: the limit is {self.length_max}", length)
         self.need = length
         self.have = 0
         return 0
@@ -261,7 +284,8 @@ cdef class MessageFramer:
         if self.assembly is not None and self.assembly.room >= room:
             return 0
         while size < room:
-            size *= 2
+            size *= ASSEMBLY_GROWTH
+        size = max(min(size, self.need), room)
         larger = Assembly.__new__(Assembly, size)
         if self.have:
             memcpy(larger.memory, self.assembly.memory, self.have)
@@ -279,13 +303,21 @@ cdef class MessageFramer:
         self.header_have = 0
         view = assembly.show()
         try:
-            self._call(view)
+            if self.control is not None and is_marked(assembly.memory, assembly.length):
+                self._call_control(view)
+            else:
+                self._call(view)
         finally:
             _release(view)
             view = None
-            if assembly.hide() and self.assembly is assembly:
-                # The handler kept it, or a part: from now on it belongs to the handler.
+            if (assembly.hide() or assembly.room > ASSEMBLY_KEPT) and self.assembly is assembly:
+                # The handler kept it, or a part, so that it is the handler's; or it is large.
                 self.assembly = None
+        return 0
+
+    cdef int _call_control(self, object view) except -1:
+        self.messages += 1
+        self.control(view)
         return 0
 
     cdef int _call(self, object view) except -1:
@@ -308,27 +340,76 @@ cdef class MessageFramer:
         return 0
 
 
+cdef class UnsentTotal:
+    """At most ``most`` bytes wait for all peers of a server together.
+
+    Only those are counted for which more than ``FREE_OF_CHARGE`` bytes wait, and only when more is
+    sent to them: what they have taken since is found out by a recount, once the total seems full.
+    """
+
+    def __init__(self, size_t most):
+        self.most = most
+        self.counted = set()
+
+    @property
+    def full(self):
+        """Whether no more may wait."""
+        return self.bytes + self.held > self.most
+
+    cdef bint takes(self, MessageWriter writer, size_t unsent) except -1:
+        """Whether ``writer`` may have ``unsent`` bytes waiting."""
+        if writer.share == 0:
+            self.counted.add(writer)
+        self.bytes += unsent - writer.share
+        writer.share = unsent
+        if self.bytes + self.held <= self.most:
+            return True
+        if self.skips:
+            self.skips -= 1
+            return False
+        self._recount()
+        if self.bytes + self.held <= self.most:
+            return True
+        self.skips = len(self.counted)  # so that a recount costs no more than what it is for
+        return False
+
+    cdef int _recount(self) except -1:
+        cdef MessageWriter writer
+        self.bytes = 0
+        for other in list(self.counted):
+            writer = other
+            writer.share = writer._unsent()
+            if writer.closed or writer.share <= FREE_OF_CHARGE:
+                writer.share = 0
+                self.counted.discard(writer)
+            self.bytes += writer.share
+        return 0
+
+
 cdef class MessageWriter:
     """Sends messages over ``transport``, each after its length.
 
     On a transport of ours they are copied straight into its open send slice, so those of one turn
-    of the loop leave as one request, with at most ``conflated_max`` of them (0: as many as fit).
-    Any other transport, such as TLS, is given each one after its length.
+    of the loop leave as one request. Any other transport, such as TLS, is given each one after its
+    length.
 
-    ``overflow(unsent)`` is called instead of sending when more than ``unsent_max`` bytes would
-    wait; what it raises propagates from ``send``.
+    ``overflow(unsent, message)`` is called instead of sending when more than ``unsent_max`` bytes
+    would wait, or more than ``total`` allows; what it raises propagates from ``send``.
+
+    A message that another thread sends is passed to ``elsewhere(message)``, once that is set.
     """
 
     def __init__(self, transport, overflow, size_t length_max, size_t unsent_max,
-                 uint32_t conflated_max=0):
+                 UnsentTotal total=None):
         if self.transport is not None:
             raise RuntimeError("a writer is made once")  # messages wait for the first transport
         self.transport = transport
         self.direct = transport if isinstance(transport, SendingTransport) else None
+        self.thread = PyThread_get_thread_ident()
         self.overflow = overflow
         self.length_max = length_max
         self.unsent_max = unsent_max
-        self.conflated_max = conflated_max
+        self.total = total
 
     @property
     def unsent(self):
@@ -340,9 +421,19 @@ cdef class MessageWriter:
             return thread_load_size(<Py_ssize_t *>&self.direct.unsent)
         return self.transport.get_write_buffer_size()
 
+    def mark(self):
+        """Tell messages that begin with the mark apart from those that are ours."""
+        self.marks = True
+
     def send(self, message not None):
-        """Send ``message``, bytes-like, after what was sent before; ``ValueError`` if too long."""
+        """Send ``message``, bytes-like, after what was sent before; ``ValueError`` if too long.
+
+        ``ConnectionClosed`` once the writer is closed.
+        """
         cdef Py_buffer view
+        if self._is_elsewhere():
+            self.elsewhere(message)
+            return
         if type(message) is bytes:
             self._write(message, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
             return
@@ -354,17 +445,48 @@ cdef class MessageWriter:
         finally:
             PyBuffer_Release(&view)
 
-    def close(self):
-        """Send no more; drop what is passed to ``send`` from now on."""
+    def send_over(self, bytes message not None):
+        """Send ``message`` however much waits; drop it if the writer is closed."""
+        self._hand_over(message, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+
+    def send_control(self, bytes message not None, bint over=False):
+        """Send one that begins with the mark and is ours; whether there was room, or ``over`` it.
+
+        ``ConnectionClosed`` once the writer is closed.
+        """
+        if self.closed:
+            raise ConnectionClosed(self.reason)
+        if not over and not self._has_room(PyBytes_GET_SIZE(message)):
+            return False
+        self.messages += 1
+        self._hand_on(message, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+        return True
+
+    def close(self, reason=None):
+        """Send no more; what is sent from now on raises ``ConnectionClosed(reason)``."""
         self.closed = True
-        self.overflow = None
+        self.reason = reason
+        self.overflow = self.elsewhere = self.total = None
+
+    def settle(self):
+        """This thread is the loop's, from now on: it runs the loop."""
+        self.thread = PyThread_get_thread_ident()
+
+    cdef bint _is_elsewhere(self) noexcept:
+        if self.elsewhere is None:
+            return False
+        if self.direct is not None:
+            return runs_elsewhere(self.direct)
+        return self.thread != PyThread_get_thread_ident()
 
     cdef int _write(self, object owner, const char *memory, size_t length) except -1:
         self._check_length(length)
         if self.closed:
-            return 0
+            raise ConnectionClosed(self.reason)
         if not self._has_room(length):
-            self.overflow(self._unsent() + thread_load_size(&self.waiting))
+            if owner is None:
+                owner = PyBytes_FromStringAndSize(memory, length)
+            self.overflow(self._unsent() + thread_load_size(&self.waiting), owner)
             return 0
         return self._hand_over(owner, memory, length)
 
@@ -375,19 +497,40 @@ cdef class MessageWriter:
         return 0
 
     cdef bint _has_room(self, size_t length) except -1:
-        return self._has_room_behind(self._unsent(), length)
+        cdef size_t unsent = self._unsent()
+        if not self._has_room_behind(unsent, length):
+            return False
+        if unsent <= FREE_OF_CHARGE or self.total is None:
+            return True
+        return self.total.takes(self, unsent + HEADER + length)
 
     cdef bint _has_room_behind(self, size_t unsent, size_t length) noexcept:
         return unsent + thread_load_size(&self.waiting) + HEADER + length <= self.unsent_max
 
+    cdef bint _takes_no_more(self) noexcept:
+        return self.shut or self.closed
+
     cdef int _write_waited(self, const char *memory, size_t length) except -1:
-        """Send what waited in the ring, where it was already counted."""
+        """Send what waited in the ring, where it was already counted, unless we are lenient."""
+        if self.closed:
+            return 0
+        if self.lenient or (self.total is not None and self.total.full):
+            return self._write(None, memory, length)
         return self._hand_over(None, memory, length)
 
     cdef int _hand_over(self, object owner, const char *memory, size_t length) except -1:
         if self.closed:
             return 0
         self.messages += 1
+        if self.marks and is_marked(memory, length):
+            return self._escape(memory, length)
+        return self._hand_on(owner, memory, length)
+
+    cdef int _escape(self, const char *memory, size_t length) except -1:
+        cdef bytes whole = ESCAPE + PyBytes_FromStringAndSize(memory, length)
+        return self._hand_on(whole, PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
+
+    cdef int _hand_on(self, object owner, const char *memory, size_t length) except -1:
         if self.direct is None:
             self.transport.write(_framed(memory, length))
             return 0
@@ -398,7 +541,7 @@ cdef class MessageWriter:
         """The same into the transport's own slice; what does not fit there is sent in place."""
         cdef size_t framed = HEADER + length
         cdef bint whole = framed <= room_max(direct)
-        cdef char *place = direct.room(framed if whole else HEADER, self.conflated_max)
+        cdef char *place = direct.room(framed if whole else HEADER, 0)
         if place is NULL:
             return 0
         _store_length(place, <uint32_t>length)
@@ -406,6 +549,10 @@ cdef class MessageWriter:
             return direct.commit(HEADER, owner, memory, length)
         memcpy(place + HEADER, memory, length)
         return direct.commit(framed, None, NULL, 0)
+
+
+cdef inline bint is_marked(const char *memory, size_t length) noexcept:
+    return length >= MARK_LENGTH and memcmp(memory, the_mark, MARK_LENGTH) == 0
 
 
 cdef inline void _store_length(char *place, uint32_t length) noexcept:

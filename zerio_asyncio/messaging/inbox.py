@@ -11,10 +11,13 @@ MESSAGE_COST = 64
 and its place in the queue. Without it, empty messages could queue without limit."""
 
 
+BYTES_MAX = 1 << 20
+"""Of one peer."""
+
+
 class Sender(Protocol):
     """Who sent a message, a session: what the inbox needs of it."""
 
-    peer_id: str | None
     inbox_bytes: int
     """Bytes of its messages that wait here, with ``MESSAGE_COST`` for each."""
 
@@ -32,7 +35,7 @@ class Inbox:
     """
 
     def __init__(self) -> None:
-        self._bytes_max = 0
+        self._bytes_max = BYTES_MAX
         self._messages: collections.deque[tuple[Sender, bytes]] = collections.deque()
         self._waiters: collections.deque[asyncio.Future[None]] = collections.deque()
         self._closed = False
@@ -48,12 +51,28 @@ class Inbox:
             session.pause_reading("inbox")
         self._wake()
 
-    async def get(self) -> tuple[Sender, bytes] | None:
-        """The next message; None if there is none and none will come."""
-        while not self._messages:
-            if self._closed:
-                return None
-            waiter = asyncio.get_running_loop().create_future()
+    async def get(self, timeout: float | None = None) -> tuple[Sender, bytes] | None:
+        """The next message; None if there is none and none will come.
+
+        ``asyncio.TimeoutError`` after ``timeout`` seconds. A message is never lost by that, nor by
+        a cancellation: it is taken from the queue in the step that returns it.
+        """
+        if not self._messages:
+            await self._arrival(timeout)
+        if not self._messages:
+            return None
+        session, message = self._messages.popleft()
+        session.inbox_bytes -= len(message) + MESSAGE_COST
+        if session.inbox_bytes <= self._bytes_max // 2:
+            session.resume_reading("inbox")
+        return session, message
+
+    async def _arrival(self, timeout: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        end = None if timeout is None else loop.time() + timeout
+        while not self._messages and not self._closed:
+            waiter = loop.create_future()
+            timer = None if end is None else loop.call_at(end, _expire, waiter, timeout)
             self._waiters.append(waiter)
             try:
                 await waiter
@@ -62,13 +81,10 @@ class Inbox:
                 self._wake()
                 raise
             finally:
+                if timer is not None:
+                    timer.cancel()
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
-        session, message = self._messages.popleft()
-        session.inbox_bytes -= len(message) + MESSAGE_COST
-        if session.inbox_bytes <= self._bytes_max // 2:
-            session.resume_reading("inbox")
-        return session, message
 
     def close(self) -> None:
         """No more messages come; the queued ones can still be taken."""
@@ -76,9 +92,8 @@ class Inbox:
         while self._waiters:
             self._wake_one()
 
-    def open(self, bytes_max: int) -> None:
-        """Accept messages, up to ``bytes_max`` bytes per session."""
-        self._bytes_max = bytes_max
+    def open(self) -> None:
+        """Accept messages."""
         self._closed = False
 
     def _wake(self) -> None:
@@ -91,3 +106,8 @@ class Inbox:
             if not waiter.done():
                 waiter.set_result(None)
                 return
+
+
+def _expire(waiter: asyncio.Future[None], timeout: float | None) -> None:
+    if not waiter.done():
+        waiter.set_exception(asyncio.TimeoutError(f"no message within {timeout:g} s"))

@@ -4,86 +4,131 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from zerio_asyncio.messaging.errors import NotConnectedError, SendingRingFullError
-from zerio_asyncio.messaging.sending_ring import FULL, OVER, SendingRing
+from zerio_asyncio.messaging.errors import ConnectionClosed, SendingRingFullError
+from zerio_asyncio.messaging.sending_ring import CLOSED, FULL, OVER, SendingRing
 
 if TYPE_CHECKING:
-    import asyncio
-
     from _typeshed import ReadableBuffer
 
+    from zerio_asyncio.messaging.errors import DisconnectReason
     from zerio_asyncio.messaging.framing import MessageWriter
-    from zerio_asyncio.messaging.session import Session
 
 MESSAGES_A_TURN = 1024
 """Sent from the ring before callbacks get their turn: takes about as long as a batch of results."""
 
+SLOT = 256
+"""Bytes: most messages take one slot."""
+
+SLOTS = 16384
+"""4 MiB: enough for what threads send while the loop is busy for some milliseconds."""
+
+RECORD_MAX = 64
+"""More than the ring needs before each message."""
+
+
+class Sending(Protocol):
+    """Whose message it is, a session: what the outbox needs of it."""
+
+    writer: MessageWriter
+    reason: DisconnectReason | None
+
+    def overflow_threadsafe(self) -> None:
+        """There is no room for a message of another thread; raises."""
+
 
 class Outbox:
-    """The ring of one server or client, and those who wait for room in it.
+    """The ring of one server or client, made when it is first used, and who waits for room in it.
 
     ``call_soon_threadsafe`` wakes the loop once for all messages that come until it looks, and
     makes a system call only if the loop sleeps.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, count: int, length: int) -> None:
+    def __init__(self, loop: Any, message_max: int) -> None:
         self._loop = loop
-        self._thread = threading.get_ident()
-        self._ring = SendingRing(count, length)
+        self._slots = max(SLOTS, 2 * ((message_max + RECORD_MAX) // SLOT + 1))
+        self._ring: SendingRing | None = None
+        self._making = threading.Lock()
         self._room = threading.Condition()
         self._waiting = 0
         self._awaited = False
         self._closed = False
 
-    def put(self, session: Session, message: ReadableBuffer, timeout: float | None) -> None:
+    def _made(self) -> SendingRing:
+        with self._making:
+            if self._ring is None:
+                self._ring = SendingRing(self._slots, SLOT)
+                if self._closed:
+                    self._ring.close()
+            return self._ring
+
+    def put(self, session: Sending, message: ReadableBuffer, timeout: float | None) -> None:
         """Have ``session`` send ``message`` on the loop's thread.
 
         ``SendingRingFullError`` if there is no room within ``timeout`` seconds (None: wait for
-        ever); ``NotConnectedError`` once the owner has stopped; ``ValueError`` if the message is
-        too long. A peer that does not read is handled as by ``send``.
+        ever); ``ConnectionClosed`` if the connection is ending, or the owner stopping;
+        ``ValueError`` if the message is too long. A peer that does not read is handled as by
+        ``send``, but that this raises if it is disconnected for it.
         """
-        if self._closed:
-            raise NotConnectedError("stopped")
-        taken = self._ring.put(session.writer, message)
+        if self._loop._thread_id == threading.get_ident():
+            self._put_here(session, message)
+            return
+        ring = self._ring or self._made()
+        taken = ring.put(session.writer, message)
         if taken == FULL:
-            if threading.get_ident() == self._thread:
-                # Nobody else makes room; nor do we from inside something that sending a message
-                # calls, such as a logging handler.
-                self.flush()
-                taken = self._ring.put(session.writer, message)
-                if taken == FULL:
-                    raise self._full()
-            else:
-                taken = self._put_when_there_is_room(session.writer, message, timeout)
+            taken = self._put_when_there_is_room(ring, session.writer, message, timeout)
+        self._answer(session, taken)
+        self._wake()
+
+    def _put_here(self, session: Sending, message: ReadableBuffer) -> None:
+        """On the loop's thread: nobody else makes room, and what waits goes first.
+
+        From inside something that sending a message calls, such as a logging handler, it cannot go
+        first: then this one waits its turn, too.
+        """
+        ring = self._ring
+        if ring is None or not ring.sending:
+            self.flush()
+            session.writer.settle()
+            session.writer.send(message)
+            return
+        taken = ring.put(session.writer, message)
+        if taken == FULL:
+            raise self._full(ring)
+        self._answer(session, taken)
+
+    def _answer(self, session: Sending, taken: int) -> None:
+        if taken == CLOSED:
+            raise ConnectionClosed(session.reason)
         if taken == OVER:
             session.overflow_threadsafe()
-        else:
-            self._wake()
 
     def _put_when_there_is_room(
-        self, writer: MessageWriter, message: ReadableBuffer, timeout: float | None
+        self,
+        ring: SendingRing,
+        writer: MessageWriter,
+        message: ReadableBuffer,
+        timeout: float | None,
     ) -> int:
         end = None if timeout is None else time.monotonic() + timeout
         with self._room:
             self._waiting += 1
             try:
-                while (taken := self._ring.put(writer, message)) == FULL:
+                while (taken := ring.put(writer, message)) == FULL:
                     left = None if end is None else end - time.monotonic()
                     if left is not None and left <= 0:
-                        raise self._full()
+                        raise self._full(ring)
+                    self._wake()
                     self._room.wait(left)
-                    if self._closed:
-                        raise NotConnectedError("stopped")
                 return taken
             finally:
                 self._waiting -= 1
 
-    def _full(self) -> SendingRingFullError:
+    def _full(self, ring: SendingRing) -> SendingRingFullError:
         return SendingRingFullError(
-            f"all {self._ring.count} slots of {self._ring.slot_length} bytes are taken by messages "
-            f"of other threads"
+            f"all {ring.count} slots of {ring.slot_length} bytes are taken by messages of other "
+            f"threads"
         )
 
     def _wake(self) -> None:
@@ -92,28 +137,53 @@ class Outbox:
             try:
                 self._loop.call_soon_threadsafe(self._send)
             except RuntimeError as closed:
-                raise NotConnectedError("the loop is closed") from closed
+                raise ConnectionClosed(None) from closed
 
     def _send(self) -> None:
         # Comes first: a message that arrives while the ring is emptied asks for another turn.
         self._awaited = False
+        ring = self._ring
+        if ring is None:
+            return
         try:
-            self._ring.send(MESSAGES_A_TURN)
+            ring.send(MESSAGES_A_TURN)
         finally:
-            if not self._ring.empty:
+            if not ring.empty:
                 self._wake()
-            if self._waiting:
-                with self._room:
-                    self._room.notify_all()
+            self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        if self._waiting:
+            with self._room:
+                self._room.notify_all()
 
     def flush(self) -> None:
-        """Send everything queued; on the loop's thread."""
-        while self._ring.send(MESSAGES_A_TURN):
-            pass
+        """Send everything that is queued now; on the loop's thread."""
+        if self._ring is not None:
+            self._ring.send(self._ring.count)
+            self._tell_waiting()
 
-    def close(self) -> None:
-        """Drop everything queued; those who wait for room are told."""
-        self._closed = True
-        self._ring.clear()
+    def finish(self, writer: MessageWriter) -> None:
+        """Take no more for ``writer``, and send what was taken."""
+        with self._making:
+            if self._ring is None:
+                writer.shut = True
+                return
+        self._ring.shut(writer)
+        self.flush()
+
+    def shut(self) -> None:
+        """Take no more, and send what was taken; those who wait for room are told."""
+        with self._making:
+            self._closed = True
+            if self._ring is not None:
+                self._ring.close()
+        self.flush()
         with self._room:
             self._room.notify_all()
+
+    def close(self) -> None:
+        """The same, and drop what could not be sent."""
+        self.shut()
+        if self._ring is not None:
+            self._ring.clear()

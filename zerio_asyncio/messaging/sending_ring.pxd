@@ -22,7 +22,8 @@ cdef class SendingRing:
     cdef uint32_t head
     cdef uint32_t used
     cdef readonly uint64_t messages
-    cdef bint sending      # a call of send is in progress
+    cdef bint closed       # nothing more is taken
+    cdef readonly bint sending  # a call of send is in progress
     cdef uint32_t held     # slots of the first record, while it is being sent
     cdef thread_lock lock  # guards the slots, and each writer's count of waiting bytes
 

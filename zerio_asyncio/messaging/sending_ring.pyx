@@ -9,8 +9,9 @@ the ring's lock if there is no GIL. The caller waits for room and wakes the loop
 (messaging/outbox.py). Any thread may ``put``; everything else belongs to the loop.
 
 A writer may call Python code (a transport that is not ours, a handler of its errors), which may
-come back here. The message being sent keeps its slots until the writer has returned: ``put`` goes
-behind it, ``clear`` drops those behind it, ``send`` leaves them to the call in progress.
+come back here, and may: the message being sent keeps its slots until the writer has returned.
+``put`` goes behind it, ``clear`` drops those behind it, ``send`` leaves them to the call in
+progress.
 """
 
 cdef extern from "decref.h":
@@ -31,9 +32,10 @@ cdef enum:
     IS_TAKEN = 0
     IS_FULL = 1
     IS_OVER = 2
+    IS_CLOSED = 3
 
 # The results of ``put``.
-TAKEN, FULL, OVER = IS_TAKEN, IS_FULL, IS_OVER
+TAKEN, FULL, OVER, CLOSED = IS_TAKEN, IS_FULL, IS_OVER, IS_CLOSED
 
 
 cdef class SendingRing:
@@ -77,7 +79,8 @@ cdef class SendingRing:
         """Append ``message``, to be sent by ``writer``: TAKEN.
 
         FULL, with nothing done, if there is no room; OVER, with nothing done, if more bytes would
-        wait for the peer than allowed. ``ValueError`` if the message is too long.
+        wait for the peer than allowed; CLOSED, with nothing done, once the ring or the writer takes
+        no more. ``ValueError`` if the message is too long.
         """
         cdef Py_buffer view
         cdef size_t slots, unsent
@@ -98,7 +101,9 @@ cdef class SendingRing:
         cdef int slot
         cdef int taken = IS_OVER
         thread_lock_take(&self.lock)
-        if writer._has_room_behind(unsent, view.len):
+        if self.closed or writer._takes_no_more():
+            taken = IS_CLOSED
+        elif writer.lenient or writer._has_room_behind(unsent, view.len):
             slot = self._claim(<uint32_t>slots) if slots <= self.count else -1
             taken = IS_FULL if slot < 0 else IS_TAKEN
         if taken == IS_TAKEN:
@@ -210,6 +215,18 @@ cdef class SendingRing:
             self._free(self.held)
             self.held = 0
             thread_lock_give(&self.lock)
+
+    def close(self):
+        """Take no more. What was taken is sent all the same, by the next ``send``."""
+        thread_lock_take(&self.lock)
+        self.closed = True
+        thread_lock_give(&self.lock)
+
+    def shut(self, MessageWriter writer not None):
+        """Take no more for ``writer``."""
+        thread_lock_take(&self.lock)
+        writer.shut = True
+        thread_lock_give(&self.lock)
 
     def clear(self):
         """Drop the messages; one being sent keeps its place until it is sent."""

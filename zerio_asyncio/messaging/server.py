@@ -4,40 +4,74 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio.messaging.configuration import ZerioServerConfiguration
+from zerio_asyncio.messaging.configuration import ZerioServerConfiguration, choose
 from zerio_asyncio.messaging.errors import (
+    ConnectionClosed,
     DisconnectCause,
     DisconnectReason,
     NotConnectedError,
-    SendingBuffersFullError,
+    SlowPeerError,
     UnknownPeerError,
 )
+from zerio_asyncio.messaging.events import Connected, Disconnected
+from zerio_asyncio.messaging.framing import UnsentTotal
+from zerio_asyncio.messaging.introduction import (
+    INTRODUCTION_MAX,
+    agreement,
+    check_address,
+    read_question,
+    refusal,
+)
 from zerio_asyncio.messaging.node import Node
-from zerio_asyncio.messaging.session import STOP_SECONDS, Session, check_peer_id
+from zerio_asyncio.messaging.peer import STOP_SECONDS, Peer
+from zerio_asyncio.messaging.session import Session
 
 if TYPE_CHECKING:
     import ssl as tls
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable, Collection, Hashable
 
     from _typeshed import ReadableBuffer
     from typing_extensions import Self
 
+    from zerio_asyncio.messaging.configuration import SlowPeer
+    from zerio_asyncio.messaging.events import Event
+    from zerio_asyncio.messaging.requests import Request
+
+logger = logging.getLogger("zerio_asyncio")
 
 BACKLOG = 1024
 """How many connections may wait for accept: clients of a restarted server return all at once."""
+
+PROGRESS_SECONDS = 1.0
+"""A peer that takes nothing for so long is slow: who waits for all does not wait for it."""
+
+REFUSED = {DisconnectCause.HANDSHAKE, DisconnectCause.DUPLICATE, DisconnectCause.LIMIT}
+"""Ends of connections that never were, which the log tells."""
+
+REFUSALS_SECONDS = 10.0
+"""How often it tells of the same cause."""
 
 
 class ZerioServer(Node):
     """Listens on ``(host, port)`` for clients that speak Zerio's wire format.
 
-    Port 0 picks a free port. Events are methods to override, or callables to pass here under the
-    same names: ``client_connected(peer_id)``, ``client_disconnected(peer_id, reason)``,
-    ``message_received(peer_id, message)``. Without ``message_received``, iterate over
-    ``messages()``.
+    Port 0 picks a free port. ``async with`` starts and stops the server.
 
-    ``ssl`` is the server's context for TLS. ``config`` has all other choices.
+    ``on_message(peer, message)`` is called with each message. ``message`` is read-only and valid
+    only during the call: it is in the registered memory that received it, and using it later raises
+    ``ValueError``. An async ``on_message`` is awaited, and gets ``bytes``; at most ``concurrency``
+    of them run at once, those of one peer, too. If the handler raises, the loop's exception handler
+    is called and the connection ends. Without ``on_message``, take messages by ``receive`` or
+    ``async for peer, message in server``.
+
+    ``on_request(request)``, plain or async, returns the answer to a `Request`.
+    ``on_event(event)`` is called with each `Connected` and `Disconnected`.
+
+    ``ssl`` is the server's context for TLS. All other choices are fields of
+    `ZerioServerConfiguration`, in ``config`` or as arguments here.
     """
 
     def __init__(
@@ -46,74 +80,77 @@ class ZerioServer(Node):
         host: str = "127.0.0.1",
         config: ZerioServerConfiguration | None = None,
         *,
+        on_message: Callable[[Peer, Any], Any] | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        on_request: Callable[[Request], Any] | None = None,
+        concurrency: int = 64,
         ssl: tls.SSLContext | None = None,
-        client_connected: Callable[[str], object] | None = None,
-        client_disconnected: Callable[[str | None, DisconnectReason], object] | None = None,
-        message_received: Callable[[str, memoryview], object] | None = None,
+        **choices: Any,
     ) -> None:
-        if config is None:
-            config = ZerioServerConfiguration()
-        elif not isinstance(config, ZerioServerConfiguration):
-            raise TypeError(f"config must be a ZerioServerConfiguration, not {config!r}")
-        self.config = config
-        self.peer_id: str | None = None
+        check_address(host, port, 0)
+        self.config = choose(ZerioServerConfiguration, config, choices)
+        self.total: UnsentTotal | None = None
         self._address = host, port
         self._server: asyncio.Server | None = None
+        self._starting: asyncio.Future[None] | None = None
+        self._stopped = False
         self._sessions: dict[str, Session] = {}
         self._connections: set[Session] = set()
-        handlers = {
-            "client_connected": client_connected,
-            "client_disconnected": client_disconnected,
-            "message_received": message_received,
-        }
-        super().__init__(ssl, handlers)
+        self._refusals: dict[DisconnectCause, tuple[float, int]] = {}
+        super().__init__(ssl, on_message, on_event, on_request, concurrency)
 
-    # -------------------------------------------------------------------------- events
-
-    def client_connected(self, peer_id: str) -> None:
-        """A client has sent its peer id, and messages can be sent to it."""
-
-    def client_disconnected(self, peer_id: str | None, reason: DisconnectReason) -> None:
-        """A connection has ended; ``peer_id`` is None if it was never reported as connected."""
-
-    def message_received(self, peer_id: str, message: memoryview) -> None:
-        """``peer_id`` sent ``message``, which is read-only and valid only during this call.
-
-        It is in the registered memory that received it; using it later raises ``ValueError``. If
-        this method raises, the loop's exception handler is called and the connection ends.
-        """
+    @property
+    def answering(self) -> Self:
+        """Who answers requests."""
+        return self
 
     # ------------------------------------------------------------------- start and stop
 
-    async def start(self, peer_id: str) -> None:
-        """Listen; ``peer_id`` is this server's own name, which the wire format does not carry.
+    async def start(self) -> None:
+        """Listen.
 
         ``RuntimeError`` on any loop but zerio_asyncio's, ``OSError`` if the address is not
-        available.
+        available, ``NotConnectedError`` if ``stop`` is called meanwhile.
         """
-        check_peer_id(peer_id)
-        self._set_up(self.config, ZerioServer.message_received)
+        self._set_up(self.config)
+        self.total = UnsentTotal(self.config.unsent_total_max or 0)
+        self._stopped = False
+        starting = self._starting = self._loop.create_future()
         host, port = self._address
         try:
-            self._server = await self._loop.create_server(
-                lambda: Session(self, self._loop),
+            server = await self._loop.create_server(
+                lambda: Session(self, self._loop, INTRODUCTION_MAX),
                 host,
                 port,
                 ssl=self._ssl,
                 backlog=BACKLOG,
                 ssl_handshake_timeout=self.config.handshake_timeout if self._ssl else None,
             )
+            self._keep(server)
         except BaseException:
+            await self._close_sessions(tuple(self._connections), 0)
             self._tear_down()
             raise
-        self.peer_id = peer_id
+        finally:
+            self._starting = None
+            starting.set_result(None)
+
+    def _keep(self, server: asyncio.Server) -> None:
+        if self._stopped:
+            server.close()
+            raise NotConnectedError("stopped while it was starting")
+        self._server = server
 
     async def stop(self, patience: float = STOP_SECONDS) -> None:
         """Close the connections once everything sent has left, or ``patience`` seconds have passed.
 
-        ``client_disconnected`` is called for every client before this returns, and ``messages()``
-        ends after the messages that have arrived.
+        Every client's ``Disconnected`` is told before this returns; what has been received can
+        still be taken, and then iterations end. Handlers that are awaited get ``patience`` seconds,
+        too.
         """
+        self._stopped = True
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
         server, self._server = self._server, None
         if server is None:
             return
@@ -125,12 +162,6 @@ class ZerioServer(Node):
         with contextlib.suppress(asyncio.TimeoutError):
             # From Python 3.12 on this also waits for TLS handshakes, which end by themselves.
             await asyncio.wait_for(server.wait_closed(), patience)
-
-    async def __aenter__(self) -> Self:
-        """Start as ``"server"`` unless already started."""
-        if self._server is None:
-            await self.start("server")
-        return self
 
     @property
     def is_running(self) -> bool:
@@ -152,140 +183,232 @@ class ZerioServer(Node):
         """The ids of the connected clients, in the order in which they connected."""
         return tuple(self._sessions.copy())  # in one step: other threads may ask
 
-    def send(self, peer_id: str, message: ReadableBuffer) -> None:
-        """Send ``message``, bytes-like, to ``peer_id``; you may change it once this returns.
+    def peer(self, peer_id: str) -> Peer:
+        """The connection of ``peer_id``; ``UnknownPeerError`` if there is none."""
+        return self._session(peer_id)
 
-        If the peer is not connected, ``config.unknown_peer`` decides: ``UnknownPeerError``, or
-        nothing. If the peer does not read, ``config.slow_peer`` decides:
-        ``SendingBuffersFullError``, or the end of the connection. ``ValueError`` if the message is
-        longer than ``config.framing_buffer_length``.
+    def _session(self, peer_id: str) -> Session:
+        session = self._sessions.get(peer_id)
+        if session is None:
+            raise self._missing(peer_id)
+        return session
+
+    def _missing(self, peer_id: str) -> Exception:
+        return self._not_started() if self._loop is None else UnknownPeerError(peer_id)
+
+    def send(self, peer_id: str, message: ReadableBuffer, *, key: Hashable = None) -> None:
+        """Send ``message`` to ``peer_id``, as `Peer.send` does.
+
+        ``UnknownPeerError`` if the peer is not connected, ``NotConnectedError`` if the server does
+        not run.
         """
-        session = self._sessions.get(peer_id) or self._missing(peer_id)
-        if session is not None:
+        session = self._sessions.get(peer_id)
+        if session is None:
+            raise self._missing(peer_id)
+        if key is None:
             session.writer.send(message)
+        else:
+            session.send_as(message, key, None)
 
     def send_threadsafe(
         self, peer_id: str, message: ReadableBuffer, timeout: float | None = None
     ) -> None:
-        """Send from any thread, in the order of that thread's calls.
+        """Send from another thread, with a limit to the waiting.
 
-        The message is copied into a ring, and the loop's thread sends it. While the ring is full,
-        this waits for at most ``timeout`` seconds and then raises ``SendingRingFullError``. In the
-        loop's own thread it sends the contents of the ring instead of waiting. If the peer
-        disconnects meanwhile, the message is lost, like any in transit. ``NotConnectedError`` after
-        ``stop``.
+        The message is copied into a ring, and the loop's thread sends it; ``send`` in another
+        thread does the same. While the ring is full, this waits for at most ``timeout`` seconds
+        and then raises ``SendingRingFullError``.
         """
-        outbox = self._outbox
-        if outbox is None:
-            raise NotConnectedError("the server is not running")
-        session = self._sessions.get(peer_id) or self._missing(peer_id)
-        if session is not None:
-            outbox.put(session, message, timeout)
+        self._session(peer_id).send_threadsafe(message, timeout)
 
-    def broadcast(self, message: ReadableBuffer) -> int:
-        """Send ``message`` to every peer; return the number of peers.
+    def broadcast(
+        self,
+        message: ReadableBuffer,
+        *,
+        exclude: Collection[str] = (),
+        slow: SlowPeer | None = None,
+        key: Hashable = None,
+    ) -> int:
+        """Send ``message`` to every peer but those in ``exclude``; return how many got it.
 
-        ``SendingBuffersFullError`` names the peers that did not get it; all others did.
+        ``slow`` decides about slow peers, in place of ``slow_peer``. ``SlowPeerError`` names the
+        peers that did not get it; all others did.
         """
-        slow: list[str] = []
-        sessions = tuple(self._sessions.values())
-        for session in sessions:
+        failed: list[str] = []
+        sent = 0
+        plain = slow is None and key is None
+        for peer_id, session in tuple(self._sessions.items()):
+            if session.writer.closed or (exclude and peer_id in exclude):
+                continue
+            before = session.dropped
             try:
-                session.writer.send(message)
-            except SendingBuffersFullError as full:  # noqa: PERF203  # each may be
-                slow += full.peer_ids
-        if slow:
-            raise SendingBuffersFullError(tuple(slow), f"peers do not read: {', '.join(slow)}")
-        return len(sessions)
+                if plain:
+                    session.writer.send(message)
+                else:
+                    session.send_as(message, key, slow)
+            except SlowPeerError as full:
+                failed += full.peer_ids
+            sent += session.dropped == before and not session.writer.closed
+        if failed:
+            raise SlowPeerError(tuple(failed), f"peers do not read: {', '.join(failed)}")
+        return sent
 
-    async def drain(self, peer_id: str | None = None) -> None:
+    async def request(
+        self, peer_id: str, message: ReadableBuffer, timeout: float | None = None
+    ) -> bytes:
+        """Send a request to ``peer_id`` and wait for the answer, as `Peer.request` does."""
+        return await self._session(peer_id).request(message, timeout)
+
+    async def drain(
+        self, peer_id: str | None = None, timeout: float | None = None
+    ) -> tuple[str, ...]:
         """Wait until ``peer_id``, or with None every peer, has read enough to accept more.
 
-        ``NotConnectedError`` if it disconnects, ``UnknownPeerError`` as with ``send``.
+        For one peer as `Peer.drain`. For all, those are left out that are gone, and those that have
+        taken nothing for a second or are not ready after ``timeout`` seconds: their ids are
+        returned.
         """
         if peer_id is not None:
-            session = self._sessions.get(peer_id) or self._missing(peer_id)
-            if session is not None:
-                await session.drain()
-            return
-        for session in tuple(self._sessions.values()):
-            if not session.closing:
-                await session.drain()
+            await self._session(peer_id).drain(timeout)
+            return ()
+        sessions = tuple(self._sessions.values())
+        slow = await asyncio.gather(*(self._drain_or_leave(each, timeout) for each in sessions))
+        return tuple(each.id or "" for each, is_slow in zip(sessions, slow, strict=True) if is_slow)
 
-    def _missing(self, peer_id: str) -> Session | None:
-        if self.config.unknown_peer == "raise":
-            raise UnknownPeerError(peer_id)
-        return None
+    async def _drain_or_leave(self, session: Session, timeout: float | None) -> bool:
+        """Whether the peer was left out because it is slow."""
+        end = None if timeout is None else self._loop.time() + timeout
+        unsent = -1
+        while not session.ready and session.unsent != unsent:
+            unsent = session.unsent
+            left = PROGRESS_SECONDS
+            if end is not None:
+                left = min(left, end - self._loop.time())
+                if left <= 0:
+                    return True
+            try:
+                await session.drain(left)
+            except ConnectionClosed:
+                return False
+            except asyncio.TimeoutError:
+                continue
+            return False
+        return not session.ready
 
     # ------------------------------------------------------------------------- receiving
 
-    def messages(self) -> AsyncIterator[tuple[str, bytes]]:
-        """Iterate over all messages: ``async for peer_id, message in server.messages()``.
+    async def receive(self, timeout: float | None = None) -> tuple[Peer, bytes]:
+        """The next message, with the peer that sent it.
 
-        The messages are ``bytes``. A bounded number waits for each peer: when they fill
-        ``receiving_buffer_count`` buffers, that peer is not read until half of them are free. The
-        iteration ends after ``stop``. ``RuntimeError`` if there is a ``message_received``.
+        A bounded number waits for each peer: when they fill 1 MiB, that peer is not read until half
+        of it is free. ``TimeoutError`` (in Python 3.10 ``asyncio.TimeoutError``) after ``timeout``
+        seconds, by which nothing is lost; ``ConnectionClosed`` once the server has stopped.
+        ``RuntimeError`` if it was never started, or if there is an ``on_message``.
         """
-        self._check_keeps()
-        return self._messages()
+        self._check_takes()
+        item: Any = await self.inbox.get(timeout)
+        if item is None:
+            raise ConnectionClosed(None)
+        return item[0], item[1]
 
-    async def _messages(self) -> AsyncIterator[tuple[str, bytes]]:
-        while (item := await self.inbox.get()) is not None:
-            session, message = item
-            yield session.peer_id or "", message
+    def __aiter__(self) -> Self:
+        """Iterate over all messages: ``async for peer, message in server``, until ``stop``."""
+        self._check_takes()
+        return self
+
+    async def __anext__(self) -> tuple[Peer, bytes]:
+        """The next message."""
+        try:
+            return await self.receive()
+        except ConnectionClosed:
+            raise StopAsyncIteration from None
+
+    async def _call_handler(self, session: Session, message: bytes) -> None:
+        if self._on_message is not None:
+            await self._on_message(session, message)
 
     def pause_reading(self, peer_id: str) -> None:
         """Stop reading from ``peer_id``; messages already received are still delivered."""
-        session = self._sessions.get(peer_id) or self._missing(peer_id)
-        if session is not None:
-            session.pause_reading("program")
+        self._session(peer_id).pause_reading()
 
     def resume_reading(self, peer_id: str) -> None:
         """Read again after ``pause_reading``."""
-        session = self._sessions.get(peer_id) or self._missing(peer_id)
-        if session is not None:
-            session.resume_reading("program")
+        self._session(peer_id).resume_reading()
 
     def disconnect(
         self, peer_id: str, text: str = "disconnected", patience: float = STOP_SECONDS
     ) -> None:
-        """Close the connection once everything sent has left, or ``patience`` seconds have passed.
-
-        ``text`` becomes the reason's text. Messages sent to this peer from now on are dropped.
-        """
-        session = self._sessions.get(peer_id) or self._missing(peer_id)
-        if session is not None:
-            session.close(DisconnectCause.LOCAL, text, patience)
+        """Close the connection, as `Peer.disconnect` does."""
+        self._session(peer_id).disconnect(text, patience)
 
     # ---------------------------------------------------------------- what sessions call
 
     def session_opened(self, session: Session) -> None:
         """A connection was accepted."""
         self._connections.add(session)
-        if self._server is None:
+        if self._stopped:
             session.abort(DisconnectCause.LOCAL, "stopped")
-        elif len(self._connections) > self.config.session_count:
-            count = self.config.session_count
-            session.abort(DisconnectCause.SESSIONS, f"{count} connections are open already")
+        elif len(self._connections) > self.config.peers_max:
+            count = self.config.peers_max
+            session.abort(DisconnectCause.LIMIT, f"{count} connections are open already")
 
-    def session_introduced(self, session: Session, peer_id: str) -> None:
+    def session_introduced(self, session: Session, message: bytes) -> None:
         """A client sent its peer id."""
+        try:
+            peer_id, extensions = read_question(message)
+        except ValueError as error:
+            session.abort(DisconnectCause.HANDSHAKE, str(error))
+            return
         other = self._sessions.get(peer_id)
         if other is not None:
             if not other.closing and self.config.duplicate_peer == "refuse":
-                session.abort(DisconnectCause.DUPLICATE, f"the peer id {peer_id!r} is taken")
+                self._refuse_duplicate(session, peer_id, extensions)
                 return
             text = "another connection has taken the peer id over"
             other.finish(other.reason or DisconnectReason(DisconnectCause.DUPLICATE, text))
         self._sessions[peer_id] = session
-        handler: Any = None if self._keeps else self.message_received
-        session.establish(peer_id, handler, peer_id)
-        session.writer.send(peer_id.encode("ascii"))
-        self.client_connected(peer_id)
+        session.writer.send(agreement(peer_id, extensions))
+        session.establish(peer_id, self._called, session, extensions)
+        self._tell(Connected(session))
+
+    def _refuse_duplicate(self, session: Session, peer_id: str, extensions: bool) -> None:
+        cause, text = DisconnectCause.DUPLICATE, f"the peer id {peer_id!r} is taken"
+        if extensions:  # it understands more than an end
+            session.writer.send(refusal(cause, text))
+            session.close(cause, text, PROGRESS_SECONDS)
+        else:
+            session.abort(cause, text)
 
     def session_closed(self, session: Session, reason: DisconnectReason) -> None:
         """A connection has ended."""
         self._connections.discard(session)
-        if session.peer_id is not None and self._sessions.get(session.peer_id) is session:
-            del self._sessions[session.peer_id]
-        self.client_disconnected(session.peer_id, reason)
+        if session.id is not None and self._sessions.get(session.id) is session:
+            del self._sessions[session.id]
+        if session.id is None and reason.cause in REFUSED:
+            self._log_refusal(reason)
+        self._tell(Disconnected(session, reason))
+
+    def _log_refusal(self, reason: DisconnectReason) -> None:
+        """Once for each cause in ten seconds: a flood of connections does not fill the log."""
+        now = self._loop.time()
+        before, others = self._refusals.get(reason.cause, (now - REFUSALS_SECONDS, 0))
+        if now - before < REFUSALS_SECONDS:
+            self._refusals[reason.cause] = before, others + 1
+            return
+        more = f" (and {others} others since the last time)" if others else ""
+        logger.warning("Refused a connection: %s%s", reason, more)
+        self._refusals[reason.cause] = now, 0
+
+
+def serve(
+    port: int,
+    on_message: Callable[[Peer, Any], Any] | None = None,
+    *,
+    host: str = "127.0.0.1",
+    **choices: Any,
+) -> ZerioServer:
+    """Make a server, to be started by ``async with``: its port, and who takes the messages.
+
+    ``choices`` are the arguments of `ZerioServer` and the fields of `ZerioServerConfiguration`.
+    """
+    return ZerioServer(port, host, on_message=on_message, **choices)

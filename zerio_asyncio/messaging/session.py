@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
+import struct
+import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zerio_asyncio.core.protocols import RegisteredProtocol
+from zerio_asyncio.messaging.backlog import Backlog
 from zerio_asyncio.messaging.errors import (
+    ConnectionClosed,
     DisconnectCause,
     DisconnectReason,
     FramingError,
-    NotConnectedError,
-    SendingBuffersFullError,
+    RequestError,
+    SlowPeerError,
 )
 from zerio_asyncio.messaging.framing import MessageFramer, MessageWriter
+from zerio_asyncio.messaging.introduction import guess
+from zerio_asyncio.messaging.liveness import TICKS, hold_little, keep_alive
+from zerio_asyncio.messaging.peer import STOP_SECONDS, Peer
+from zerio_asyncio.messaging.requests import OVERHEAD, PING, Requests
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
-    from zerio_asyncio.messaging.configuration import ZerioConfiguration
+    from _typeshed import ReadableBuffer
+
+    from zerio_asyncio.messaging.configuration import SlowPeer, ZerioConfiguration
+    from zerio_asyncio.messaging.framing import UnsentTotal
     from zerio_asyncio.messaging.inbox import Inbox
+    from zerio_asyncio.messaging.outbox import Outbox
+    from zerio_asyncio.messaging.requests import Answering
 
-STOP_SECONDS = 5.0
-"""How long a peer may take to read what was sent to it before the connection is closed."""
-
-PEER_ID_LENGTH_MAX = 255
-"""Bytes of a peer id: enough for a host name (RFC 1035), and the limit until a peer is known."""
+KEEPING = ("drop-oldest", "latest")
+"""Kinds of ``slow_peer`` that keep messages from the transport, to be able to drop them."""
 
 
 class Owner(Protocol):
@@ -37,47 +47,62 @@ class Owner(Protocol):
 
     @property
     def inbox(self) -> Inbox:
-        """Keeps messages that no handler takes."""
+        """Keeps messages that no handler takes at once."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """Takes what other threads send."""
+
+    @property
+    def total(self) -> UnsentTotal | None:
+        """What waits for all peers."""
+
+    @property
+    def answering(self) -> Answering:
+        """Who answers requests."""
 
     def session_opened(self, session: Session) -> None:
         """Report that the transport exists; the handshake may begin."""
 
-    def session_introduced(self, session: Session, peer_id: str) -> None:
+    def session_introduced(self, session: Session, message: bytes) -> None:
         """Take the first message."""
 
     def session_closed(self, session: Session, reason: DisconnectReason) -> None:
         """Report the end, once, even if there was no handshake."""
 
 
-def check_peer_id(peer_id: str) -> bytes:
-    """The peer id in its form on the wire; ``ValueError`` if it cannot be sent."""
-    if not isinstance(peer_id, str):
-        raise TypeError(f"a peer id is a str, not {peer_id!r}")
-    if not peer_id or len(peer_id) > PEER_ID_LENGTH_MAX or not peer_id.isascii():
-        raise ValueError(
-            f"a peer id has 1 to {PEER_ID_LENGTH_MAX} ASCII characters, unlike {peer_id[:300]!r}"
-        )
-    return peer_id.encode("ascii")
-
-
-class Session(RegisteredProtocol):
+class Session(Peer, RegisteredProtocol):
     """Frames what arrives, sends messages, knows why the connection ends."""
 
-    def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, owner: Owner, loop: Any, introduction_max: int) -> None:
         self._owner = owner
         self._loop = loop
         self._config = owner.config
-        self._framer = MessageFramer(self._first_message, PEER_ID_LENGTH_MAX)
+        self._framer = MessageFramer(self._first_message, introduction_max)
         self._timer: asyncio.TimerHandle | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._silent = 0
+        self._seen = (0, 0)
         self.reason: DisconnectReason | None = None
-        self._writable_waiters: list[asyncio.Future[None]] = []
+        self._writable_waiters: dict[asyncio.Future[None], None] = {}
         self._writing_paused = False
         self._reading_paused_by: set[str] = set()
         self._transport: Any = None
+        self._doomed = False
+        self._backlog: Backlog | None = None
+        self._asked: tuple[Hashable, SlowPeer | None] = None, None
+        self._handler: tuple[Callable[..., object], Any] | None = None
+        self.requests: Requests | None = None
         self.ended = loop.create_future()
         self.writer: MessageWriter
-        self.peer_id: str | None = None
+        self.id: str | None = None
+        self.dropped = 0
+        self.extensions = False
         self.inbox_bytes = 0
+
+    def __repr__(self) -> str:
+        state = f"ended: {self.reason}" if self.reason else "open"
+        return f"<Peer {self.id!r} {state}>"
 
     # ------------------------------------------------------- the transport's calls
 
@@ -85,14 +110,20 @@ class Session(RegisteredProtocol):
         """Prepare to send, and expect the handshake."""
         config = self._config
         self._transport = transport
-        self._transport.set_write_buffer_limits(config.sending_high_water, config.sending_low_water)
+        self._transport.set_write_buffer_limits(config.high_water, config.low_water)
+        if config.keepalive is not None:
+            keep_alive(self._transport.get_extra_info("socket"), config.keepalive)
+        if config.slow_peer == "latest":
+            hold_little(self._transport.get_extra_info("socket"), config.high_water)
         self.writer = MessageWriter(
             transport,
             self._overflow,
-            config.framing_buffer_length,
-            config.unsent_max,
-            config.max_conflated_send_request_count,
+            config.max_message_size,
+            self._unsent_max,
+            self._owner.total,
         )
+        self.writer.lenient = self._lenient
+        self.writer.elsewhere = self.send_threadsafe
         self._timer = self._loop.call_later(config.handshake_timeout, self._too_late)
         self._owner.session_opened(self)
 
@@ -108,7 +139,7 @@ class Session(RegisteredProtocol):
         except FramingError as error:
             self._fail_framing(error)
         except BaseException as error:  # noqa: BLE001  # the handler is the program's
-            self._fail_handler(error)
+            self.fail_handler(error)
 
     def _feed_left_over(self) -> None:
         if self._framer.left_over:
@@ -121,7 +152,10 @@ class Session(RegisteredProtocol):
     def resume_writing(self) -> None:
         """No more than the low water waits."""
         self._writing_paused = False
-        self._wake_drains(None)
+        if self._backlog is not None:
+            self._hand_on(self._backlog)
+        if not self._writing_paused:
+            self._wake_drains(None)
 
     def eof_received(self) -> None:
         """Close once everything sent has left; a peer that does not read gets no extra time."""
@@ -140,15 +174,7 @@ class Session(RegisteredProtocol):
     def _first_message(self, view: memoryview) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        try:
-            peer_id = str(view, "ascii")
-        except UnicodeDecodeError:
-            self.abort(DisconnectCause.HANDSHAKE, "the peer id is not ASCII")
-            return
-        if not peer_id:
-            self.abort(DisconnectCause.HANDSHAKE, "the peer id is empty")
-            return
-        self._owner.session_introduced(self, peer_id)
+        self._owner.session_introduced(self, bytes(view))
 
     def _too_late(self) -> None:
         begun = self._framer.pending
@@ -158,44 +184,218 @@ class Session(RegisteredProtocol):
             + (f", only {begun} bytes of its message" if begun else ""),
         )
 
-    def establish(self, peer_id: str, handler: Callable[..., object] | None, first: Any) -> None:
+    def establish(
+        self, peer_id: str, handler: Callable[..., object] | None, first: Any, extensions: bool
+    ) -> None:
         """The handshake is done: pass messages to ``handler``, or to the inbox if it is None."""
-        self.peer_id = peer_id
-        length_max = self._config.framing_buffer_length
+        self.id = peer_id
+        self.extensions = extensions
+        length_max = self._config.max_message_size
         if handler is None:
-            self._framer.set_handler(self._keep, length_max)
-        else:
-            self._framer.set_handler(handler, length_max, first)
+            handler, first = self._keep, None
+        if extensions:
+            self._handler = handler, first
+            length_max = min(length_max + OVERHEAD, 2**31 - 1)
+            self.requests = Requests(
+                self._loop, self, self.writer, self._owner.answering, self.report
+            )
+            self.writer.mark()
+            self._framer.set_control(self._take_control)
+            self._tick()
+        self._framer.set_handler(handler, length_max, first)
 
     def _keep(self, view: memoryview) -> None:
         self._owner.inbox.put(self, bytes(view))
 
+    # ------------------------------------------------------------------- extensions
+
+    def _take_control(self, view: memoryview) -> None:
+        if self.requests is None or self._handler is None:
+            return
+        message = self.requests.take(view)
+        if message is None:
+            return
+        handler, first = self._handler
+        with memoryview(message) as whole:
+            handler(*([whole] if first is None else [first, whole]))
+
+    async def request(self, message: ReadableBuffer, timeout: float | None = None) -> bytes:
+        """Send a request and wait for its reply."""
+        if self.closing:
+            raise ConnectionClosed(self.reason)
+        if self.requests is None:
+            raise RequestError(
+                "the two sides have not agreed on requests: the client connects with "
+                "extensions=True"
+            )
+        return await self.requests.request(message, timeout)
+
+    def _tick(self) -> None:
+        """Look for a sign of life; give one if there was none, or if we do not read."""
+        if self._config.keepalive is None or self.requests is None or self.closing:
+            return
+        seen = self._framer.messages, self._framer.pending
+        if seen != self._seen or self._reading_paused_by:
+            self._silent = 0
+        self._seen = seen
+        if self._silent >= TICKS:
+            text = f"no sign of life for {self._config.keepalive:g} s"
+            self.abort(DisconnectCause.NETWORK, text, TimeoutError(text))
+            return
+        if self._silent or self._reading_paused_by:
+            self.requests.send(PING)
+        self._silent += 1
+        self._watch = self._loop.call_later(self._config.keepalive / TICKS, self._tick)
+
+    # ------------------------------------------------------------------------ sending
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent."""
+        return self.writer.unsent + (self._backlog.bytes if self._backlog is not None else 0)
+
+    def send(self, message: ReadableBuffer, *, key: Hashable = None) -> None:
+        """Send ``message``; with a ``key``, in the place of a waiting one that has the same."""
+        if key is None:
+            self.writer.send(message)
+        else:
+            self.send_as(message, key, None)
+
+    def send_as(self, message: ReadableBuffer, key: Hashable, slow: SlowPeer | None) -> None:
+        """Send ``message``; if the peer is slow, as ``slow`` says, or else the configuration."""
+        if self._loop._thread_id not in {None, threading.get_ident()}:
+            raise RuntimeError("key= and slow= are for the loop's own thread; others call send()")
+        if self.closing:
+            raise ConnectionClosed(self.reason)
+        self._asked = key, slow
+        try:
+            if slow in KEEPING and (self._writing_paused or self._backlog):
+                self._overflow(self.writer.unsent, memoryview(message).tobytes())
+            else:
+                self.writer.send(message)
+        finally:
+            self._asked = None, None
+
+    def send_threadsafe(self, message: ReadableBuffer, timeout: float | None = None) -> None:
+        """Send from any thread."""
+        self._owner.outbox.put(self, message, timeout)
+
+    # ---------------------------------------------------------------- slow consumers
+
+    @property
+    def _lenient(self) -> bool:
+        """Whether what other threads send is measured only when the loop takes it."""
+        return self._config.slow_peer not in {"disconnect", "raise"}
+
+    @property
+    def _unsent_max(self) -> int:
+        """What may wait in the transport."""
+        if self._config.slow_peer in KEEPING:
+            return self._config.high_water
+        return self._config.unsent_limit
+
+    def _overflow(self, unsent: int, message: bytes) -> None:
+        """There is no room for ``message``, or it has to wait behind others."""
+        key, slow = self._asked
+        slow = slow or self._config.slow_peer
+        total = self._owner.total
+        full = total is not None and total.full
+        if slow in KEEPING and not full:
+            self._keep_back(message, key if slow == "latest" else None, slow)
+        elif self._backlog and not full and self.unsent + len(message) <= self._config.unsent_limit:
+            self._keep_back(message, None, slow)
+        elif slow == "raise":
+            raise self._too_slow(unsent)
+        elif slow == "disconnect":
+            self.abort(DisconnectCause.SLOW, str(self._too_slow(unsent)))
+        else:
+            self.dropped += 1
+
+    def _keep_back(self, message: bytes, key: Hashable, slow: SlowPeer) -> None:
+        if not self._writing_paused and not self._backlog:
+            self.writer.send_over(message)  # passes the high water, so that we shall be resumed
+            return
+        if self._backlog is None:
+            self._backlog = Backlog()
+        before = self._backlog.bytes
+        if slow == "latest":
+            self.dropped += self._backlog.replace(key, message)
+        else:
+            self._backlog.append(message)
+        while len(self._backlog) > 1 and self._backlog.bytes > self._config.unsent_limit:
+            self._backlog.pop()
+            self.dropped += 1
+        self._count(self._backlog.bytes - before)
+        # All that follows comes here, too, until these have left.
+        self.writer.unsent_max = 0
+        self.writer.lenient = True
+
+    def _hand_on(self, backlog: Backlog) -> None:
+        before = backlog.bytes
+        while backlog and not self._writing_paused:
+            self.writer.send_over(backlog.pop())
+        self._count(backlog.bytes - before)
+        if not backlog:
+            self.writer.unsent_max = self._unsent_max
+            self.writer.lenient = self._lenient
+
+    def _count(self, change: int) -> None:
+        if self._owner.total is not None:
+            self._owner.total.held += change
+
+    def overflow_threadsafe(self) -> None:
+        """The same for a message from another thread, which is told."""
+        unsent = self.writer.unsent
+        if self._config.slow_peer == "raise":
+            raise self._too_slow(unsent)
+        if not self._doomed:  # once: threads may send a great deal before the loop turns
+            self._doomed = True
+            self._loop.call_soon_threadsafe(self._overflow, unsent, b"")
+        text = str(self._too_slow(unsent))
+        raise ConnectionClosed(self.reason or DisconnectReason(DisconnectCause.SLOW, text))
+
+    def _too_slow(self, unsent: int) -> SlowPeerError:
+        text = f"{self.id!r} does not read: {unsent} bytes wait to be sent to it"
+        return SlowPeerError((self.id or "",), text)
+
     # ---------------------------------------------------------------- back-pressure
 
-    def pause_reading(self, why: str) -> None:
+    def pause_reading(self, why: str = "program") -> None:
         """Pause the peer until every ``why`` has been resumed."""
         if not self._reading_paused_by:
             self._transport.pause_reading()
         self._reading_paused_by.add(why)
 
-    def resume_reading(self, why: str) -> None:
+    def resume_reading(self, why: str = "program") -> None:
         """End one ``why`` of ``pause_reading``."""
         if why in self._reading_paused_by:
             self._reading_paused_by.remove(why)
             if not self._reading_paused_by and not self.ended.done():
                 self._transport.resume_reading()
 
-    async def drain(self) -> None:
-        """Wait while more than the high water is unsent; ``NotConnectedError`` at the end."""
+    @property
+    def ready(self) -> bool:
+        """Whether ``drain`` would return at once, or raise because the connection is ending."""
+        return self.closing or not (self._writing_paused or self._backlog)
+
+    async def drain(self, timeout: float | None = None) -> None:
+        """Wait while more than the high water is unsent; ``ConnectionClosed`` at the end."""
         if self.ended.done():
-            raise NotConnectedError(str(self.reason))
-        if self._writing_paused:
-            waiter = self._loop.create_future()
-            self._writable_waiters.append(waiter)
-            await waiter
+            raise ConnectionClosed(self.reason)
+        if not self._writing_paused and not self._backlog:
+            return
+        waiter = self._loop.create_future()
+        self._writable_waiters[waiter] = None
+        try:
+            done, _ = await asyncio.wait([waiter], timeout=timeout)
+            if not done:
+                raise asyncio.TimeoutError(f"{self.id!r} has not read enough within {timeout:g} s")
+            waiter.result()
+        finally:
+            self._writable_waiters.pop(waiter, None)
 
     def _wake_drains(self, error: Exception | None) -> None:
-        waiters, self._writable_waiters = self._writable_waiters, []
+        waiters, self._writable_waiters = self._writable_waiters, {}
         for waiter in waiters:
             if waiter.done():
                 continue
@@ -203,22 +403,7 @@ class Session(RegisteredProtocol):
                 waiter.set_result(None)
             else:
                 waiter.set_exception(error)
-
-    def _overflow(self, unsent: int) -> None:
-        if self._config.slow_peer == "raise":
-            raise self._too_slow(unsent)
-        self.abort(DisconnectCause.SLOW, str(self._too_slow(unsent)))
-
-    def overflow_threadsafe(self) -> None:
-        """The same for a message from another thread."""
-        unsent = self.writer.unsent
-        if self._config.slow_peer == "raise":
-            raise self._too_slow(unsent)
-        self._loop.call_soon_threadsafe(self._overflow, unsent)
-
-    def _too_slow(self, unsent: int) -> SendingBuffersFullError:
-        text = f"{self.peer_id!r} does not read: {unsent} bytes wait in its sending buffers"
-        return SendingBuffersFullError((self.peer_id or "",), text)
+                waiter.exception()  # its drain may have been cancelled in this turn
 
     # ------------------------------------------------------------------------ ending
 
@@ -227,57 +412,79 @@ class Session(RegisteredProtocol):
         """Whether the connection is ending or has ended."""
         return self.reason is not None or self.ended.done() or self._transport.is_closing()
 
+    def disconnect(self, text: str = "disconnected", patience: float = STOP_SECONDS) -> None:
+        """Close once everything sent has left."""
+        self.close(DisconnectCause.LOCAL, text, patience)
+
     def close(self, cause: DisconnectCause, text: str, patience: float) -> None:
         """End once all sent data has left, or after ``patience`` seconds; receive no more."""
-        self._end(cause, text, None)
+        self._owner.outbox.finish(self.writer)
+        self._end(DisconnectReason(cause, text))
         self._timer = self._loop.call_later(patience, self._transport.abort)
         self._transport.close()
 
     def abort(self, cause: DisconnectCause, text: str, error: BaseException | None = None) -> None:
         """End at once; drop what waits to be sent."""
-        self._end(cause, text, error)
+        self._end(DisconnectReason(cause, text, error))
         self._transport.abort()
 
-    def _end(self, cause: DisconnectCause, text: str, error: BaseException | None) -> None:
-        self._framer.stop()
-        self.writer.close()
-        if self._timer is not None:
-            self._timer.cancel()
+    def _end(self, reason: DisconnectReason) -> None:
         if self.reason is None:
-            self.reason = DisconnectReason(cause, text, error)
+            self.reason = reason
+        self._framer.stop()
+        if self._backlog is not None:
+            self._count(-self._backlog.bytes)
+            backlog, self._backlog = self._backlog, None
+            if self.reason.cause is DisconnectCause.LOCAL:
+                while backlog:
+                    self.writer.send_over(backlog.pop())
+        self.writer.close(self.reason)
+        self._handler = None
+        for timer in (self._timer, self._watch):
+            if timer is not None:
+                timer.cancel()
 
     def finish(self, reason: DisconnectReason) -> None:
         """Report the end, once; the transport is aborted if it is still there."""
         self.reason = reason
-        self._end(reason.cause, reason.text, reason.error)
+        self._end(reason)
         self.ended.set_result(reason)
         self._transport.abort()
-        self._wake_drains(NotConnectedError(reason.text))
+        self._wake_drains(ConnectionClosed(reason))
+        if self.requests is not None:
+            self.requests.end(reason)
         try:
             self._owner.session_closed(self, reason)
         except Exception as error:  # noqa: BLE001  # the handler is the program's
-            self._report("Exception when a connection had ended", error)
+            self.report("Exception when a connection had ended", error)
 
     def _reason_of(self, exc: Exception | None) -> DisconnectReason:
         begun = self._framer.pending
+        error: Exception | None = exc
         if exc is None:
             text = "the peer closed the connection"
             if begun:
                 text += f" in the middle of a message, {begun} bytes of which had come"
-            elif self.peer_id is None:
+                error = EOFError(text)
+            elif self.id is None:
                 text += " before it gave its peer id"
-            return DisconnectReason(DisconnectCause.PEER, text)
+            return DisconnectReason(DisconnectCause.PEER, text, error)
         return DisconnectReason(DisconnectCause.NETWORK, f"the connection broke: {exc}", exc)
 
     def _fail_framing(self, error: FramingError) -> None:
-        cause = DisconnectCause.PROTOCOL if self.peer_id else DisconnectCause.HANDSHAKE
-        self.abort(cause, str(error), error)
+        if self.id is None:
+            text = str(error) + guess(struct.pack("<i", error.length))
+            self.abort(DisconnectCause.HANDSHAKE, text, error)
+        else:
+            self.abort(DisconnectCause.PROTOCOL, str(error), error)
 
-    def _fail_handler(self, error: BaseException) -> None:
-        self._report(f"Exception in a handler of messages from {self.peer_id!r}", error)
+    def fail_handler(self, error: BaseException) -> None:
+        """A handler of messages has raised."""
+        self.report(f"Exception in a handler of messages from {self.id!r}", error)
         self.abort(DisconnectCause.HANDLER, f"a handler raised {error!r}", error)
 
-    def _report(self, message: str, error: BaseException) -> None:
+    def report(self, message: str, error: BaseException) -> None:
+        """Tell the loop's exception handler."""
         self._loop.call_exception_handler(
             {
                 "message": message,

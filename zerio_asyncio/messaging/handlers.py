@@ -1,0 +1,72 @@
+"""Handlers that are awaited: how many run at once, and what becomes of them at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+
+def is_async(handler: object) -> bool:
+    """Whether calling ``handler`` gives something to await."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    if inspect.iscoroutinefunction(handler):
+        return True
+    return inspect.iscoroutinefunction(getattr(type(handler), "__call__", None))  # noqa: B004
+
+
+def check_handler(name: str, handler: object) -> None:
+    """``TypeError`` if ``handler`` cannot be called."""
+    if handler is not None and not callable(handler):
+        raise TypeError(f"{name} must be callable, not {handler!r}")
+
+
+class Handlers:
+    """Runs coroutines of handlers, at most ``most`` at once, each a task of its own."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
+        self._loop = loop
+        self._turns = asyncio.Semaphore(most)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def turn(self) -> None:
+        """Wait until one more may run; ``run`` must follow, or ``give_back``."""
+        await self._turns.acquire()
+
+    def give_back(self) -> None:
+        """Not run one after all."""
+        self._turns.release()
+
+    def run(self, handler: Coroutine[Any, Any, None]) -> None:
+        """Run one, whose turn it is."""
+        self.spawn(handler).add_done_callback(lambda _: self._turns.release())
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run ``work``, which takes its turn itself if it needs one; it raises nothing."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def in_turn(self, handler: Callable[[], Awaitable[Any]]) -> Any:
+        """Wait for a turn, then for the handler."""
+        async with self._turns:
+            return await handler()
+
+    async def finish(self, patience: float) -> None:
+        """Wait until all have ended, or ``patience`` seconds have passed; then cancel the rest."""
+        current = asyncio.current_task()  # a handler may be what stops us
+        waiting = {task for task in self._tasks if task is not current}
+        if not waiting:
+            return
+        try:
+            await asyncio.wait(waiting, timeout=patience)
+        finally:
+            for task in waiting:
+                task.cancel()
+        await asyncio.wait(waiting)
