@@ -51,7 +51,9 @@ class LoadConfig(RunConfig):
         check("size", self.size, 1, DATAGRAM_MAX if self.datagrams else SIZE_MAX)
         check("depth", self.depth, 1, DEPTH_MAX)
         if self.anew and (self.depth != 1 or self.datagrams or self.tls or not system.DIALS_AGAIN):
-            raise ValueError("a new connection for each request: one in flight, on a plain stream, Linux")
+            raise ValueError(
+                "a new connection for each request: one in flight, on a plain stream, Linux"
+            )
 
         if self.datagrams and (self.tls or self.page):
             raise ValueError("datagrams know neither tls nor pages")
@@ -67,7 +69,12 @@ class LoadConfig(RunConfig):
 
     def native(self) -> dict[str, Any]:
         """The fields of native.h's structure, except the strings."""
-        fields = {"depth": self.depth, "datagrams": self.datagrams, "tls": self.tls, "anew": self.anew}
+        fields = {
+            "depth": self.depth,
+            "datagrams": self.datagrams,
+            "tls": self.tls,
+            "anew": self.anew,
+        }
         if self.page:
             fields |= {"size": len(pages.REQUEST), "answer_size": len(pages.ANSWER)}
         return {**super().native(), **fields}

@@ -41,7 +41,7 @@ def serve(
     """Run uvicorn on a loop until the process is told to end; ``ready`` is called once."""
     import uvicorn  # noqa: PLC0415 - only one row needs it
 
-    class Telling(uvicorn.Server):
+    class Telling(uvicorn.Server):  # type: ignore[misc, unused-ignore]  # may be missing
         """Says when it serves."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
