@@ -29,6 +29,7 @@ ARGUMENTS = {  # of what cannot be called without
     "connect_stop": [0],
     "retire": [0],
     "join": [0],
+    "leave": [0],
     "give": [None],
     "part": [0],
     "send_memory": [b"x"],
