@@ -42,7 +42,7 @@ ARGUMENTS = {  # of what cannot be called without
     "send_to": [None],
 }
 
-HARMLESS = {"close", "closed", "trim", "leave"}
+HARMLESS = {"close", "closed", "trim"}
 
 
 def members(kind):
