@@ -29,6 +29,7 @@ ARGUMENTS = {  # of what cannot be called without
     "connect_stop": [0],
     "retire": [0],
     "join": [0],
+    "leave": [0],
     "give": [None],
     "part": [0],
     "send_memory": [b"x"],
@@ -41,7 +42,7 @@ ARGUMENTS = {  # of what cannot be called without
     "send_to": [None],
 }
 
-HARMLESS = {"close", "closed", "trim", "leave"}
+HARMLESS = {"close", "closed", "trim"}
 
 
 def members(kind):
