@@ -17,7 +17,17 @@ import weakref
 import pytest
 
 from .support import SECONDS, Recorder, listener, receive_all
-from .tls import VERSIONS, client_context, close, echo, forgetful, only, server_context, serving
+from .tls import (
+    VERSIONS,
+    client_context,
+    close,
+    connect_to_blocking,
+    echo,
+    forgetful,
+    only,
+    server_context,
+    serving,
+)
 
 pytestmark = [forgetful, pytest.mark.tls]
 
@@ -416,6 +426,25 @@ async def test_pausing_at_every_delivery(loop, contexts):
         recorder.transport.write(b"done")
         assert await talking == b"done"
         await recorder.lost()
+
+
+@pytest.mark.ours  # asyncio's layer calls it in the middle of that write
+async def test_writing_when_paused(loop, contexts):
+    """What ``pause_writing`` writes follows the whole write that caused it."""
+
+    class Marking(Recorder):
+        def pause_writing(self):
+            super().pause_writing()
+            self.transport.write(b"|")
+
+    transport, recorder, peer = await connect_to_blocking(Marking, contexts)
+    transport.set_write_buffer_limits(high=1)
+    data = b"x" * 8_000_000
+    transport.write(data)
+    assert await peer.receive_exactly(len(data) + 1) == data + b"|"
+    transport.abort()
+    await recorder.lost()
+    peer.close()
 
 
 async def test_another_protocol_under_way(loop, contexts):

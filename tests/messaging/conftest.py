@@ -13,6 +13,7 @@ from ..loop.conftest import (  # noqa: F401  # fixtures and hooks are found by t
     new_loop,
     no_leaks,
     our_kinds,
+    pytest_configure,
     pytest_pyfunc_call,
     warm,
 )

@@ -97,7 +97,7 @@ cdef class TLSTransport(TLSSending):
         try:
             self.records.sslobj.do_handshake()
         except AGAIN:
-            self.records.send(self.stream)
+            self._flush()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
@@ -110,14 +110,18 @@ cdef class TLSTransport(TLSSending):
     cdef int _shaken(self) except -1:
         cdef object sslobj = self.records.sslobj
         cdef object protocol = self.protocol
+        try:
+            facts = dict(peercert=sslobj.getpeercert(), cipher=sslobj.cipher(),
+                         compression=sslobj.compression(), ssl_object=sslobj)
+        except Exception as exc:
+            return self._fail(exc, "SSL handshake failed")
+        self._extra.update(facts)
         self._end_timer()
         self.life = WRAPPED
-        self.records.send(self.stream)
+        self._flush()
         if self._loop.get_debug():
             logger.debug("%r: SSL handshake took %.1f ms", self,
                          (self._loop.time() - self.began) * 1e3)
-        self._extra.update(peercert=sslobj.getpeercert(), cipher=sslobj.cipher(),
-                           compression=sslobj.compression(), ssl_object=sslobj)
         if not self.told:
             self.told = True
             protocol.connection_made(self)
@@ -164,7 +168,7 @@ cdef class TLSTransport(TLSSending):
             if self.life == CLOSING:
                 self._discard()
             if self.stream is not None and self.life != GONE:
-                self.records.send(self.stream)
+                self._flush()
                 if self.backlog:
                     self._write_backlog()
         except (SystemExit, KeyboardInterrupt):
@@ -373,11 +377,11 @@ cdef class TLSTransport(TLSSending):
                 if not self.heard_end:
                     self.records.sslobj.unwrap()
             except AGAIN:
-                self.records.send(self.stream)
+                self._flush()
                 return 0
             except ssl.SSLError as exc:
                 return self._fail(exc, "Error occurred during shutdown")
-            self.records.send(self.stream)
+            self._flush()
         elif not self.heard_end:
             return 0
         self._tell_end()

@@ -24,7 +24,8 @@ from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.sending cimport SendingTransport
-from zerio_asyncio.core.tls_records cimport ENDED_BY_PEER, NOTHING_NOW, RECORD_MAX, hand_on
+from zerio_asyncio.core.tls_records cimport (
+    ENDED_BY_PEER, NOTHING_NOW, RECORD_MAX, PortableRecords, hand_on)
 
 from zerio_asyncio.core.openssl import FUNCTIONS, NotFoundError, addresses
 
@@ -80,6 +81,7 @@ cdef Functions openssl
 # The BIO_METHOD, null until `prove` has made it; and where the SSL * is, in words.
 cdef void *method = NULL
 cdef Py_ssize_t ssl_place = 0
+cdef object inner_type = None    # the class of _ssl that has it
 
 
 # --------------------------------------------------------------------------- the BIO
@@ -146,18 +148,20 @@ cdef int wire_destroy(void *bio) noexcept nogil:
 # ---------------------------------------------------------------------- one connection
 
 cdef class DirectRecords(TLSRecords):
-    """``options`` are those of ``SSLContext.wrap_bio``. Only after ``prove`` has succeeded."""
+    """For an ``SSLObject`` of ``wrap_bio``. Only after ``prove`` has succeeded; see `make_records`."""
 
-    def __init__(self, context, **options):
+    def __init__(self, sslobj):
         if method is NULL:
             raise RuntimeError("nobody has proved that this engine works here")
         if self.bio is not NULL:
             raise RuntimeError("made once")
-        self.sslobj = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), **options)
-        self.ssl = ssl_of(self.sslobj, context, ssl_place)
+        self.ssl = ssl_of(sslobj, ssl_place)
+        if self.ssl is NULL:
+            raise RuntimeError("an SSL object whose layout is unlike the one that was proved")
+        self.sslobj = sslobj
         self.wire = <Wire *>PyMem_RawCalloc(1, sizeof(Wire))
         self.bio = openssl.BIO_new(method)
-        if self.wire is NULL or self.bio is NULL or self.ssl is NULL:
+        if self.wire is NULL or self.bio is NULL:
             PyMem_RawFree(self.wire)
             self.wire = NULL
             raise MemoryError("no memory for a TLS connection")
@@ -252,17 +256,36 @@ cdef class DirectRecords(TLSRecords):
 
 # --------------------------------------------------------------------------- the proof
 
-cdef void *ssl_of(object sslobj, object context, Py_ssize_t place) except? NULL:
-    """The SSL * of an SSLObject, which must stand before its context."""
+cdef void *ssl_of(object sslobj, Py_ssize_t place) except? NULL:
+    """The SSL * of an SSLObject, which must stand before its context; null if it does not."""
     cdef object inner = sslobj._sslobj
+    cdef object context = inner.context
     cdef uintptr_t *words = <uintptr_t *><PyObject *>inner
-    if words[place + 1] != <uintptr_t><PyObject *>context or words[place] == 0:
-        raise RuntimeError("an SSL object whose layout is unlike the one that was proved")
+    if (type(inner) is not inner_type
+            or words[place + 1] != <uintptr_t><PyObject *>context):
+        return NULL
     return <void *>words[place]
+
+
+def make_records(context, **options):
+    """Records for a connection; ``options`` are those of ``SSLContext.wrap_bio``.
+
+    A context may make objects of its own: what these do at every read and write must not be
+    missed, so they get the portable engine.
+    """
+    cdef PortableRecords portable = PortableRecords(context, **options)
+    cdef object kind = type(portable.sslobj)
+    if (getattr(kind, "read", None) is not ssl.SSLObject.read
+            or getattr(kind, "write", None) is not ssl.SSLObject.write
+            or ssl_of(portable.sslobj, ssl_place) is NULL):
+        return portable
+    return DirectRecords(portable.sslobj)
 
 
 cdef Py_ssize_t find_place(object sslobj, object context) except -1:
     cdef object inner = sslobj._sslobj
+    global inner_type
+    inner_type = type(inner)
     cdef Py_ssize_t size = type(inner).__basicsize__ // <Py_ssize_t>sizeof(uintptr_t)
     cdef Py_ssize_t head = object.__basicsize__ // <Py_ssize_t>sizeof(uintptr_t)
     cdef uintptr_t *words = <uintptr_t *><PyObject *>inner
@@ -337,7 +360,7 @@ cdef Py_ssize_t find_place_twice() except -1:
         sslobj = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
         place = find_place(sslobj, context)
         places.add(place)
-        pointers.add((context, <uintptr_t>ssl_of(sslobj, context, place)))
+        pointers.add((context, <uintptr_t>ssl_of(sslobj, place)))
     if len(places) != 1 or len({pointer for _, pointer in pointers}) != 2:
         raise NotFoundError("the objects of ssl have another layout")
     return place
@@ -370,11 +393,15 @@ cdef Py_ssize_t reads(DirectRecords records, bytes received, char *memory) excep
         records.take_back()
 
 
+cdef DirectRecords in_memory(object protocol, bint server_side):
+    return DirectRecords(anonymous_context(protocol).wrap_bio(
+        ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=server_side))
+
+
 cdef int shake_hands() except -1:
     """A handshake in memory, a byte each way, an error, and an end."""
-    cdef DirectRecords client = DirectRecords(anonymous_context(ssl.PROTOCOL_TLS_CLIENT))
-    cdef DirectRecords server = DirectRecords(
-        anonymous_context(ssl.PROTOCOL_TLS_SERVER), server_side=True)
+    cdef DirectRecords client = in_memory(ssl.PROTOCOL_TLS_CLIENT, False)
+    cdef DirectRecords server = in_memory(ssl.PROTOCOL_TLS_SERVER, True)
     cdef char memory[16]
     cdef bytes record
     shakes(client, b"")

@@ -37,7 +37,8 @@ cdef class TLSRecords:
     # Plain bytes that were read or written, ENDED_BY_PEER or NOTHING_NOW; ssl.SSLError.
     cdef Py_ssize_t read(self, char *memory, size_t room) except? -2
     cdef Py_ssize_t write(self, const char *memory, size_t length) except? -2
-    # Hand the records that were made to the stream transport.
+    # Put the records that were made where the stream transport sends from. The caller has to tell
+    # it afterwards (`_written`): that may pause the protocol, which may write again.
     cdef int send(self, SendingTransport stream) except -1
 
 

@@ -63,7 +63,7 @@ cdef int hand_on(SendingTransport stream, object owner, const char *memory,
         stream.engine.gather(stream)
     else:
         stream._put(owner, memory, length, True)
-    return stream._written()
+    return 0
 
 
 cdef class TLSRecords:
@@ -92,6 +92,8 @@ cdef class PortableRecords(TLSRecords):
     """Over what ``ssl`` documents; ``options`` are those of ``SSLContext.wrap_bio``."""
 
     def __init__(self, context, **options):
+        if self.sslobj is not None:
+            raise RuntimeError("made once")
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
         self.sslobj = context.wrap_bio(self.incoming, self.outgoing, **options)

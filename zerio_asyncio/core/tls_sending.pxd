@@ -53,6 +53,7 @@ cdef class TLSSending(StreamLayer):
     cdef int _write(self, object data) except -1
     cdef int _encrypt(self, const char *memory, size_t length, size_t *done) except -1
     cdef int _keep(self, object data) except -1
+    cdef int _flush(self) except -1
     cdef int _write_backlog(self) except -1
     cdef int _pause_writer(self) except -1
     cdef int _resume_writer(self) except -1

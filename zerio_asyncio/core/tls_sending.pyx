@@ -133,6 +133,8 @@ cdef class TLSSending(StreamLayer):
             data = data.tobytes()
         if self.life != WRAPPED or self.backlog:
             self._keep(data)
+            if self._unsent() > self.high_water:
+                self._pause_writer()
             return 0
         try:
             PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
@@ -142,10 +144,20 @@ cdef class TLSSending(StreamLayer):
                     self._keep(memoryview(data).cast("B")[done:])
             finally:
                 PyBuffer_Release(&view)
+            self._flush()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
             self._fail(exc, "Fatal error on SSL protocol")
+        return 0
+
+    cdef int _flush(self) except -1:
+        """Have the stream transport send what was made, and pause whoever writes too much."""
+        if self.stream is not None:
+            self.records.send(self.stream)
+            self.stream._written()
+        if self._unsent() > self.high_water:
+            self._pause_writer()
         return 0
 
     cdef int _encrypt(self, const char *memory, size_t length, size_t *done) except -1:
@@ -161,8 +173,6 @@ cdef class TLSSending(StreamLayer):
     cdef int _keep(self, object data) except -1:
         self.backlog.append(data if PyBytes_CheckExact(data) else bytes(data))
         self.backlog_size += <size_t>len(self.backlog[-1])
-        if self._unsent() > self.high_water:
-            self._pause_writer()
         return 0
 
     cdef int _write_backlog(self) except -1:
@@ -175,8 +185,9 @@ cdef class TLSSending(StreamLayer):
             self.backlog_size -= done
             if done < <size_t>len(data):
                 self.backlog[0] = data[done:]
-                return 0
+                return self._flush()
             del self.backlog[0]
+        self._flush()
         if self._unsent() <= self.low_water:
             self._resume_writer()
         if self.life == CLOSING and not self.said_goodbye:
@@ -319,7 +330,7 @@ cdef class TLSSending(StreamLayer):
     cdef int _fail(self, object exc, str message) except -1:
         cdef StreamTransport stream = self.stream
         if stream is not None and is_live(stream):
-            self.records.send(stream)  # the alert
+            self._flush()  # the alert
         self._abort(exc)
         if isinstance(exc, OSError):
             if self._loop.get_debug():

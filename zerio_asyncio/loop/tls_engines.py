@@ -65,9 +65,9 @@ def _portable() -> Any:
 
 
 def _direct() -> Any:
-    from zerio_asyncio.core.tls_direct import DirectRecords  # noqa: PLC0415 - needs ssl
+    from zerio_asyncio.core.tls_direct import make_records  # noqa: PLC0415 - needs ssl
 
-    return DirectRecords
+    return make_records
 
 
 @functools.cache
