@@ -14,6 +14,7 @@ from zerio_asyncio import (
     ZerioServerConfiguration,
 )
 from zerio_asyncio.messaging import Reconnect, ZerioError
+from zerio_asyncio.messaging.configuration import SLOW_PEER
 
 from .records import Flow, check_whole
 from .world import Planned, World, callback
@@ -72,7 +73,7 @@ class Server(Member):
         self.names: list[str] = []
         config = ZerioServerConfiguration(
             max_message_size=256 * 1024,
-            slow_peer=world.random.choice(("raise", "disconnect")),
+            slow_peer=world.random.choice(SLOW_PEER),
             duplicate_peer=world.random.choice(("refuse", "replace")),
             unsent_max=world.random.choice((300_000, 1 << 20, 4 << 20)),
         )
@@ -170,7 +171,8 @@ class Client(Member):
         comes_back = world.random.random() < 0.2 and not world.has("abrupt")
         config = ZerioClientConfiguration(
             max_message_size=256 * 1024,
-            slow_peer=world.random.choice(("raise", "disconnect")),
+            slow_peer=world.random.choice(SLOW_PEER),
+            extensions=world.random.random() < 0.5,
             reconnect=Reconnect(delay_min=0.001) if comes_back else False,
         )
         self.node = ZerioClient(

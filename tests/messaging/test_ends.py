@@ -181,10 +181,11 @@ async def test_who_is_refused_hears_why_as_far_as_it_can(loop, caplog):
         assert len([record for record in caplog.records if "Refused" in record.message]) <= 1
 
 
-async def test_a_flood_of_refusals_is_logged_once(loop, caplog):
+async def test_a_flood_of_refusals_is_logged_once(loop, caplog, monkeypatch):
+    monkeypatch.setattr("zerio_asyncio.messaging.server.REFUSALS_SECONDS", 1000.0)
     with caplog.at_level(logging.WARNING, "zerio_asyncio"):
         async with serving() as server:
-            for _ in range(20):
+            for _ in range(5):
                 peer = await dial(server)
                 await peer.send(b"GET / HTTP/1.1\r\n\r\n")
                 await peer.receive_all_or_reset()
@@ -242,3 +243,33 @@ async def test_events_of_a_client(loop):
         assert seen[3].peer is not seen[0].peer
         assert isinstance(seen[4], Disconnected)
         assert client.reason.cause is DisconnectCause.LOCAL
+
+
+async def test_an_event_of_an_attempt_that_raises_does_not_end_the_attempts(loop, caught):
+    async with serving() as server:
+        client = Client(address_of(server), reconnect=SOON)
+        await client.start()
+        learn, client._on_event = client.learn, lambda event: (learn(event), fail(event))
+
+        def fail(event):
+            if isinstance(event, Connecting):
+                raise ZeroDivisionError
+
+        server.disconnect("peer")
+        await client.until(lambda: client.events.count(("connected",)) == 2)
+        caught.take_one(ZeroDivisionError)
+        await client.stop()
+
+
+async def test_a_stop_that_is_given_up_leaves_no_attempt(loop):
+    async with serving() as server:
+        client = Client(address_of(server), reconnect=Reconnect(delay_min=0.05, delay_max=0.05))
+        await client.start()
+        server.disconnect("peer")
+        await client.reason_of_end()
+        stopping = asyncio.ensure_future(client.stop())
+        await asyncio.sleep(0)
+        stopping.cancel()
+        await asyncio.wait([stopping])
+        assert not [task for task in asyncio.all_tasks() if "_come_back" in repr(task)]
+        await client.stop()

@@ -293,4 +293,4 @@ async def test_threads_that_flood_a_deaf_peer_are_told_once_each(loop, monkeypat
             await asyncio.sleep(0.001)
         assert (await server.reason_of("deaf")).cause is DisconnectCause.SLOW
         assert refused
-        assert sum(callback == deaf._overflow for callback in calls) <= 1
+        assert sum(callback == deaf._end_slow for callback in calls) <= 1

@@ -128,10 +128,9 @@ class ZerioClient(Node):
         if self._loop is None:
             return
         try:
-            for task in (self._connecting, self._coming_back):
-                if task is not None:
-                    self._connecting = self._coming_back = None
-                    await _give_up(task)
+            tasks = [task for task in (self._connecting, self._coming_back) if task is not None]
+            self._connecting = self._coming_back = None
+            await _give_up(*tasks)
             sessions = () if self._session is None else (self._session,)
             await self._close_sessions(sessions, patience)
         finally:
@@ -195,19 +194,26 @@ class ZerioClient(Node):
             attempt += 1
             shorter = random.uniform(0.5, 1.0)  # noqa: S311  # not a secret
             await asyncio.sleep(self._next_delay(how) * shorter)
-            self._tell(Connecting(attempt))
+            self._tell_of_attempt(Connecting(attempt))
             try:
                 await self._connect()
                 if self._session is None:  # lost before anybody looked
                     raise ConnectionClosed(self.reason)
             except OSError as error:
                 if how.attempts is not None and attempt >= how.attempts:
-                    self._tell(ConnectFailed(attempt, error, None))
+                    self._tell_of_attempt(ConnectFailed(attempt, error, None))
                     break
-                self._tell(ConnectFailed(attempt, error, self._peek(how)))
+                self._tell_of_attempt(ConnectFailed(attempt, error, self._peek(how)))
             else:
                 return
         self.inbox.close()
+
+    def _tell_of_attempt(self, event: Event) -> None:
+        try:
+            self._tell(event)
+        except Exception as error:  # noqa: BLE001  # the handler is the program's
+            message = f"Exception in on_event for {type(event).__name__}"
+            self._loop.call_exception_handler({"message": message, "exception": error})
 
     def _next_delay(self, how: Reconnect) -> float:
         delay = self._peek(how)
@@ -336,21 +342,23 @@ class ZerioClient(Node):
             self._answered.set_exception(HandshakeError(text))
         if session.id is None:
             return
-        if self._since and self._loop.time() - self._since > self._delay:
-            self._delay = 0.0  # it was a success
         how = self.config.coming_back
-        if how is None or reason.cause is DisconnectCause.LOCAL:
+        if how is None or reason.cause is DisconnectCause.LOCAL or self._loop is None:
             self.inbox.close()
         elif self._coming_back is None or self._coming_back.done():
+            if self._loop.time() - self._since > self._delay:
+                self._delay = 0.0  # it was a success
             self._coming_back = self._loop.create_task(self._come_back(how))
         # otherwise one is being made, and was told above that this attempt has failed
         self._tell(Disconnected(session, reason))
 
 
-async def _give_up(connecting: asyncio.Task[Any]) -> None:
-    connecting.add_done_callback(_hear)
-    connecting.cancel()
-    await asyncio.wait([connecting])
+async def _give_up(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.add_done_callback(_hear)
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 def _hear(task: asyncio.Task[Any]) -> None:

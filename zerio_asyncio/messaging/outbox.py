@@ -159,9 +159,18 @@ class Outbox:
 
     def flush(self) -> None:
         """Send everything that is queued now; on the loop's thread."""
-        if self._ring is not None:
-            self._ring.send(self._ring.count)
-            self._tell_waiting()
+        if self._ring is None:
+            return
+        left = self._ring.count
+        while left:
+            try:
+                self._ring.send(left)
+                break
+            except Exception as error:  # noqa: BLE001  # of one message; the others follow
+                left -= 1
+                message = "Exception when a message of another thread was sent"
+                self._loop.call_exception_handler({"message": message, "exception": error})
+        self._tell_waiting()
 
     def finish(self, writer: MessageWriter) -> None:
         """Take no more for ``writer``, and send what was taken."""

@@ -307,9 +307,12 @@ class Session(Peer, RegisteredProtocol):
         elif slow == "raise":
             raise self._too_slow(unsent)
         elif slow == "disconnect":
-            self.abort(DisconnectCause.SLOW, str(self._too_slow(unsent)))
+            self._end_slow(unsent)
         else:
             self.dropped += 1
+
+    def _end_slow(self, unsent: int) -> None:
+        self.abort(DisconnectCause.SLOW, str(self._too_slow(unsent)))
 
     def _keep_back(self, message: bytes, key: Hashable, slow: SlowPeer) -> None:
         if not self._writing_paused and not self._backlog:
@@ -350,7 +353,7 @@ class Session(Peer, RegisteredProtocol):
             raise self._too_slow(unsent)
         if not self._doomed:  # once: threads may send a great deal before the loop turns
             self._doomed = True
-            self._loop.call_soon_threadsafe(self._overflow, unsent, b"")
+            self._loop.call_soon_threadsafe(self._end_slow, unsent)
         text = str(self._too_slow(unsent))
         raise ConnectionClosed(self.reason or DisconnectReason(DisconnectCause.SLOW, text))
 
