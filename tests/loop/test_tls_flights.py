@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
 import ssl
 import sys
-import weakref
 
 import pytest
 
-from .support import SECONDS, Recorder, listener, receive_all
+from .support import SECONDS, Recorder, receive_all
 from .tls import (
     VERSIONS,
-    client_context,
     close,
     connect_to_blocking,
     echo,
     forgetful,
     only,
-    server_context,
     serving,
 )
 
@@ -468,152 +464,3 @@ async def test_another_protocol_under_way(loop, contexts):
         assert await second.got(3) == b"two"
         await second.lost()
         assert first.calls == ["connection_made", "data_received"]
-
-
-# -------------------------------------------------------------------- memory
-
-
-@pytest.mark.ours  # asyncio's transports and protocols refer to each other
-@pytest.mark.parametrize("how", ["close", "abort", "the peer"])
-async def test_a_closed_connection_is_freed_at_once(loop, contexts, how):
-    """No collector is needed for it."""
-
-    class Client(asyncio.Protocol):
-        def connection_lost(self, exc):
-            gone.set()
-
-    async def stay(reader, writer):
-        await reader.read()
-
-    gone = asyncio.Event()
-    async with serving(echo if how != "the peer" else hang_up, contexts[0]) as address:
-        transport, client = await loop.create_connection(Client, *address, ssl=contexts[1])
-        seen = [weakref.ref(transport), weakref.ref(client)]
-        seen.append(weakref.ref(transport.get_extra_info("ssl_object")))
-        gc.collect()
-        gc.disable()
-        try:
-            if how != "the peer":
-                getattr(transport, how)()
-            else:
-                transport.write(b"!")
-            del transport, client
-            await gone.wait()
-            for _ in range(3):
-                await asyncio.sleep(0)
-            assert [ref() for ref in seen] == [None, None, None]
-        finally:
-            gc.enable()
-
-
-async def hang_up(reader, writer):
-    await reader.readexactly(1)
-
-
-async def test_a_cancelled_handshake_leaves_nothing(loop, contexts):
-    """Neither a protocol, nor a transport, nor a timer that holds them."""
-    seen = []
-
-    class Client(asyncio.Protocol):
-        pass
-
-    def factory():
-        protocol = Client()
-        seen.append(weakref.ref(protocol))
-        return protocol
-
-    with listener() as server:
-        connecting = loop.create_task(
-            loop.create_connection(factory, *server.getsockname(), ssl=contexts[1])
-        )
-        peer, _ = await asyncio.to_thread(server.accept)
-        with peer:
-            peer.settimeout(SECONDS)
-            assert await asyncio.to_thread(peer.recv, 1)
-            connecting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await connecting
-            del connecting
-            for _ in range(5):
-                await asyncio.sleep(0)
-            gc.collect()
-            assert [ref() for ref in seen] == [None]
-
-
-async def test_an_ssl_object_that_outlives_its_connection(loop, contexts):
-    async with serving(echo, contexts[0]) as address:
-        _, writer = await asyncio.open_connection(*address, ssl=contexts[1])
-        sslobj = writer.get_extra_info("ssl_object")
-        version = sslobj.version()
-        await close(writer)
-        del writer
-        gc.collect()
-    assert sslobj.version() in {version, None}
-    with pytest.raises(ssl.SSLError):
-        sslobj.read(1)
-        raise ssl.SSLError("nothing to read")
-    with contextlib.suppress(ssl.SSLError):
-        sslobj.write(b"to nobody")
-
-
-# -------------------------------------------------- what else a context can do
-
-
-async def test_authentication_after_the_handshake(loop, authority):
-    """The server asks for the certificate of a client that it has been talking to."""
-    ours = server_context(authority.issue(), authority)
-    ours.verify_mode = ssl.CERT_OPTIONAL
-    ours.post_handshake_auth = True
-    theirs = client_context(authority, authority.issue("the client"))
-    theirs.post_handshake_auth = True
-    names = loop.create_future()
-
-    async def ask(reader, writer):
-        sslobj = writer.get_extra_info("ssl_object")
-        assert await reader.readexactly(5) == b"hello"
-        before = sslobj.getpeercert()
-        sslobj.verify_client_post_handshake()
-        writer.write(b"who are you?")
-        assert await reader.readexactly(5) == b"it me"
-        names.set_result((before, sslobj.getpeercert()["subject"]))
-
-    async with serving(ask, ours) as address:
-        reader, writer = await asyncio.open_connection(*address, ssl=theirs)
-        writer.write(b"hello")
-        assert await reader.readexactly(12) == b"who are you?"
-        writer.write(b"it me")
-        before, subject = await names
-        assert not before
-        assert subject
-        await close(writer)
-
-
-async def test_keys_and_messages_are_told(loop, contexts, tmp_path):
-    told = []
-    contexts[1].keylog_filename = str(tmp_path / "keys")
-    contexts[1]._msg_callback = lambda *args: told.append(args[1])
-    async with serving(echo, contexts[0]) as address:
-        reader, writer = await asyncio.open_connection(*address, ssl=contexts[1])
-        writer.write(b"hello")
-        assert await reader.readexactly(5) == b"hello"
-        await close(writer)
-    contexts[1].keylog_filename = None  # closes it
-    assert {"read", "write"} <= set(told)
-    assert "TRAFFIC_SECRET" in (tmp_path / "keys").read_text()
-
-
-async def test_a_session_is_resumed(loop, contexts):
-    only(contexts[0], ssl.TLSVersion.TLSv1_2)
-    session = None
-    async with serving(echo, contexts[0]) as address:
-        for resumed in (False, True):
-            with await asyncio.to_thread(connect_with, address, contexts[1], session) as sock:
-                session = sock.session
-                assert sock.session_reused is resumed
-                await asyncio.to_thread(sock.sendall, b"hello")
-                assert await asyncio.to_thread(sock.recv, 5) == b"hello"
-
-
-def connect_with(address, context, session):
-    sock = socket.create_connection(address, SECONDS)
-    return context.wrap_socket(sock, server_hostname="localhost", session=session)

@@ -148,7 +148,7 @@ cdef int wire_destroy(void *bio) noexcept nogil:
 # ---------------------------------------------------------------------- one connection
 
 cdef class DirectRecords(TLSRecords):
-    """For an ``SSLObject`` of ``wrap_bio``. Only after ``prove`` has succeeded; see `make_records`."""
+    """For an ``SSLObject`` of ``wrap_bio``, once ``prove`` has succeeded; see ``make_records``."""
 
     def __init__(self, sslobj):
         if method is NULL:
