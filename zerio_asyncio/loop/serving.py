@@ -194,7 +194,7 @@ class Listeners:
         context: contextvars.Context,
     ) -> None:
         try:
-            connection = listener.of(*listener.kind, fileno=descriptor)
+            connection = listener.of(*listener.kind, descriptor)
         except OSError:
             socket.close(descriptor)
             return
