@@ -71,11 +71,11 @@ async def test_a_program_that_hangs_is_noticed_by_its_pings(loop):
 
 
 async def test_who_answers_pings_lives(loop):
-    async with serving(keepalive=1) as server:
+    async with serving(keepalive=2) as server:
         peer = await dial(server)
         await peer.send(framed(b"idle\0zerio/1"))
         assert await peer.receive_message() == b"idle\0zerio/1 agreed"
-        for _ in range(6):  # longer than it would be waited for
+        for _ in range(5):  # longer than it would be waited for
             assert await peer.receive_message() == PING
             await peer.send_message(PONG)
         assert server.peers == ("idle",)

@@ -79,6 +79,7 @@ cdef class MessageWriter:
     cdef bint _has_room(self, size_t length) except -1
     cdef bint _has_room_behind(self, size_t unsent, size_t length) noexcept
     cdef int _write_waited(self, const char *memory, size_t length) except -1
+    cdef int _send_elsewhere(self, object message) except -1
     cdef bint _is_elsewhere(self) noexcept
     cdef bint _takes_no_more(self) noexcept
     cdef int _hand_over(self, object owner, const char *memory, size_t length) except -1

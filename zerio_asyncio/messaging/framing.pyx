@@ -30,6 +30,7 @@ cdef extern from "decref.h":
     pass
 
 
+from cython cimport critical_section
 from cpython.buffer cimport (
     PyBUF_FULL_RO, PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -432,7 +433,7 @@ cdef class MessageWriter:
         """
         cdef Py_buffer view
         if self._is_elsewhere():
-            self.elsewhere(message)
+            self._send_elsewhere(message)
             return
         if type(message) is bytes:
             self._write(message, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
@@ -464,13 +465,24 @@ cdef class MessageWriter:
 
     def close(self, reason=None):
         """Send no more; what is sent from now on raises ``ConnectionClosed(reason)``."""
-        self.closed = True
-        self.reason = reason
-        self.overflow = self.elsewhere = self.total = None
+        with critical_section(self):  # other threads look at these
+            self.reason = reason
+            self.elsewhere = None
+            self.closed = True
+        self.overflow = self.total = None
 
     def settle(self):
         """This thread is the loop's, from now on: it runs the loop."""
         self.thread = PyThread_get_thread_ident()
+
+    cdef int _send_elsewhere(self, object message) except -1:
+        cdef object elsewhere, reason
+        with critical_section(self):
+            elsewhere, reason = self.elsewhere, self.reason
+        if elsewhere is None:
+            raise ConnectionClosed(reason)
+        elsewhere(message)
+        return 0
 
     cdef bint _is_elsewhere(self) noexcept:
         if self.elsewhere is None:
