@@ -3,6 +3,8 @@ from typing import Any
 
 from zerio_asyncio.core.tls_records import TLSRecords
 
+FUNCTIONS: tuple[str, ...]
+
 class DirectRecords(TLSRecords):
     def __init__(self, sslobj: ssl.SSLObject) -> None: ...
 
