@@ -35,7 +35,7 @@ import asyncio
 import logging
 import sys
 from asyncio import base_events, constants, transports
-from socket import SHUT_WR
+import socket
 
 cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
@@ -148,7 +148,7 @@ cdef class StreamTransport(SendingTransport):
                 or self.owner == PROTOCOL or sock is None):
             return False
         try:
-            sock.shutdown(SHUT_WR)
+            sock.shutdown(socket.SHUT_WR)
         except OSError:
             return False  # the connection is broken
         self.lingering = sock
