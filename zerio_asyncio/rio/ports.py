@@ -112,7 +112,7 @@ class Event(NamedTuple):
     says, ``queue`` the completion queue of a NOTIFY, ``overlapped`` the address of a PACKET.
     ``peer`` is the client's address of an ACCEPT, as `socket.socket.accept` returns it, even if the
     client is gone; None where the system does not say. ``registered``: the socket of an ACCEPT was
-    made for Registered I/O (`zerio_asyncio.rio.providers.RegisteredSocket`).
+    made for Registered I/O.
     """
 
     kind: Kind
