@@ -18,6 +18,9 @@ from .support import KIB, MIB, Process, digest, free_port, in_parallel, parts_of
 
 LARGE = payload(16 * MIB)
 
+TLS_ENDS = 0.25
+"""Seconds between a session's end and the loop's, over TLS, as aiohttp's documentation says."""
+
 
 class Site:
     """The handlers, and what they have seen."""
@@ -217,6 +220,7 @@ async def test_a_client_that_leaves_midway(loop, contexts):
             await site.disconnected.wait()
             async with session.get("/add/1/2") as response:
                 assert await response.json() == {"sum": 3}
+        await asyncio.sleep(TLS_ENDS)
 
 
 async def test_requests_cancelled_midway(loop, contexts):
@@ -238,6 +242,7 @@ async def test_requests_cancelled_midway(loop, contexts):
             await in_parallel(60, work=client)
             async with session.get("/add/1/2") as response:
                 assert await response.json() == {"sum": 3}
+        await asyncio.sleep(TLS_ENDS)
 
 
 async def test_a_shutdown_with_connections_open(loop, contexts):

@@ -46,7 +46,8 @@ cdef class TLSTransport(TLSSending):
     def connection_made(self, StreamTransport stream not None):
         """The stream has begun: so does the handshake."""
         if self.life != APART:
-            return  # aborted before it began
+            stream.abort()  # as this was, before it began
+            return
         self.stream = stream
         stream.set_write_buffer_limits(high=self.high_water, low=self.low_water)
         if self._loop.get_debug():
