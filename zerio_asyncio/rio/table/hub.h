@@ -8,6 +8,7 @@
 #define ZERIO_HUB_H
 
 #include "rio.h"
+#include "table/atomics.h"
 #include "table/compiler.h"
 #include "table/counts.h"
 #include "table/handles.h"
@@ -81,7 +82,8 @@ rio_port *hub_publish(rio_hub *);
 
 static inline int hub_ours(const rio_hub *hub)
 {
-    return RIO_LIKELY(*hub->mark == hub->era);
+    uint32_t mark = atomics_load32_relaxed((const atomics_u32 *)(uintptr_t)hub->mark);
+    return RIO_LIKELY(mark == hub->era);
 }
 
 /* Entries of the tables. Of the last two: any socket will do, so none was made. */
