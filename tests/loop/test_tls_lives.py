@@ -84,6 +84,36 @@ async def test_a_cancelled_handshake_leaves_nothing(loop, contexts):
             assert [ref() for ref in seen] == [None]
 
 
+async def test_connecting_cancelled_after_any_turn_leaves_no_socket(loop, contexts):
+    """Also between the connection and its first word of TLS."""
+    with listener() as server:
+        for turns in range(12):
+            connecting = asyncio.ensure_future(
+                loop.create_connection(asyncio.Protocol, *server.getsockname(), ssl=contexts[1])
+            )
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            connecting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await connecting
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.ours  # asyncio leaves the socket open
+async def test_aborted_before_its_stream_begins(loop, contexts):
+    """The peer learns it, though the handshake never was."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.settimeout(SECONDS)
+    with theirs:
+        made = loop._make_ssl_transport(
+            ours, asyncio.Protocol(), contexts[1], server_hostname="localhost"
+        )
+        made.abort()
+        assert await asyncio.to_thread(theirs.recv, 1) == b""
+
+
 async def test_an_ssl_object_that_outlives_its_connection(loop, contexts):
     async with serving(echo, contexts[0]) as address:
         _, writer = await asyncio.open_connection(*address, ssl=contexts[1])
