@@ -89,6 +89,33 @@ async def test_a_handler_that_raises_when_it_is_back(loop, caught):
         assert [event.attempt for event in failed] == list(range(1, len(failed) + 1))
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_connection_that_fails_while_it_is_stopped_is_not_made_again(loop, caught, turns):
+    """Its end may be told after stop() has given the attempts up."""
+
+    async def stop():
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await client.stop(0.1)
+        return [task for task in asyncio.all_tasks() if "_come_back" in repr(task)]
+
+    def fail():
+        if not stopping:
+            stopping.append(asyncio.ensure_future(stop()))
+        raise ZeroDivisionError
+
+    stopping = []
+    async with serving() as server:
+        how = Reconnect(delay_min=0.001, delay_max=0.002)
+        client = Client(address_of(server), reconnect=how)
+        await client.start()
+        client.arrived = fail
+        server.disconnect("peer")
+        await client.until(lambda: stopping)
+        assert await stopping[0] == []
+        caught.take()
+
+
 async def test_a_server_that_accepts_and_leaves_is_not_stormed(loop, monkeypatch):
     """A connection that did not last counts as a failure: the delays grow."""
     delays = []

@@ -82,6 +82,7 @@ class ZerioClient(Node):
         self._answered: asyncio.Future[None] | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._coming_back: asyncio.Task[None] | None = None
+        self._stopping = False
         self._since = 0.0
         self._delay = 0.0
         super().__init__(ssl, on_message, on_event, on_request, concurrency)
@@ -102,6 +103,7 @@ class ZerioClient(Node):
         connections that are lost.
         """
         self._set_up(self.config)
+        self._stopping = False
         self.reason = None
         connecting = self._connecting = self._loop.create_task(self._connect())
         try:
@@ -127,6 +129,7 @@ class ZerioClient(Node):
         """Close once everything sent has left, or when ``patience`` seconds have passed."""
         if self._loop is None:
             return
+        self._stopping = True  # a connection that ends by itself meanwhile is not made again
         try:
             tasks = [task for task in (self._connecting, self._coming_back) if task is not None]
             self._connecting = self._coming_back = None
@@ -343,7 +346,8 @@ class ZerioClient(Node):
         if session.id is None:
             return
         how = self.config.coming_back
-        if how is None or reason.cause is DisconnectCause.LOCAL or self._loop is None:
+        stopped = self._stopping or self._loop is None
+        if how is None or reason.cause is DisconnectCause.LOCAL or stopped:
             self.inbox.close()
         elif self._coming_back is None or self._coming_back.done():
             if self._loop.time() - self._since > self._delay:
