@@ -69,6 +69,7 @@ def test_json(row: Row) -> None:
     assert zerio["spread"]["cpu_us"] == [5.0, 6.0]
     assert zerio["ratio_reference"] == 0.55
     assert zerio["ratio_limit"] == 1.375
+    assert zerio["interval_reference"] is None, "two rounds are too few"
     assert read["refused"] == [{"peer": "rloop", "reason": "No module named 'rloop'"}]
 
 
@@ -108,7 +109,12 @@ def test_a_busy_machine_is_noted(row: Row) -> None:
 
 def test_rows_follow_what_is_asked() -> None:
     standard = workloads.choose(("protocol",), {})
-    assert [(w.size, w.connections) for w in standard] == [(1024, 50), (1024, 500), (65536, 50)]
+    assert [(w.size, w.connections) for w in standard] == [
+        (1024, 50),
+        (1024, 500),
+        (1024, 5000),
+        (65536, 50),
+    ]
     (own,) = workloads.choose(("protocol",), {"size": 100, "connections": 7, "depth": 2})
     assert (own.size, own.connections, own.depth) == (100, 7, 2)
     assert own.title == "protocol, 100 B × 7, 2 in flight"

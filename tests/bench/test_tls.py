@@ -217,7 +217,7 @@ def test_handshakes_on_every_peer(name: str, resumed: bool) -> None:
 
 @pytest.mark.parametrize("name", LOOPS)
 def test_pages_on_every_loop(name: str) -> None:
-    if (refusal := tls.refusal_of_https()) is not None:
+    if (refusal := tls.refusal() or pages.refusal("https")) is not None:
         pytest.skip(refusal)
     (outcome,) = run(workloads.Workload("https", connections=5), name).outcomes
     assert outcome.error is None
@@ -258,7 +258,7 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     modes = [word for mode in ("tls", "handshake", "https") for word in ("--mode", mode)]
     arguments = ["--rounds", "1", "--seconds", "0.1", "--warmup", "0.05", "--connections", "3"]
     arguments += ["--peer", "asyncio", "--peer", LIMIT, "--json", str(target)]
-    if tls.refusal_of_https() is not None:
+    if pages.refusal("https") is not None:
         modes = modes[:4]
     status, out, err = finish(*BENCH, *modes, *arguments)
     assert (status, err) == (0, ""), out

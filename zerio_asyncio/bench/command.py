@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="MODE",
         help="protocol, buffered, registered, streams, sock, datagram, churn, pingpong,"
-        " messaging, messaging-latency, scheduler, scheduler-large, tls, handshake, https, idle,"
-        " tls-idle, threads; may be repeated (default: all but idle, tls-idle and threads)",
+        " messaging, messaging-latency, scheduler, scheduler-large, http, uvicorn, aiohttp, tls,"
+        " handshake, https, idle, tls-idle, threads; may be repeated (default: all but idle,"
+        " tls-idle and threads)",
     )
     parser.add_argument(
         "--peer",
@@ -51,6 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " repeated",
     )
     parser.add_argument("--rounds", type=int, help="rounds in which all peers take turns (5)")
+    parser.add_argument(
+        "--until-sure",
+        type=float,
+        dest="sure",
+        metavar="WIDTH",
+        help="add rounds, up to 30, until the 95 %% intervals of our ratios to"
+        " uvloop (winloop) are no wider than this, such as 0.05",
+    )
     parser.add_argument("--seconds", type=float, help="length of the measured window (1.5)")
     parser.add_argument("--warmup", type=float, help="uncounted seconds before the window (0.5)")
     parser.add_argument("--connections", type=int, help="instead of the rows' own numbers")
@@ -72,6 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server-core", type=int, help="CPU of the servers (the first one)")
     parser.add_argument("--load-core", type=int, help="CPU of the generator (the second one)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="FILE",
+        help="say what got better or worse since the run that wrote this by --json",
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw (.png, .svg, .pdf)")
     parser.add_argument(
         "--hgrm",
@@ -102,8 +117,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     _check_extras(options)
-    from zerio_asyncio.bench import latencies, peers, results  # noqa: PLC0415 - compiled
+    from zerio_asyncio.bench import compare, latencies, peers, results  # noqa: PLC0415 - compiled
 
+    earlier = None if options.compare is None else compare.read(options.compare)
     plan, refused = _plan(options)
     if options.list:
         for peer in map(peers.find, peers.NAMES):
@@ -113,6 +129,9 @@ def _run(options: argparse.Namespace) -> int:
         reasons = "; ".join(f"{peer.title}: {peer.refusal}" for peer in refused)
         raise ValueError(f"nothing to run{': ' + reasons if reasons else ''}")
     rows = _show(plan, refused)
+    if earlier is not None:
+        found = list(compare.changes(earlier, rows))
+        print(*found, sep="\n") if found else print("compare: no row of ours is in both runs")
     if options.json is not None:
         settings = dataclasses.asdict(plan.settings)
         text = json.dumps(results.document(rows, refused, settings), indent=1)
@@ -161,12 +180,13 @@ def _check_names(modes: tuple[str, ...], names: tuple[str, ...]) -> None:
 
 
 def _refusal(mode: str) -> str | None:
-    """Why a mode cannot run here, if it is one of TLS."""
-    from zerio_asyncio.bench import tls, workloads  # noqa: PLC0415
+    """Why a mode cannot run here, if it is one of TLS or of HTTP."""
+    from zerio_asyncio.bench import pages, tls, workloads  # noqa: PLC0415
 
-    if mode == workloads.HTTPS:
-        return tls.refusal_of_https()
-    return tls.refusal() if mode in workloads.TLS_MODES else None
+    refusal = tls.refusal() if mode in workloads.TLS_MODES else None
+    if refusal is None and mode in pages.MODES:
+        refusal = pages.refusal(mode)
+    return refusal
 
 
 def _default_modes() -> tuple[tuple[str, ...], list[Any]]:
@@ -224,6 +244,7 @@ def _settings(options: argparse.Namespace) -> Any:
     mine = cores()
     given = {
         "rounds": options.rounds,
+        "sure": options.sure,
         "measure_s": options.seconds,
         "warmup_s": options.warmup,
         "server_core": options.server_core,
@@ -236,6 +257,8 @@ def _settings(options: argparse.Namespace) -> Any:
     settings = Settings(**chosen)
     if settings.rounds < 1 or settings.measure_s <= 0 or settings.warmup_s < 0:
         raise ValueError("--rounds and --seconds must be positive, --warmup not negative")
+    if settings.sure is not None and settings.sure <= 0:
+        raise ValueError("--until-sure must be positive")
     for core in (settings.server_core, settings.load_core):
         if core not in mine:
             raise ValueError(f"CPU {core} is not among those of this process: {mine}")
@@ -270,11 +293,12 @@ def _show(plan: Plan, refused: list[Any]) -> list[Row]:
 
         def progress(step: str) -> None:
             nonlocal started
-            bar.update(task, completed=started, description=step)
+            total = max(plan.steps, started + 1)  # more if rounds are added
+            bar.update(task, completed=started, total=total, description=step)
             started += 1
 
         rows = plan.run(progress)
-        bar.update(task, completed=plan.steps, description="done")
+        bar.update(task, completed=started, total=started, description="done")
     report.show(console, rows, refused)
     return rows
 

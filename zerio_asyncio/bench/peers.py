@@ -13,7 +13,7 @@ from zerio_asyncio.bench import system
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +88,10 @@ def new_loop(name: str, wait: str | None = None) -> asyncio.AbstractEventLoop:
         patch: Any = importlib.import_module("aiofastnet").patch_loop
         return patch(new_loop(system.PATCHED[name]))  # type: ignore[no-any-return]
     if name in _OTHERS:
-        loop: asyncio.AbstractEventLoop = importlib.import_module(name).new_event_loop()
-        return loop
+        module: Any = importlib.import_module(name)
+        make: Callable[[], asyncio.AbstractEventLoop]
+        make = module.new_event_loop if hasattr(module, "new_event_loop") else module.Loop
+        return make()
     raise ValueError(f"no loop is called {name!r}; there are {', '.join((*_OTHERS, *_OURS))}")
 
 
@@ -119,8 +121,8 @@ def find(name: str) -> Peer:
     refusal = None
     try:
         new_loop(name).close()
-    except (ImportError, OSError, ValueError) as error:
-        refusal = str(error)
+    except Exception as error:  # noqa: BLE001 - others' code, and what it raises
+        refusal = str(error) or type(error).__name__
     if name in _OURS:
         title, _, wait = _OURS[name]
         version = _version("zerio-asyncio")

@@ -24,7 +24,8 @@ DISTURBED = 0.8
 """If neither side had more than this share of its core, somebody else had the rest."""
 
 NONE = "–"
-RATIOS = (f"÷ {peers.REFERENCE}", "÷ C")
+RATIOS = (f"÷ {peers.REFERENCE}", "95 %", "÷ C")
+"""The ratio to the reference, its interval, and the ratio to the limit."""
 CPU_CAPTION = (
     "CPU µs: server's CPU time per request; p50, p99: latency, µs; busy: server, generator"
 )
@@ -58,13 +59,6 @@ def _percent(value: float | None) -> str:
     return NONE if value is None else f"{value:.0%}"
 
 
-def _span(outcome: Outcome, figure: str, digits: int = 1) -> str:
-    spread = outcome.spread(figure)
-    if spread is None:
-        return NONE
-    return f"{_number(spread[0], digits)}–{_number(spread[1], digits)}"
-
-
 def _name(row: Row, outcome: Outcome) -> str:
     """Title and version; with the server's real mode if it differs from the row's."""
     name = outcome.peer.label
@@ -77,9 +71,15 @@ def _name(row: Row, outcome: Outcome) -> str:
     return name
 
 
-def _ratios(row: Row, outcome: Outcome) -> tuple[str, str]:
+def _ratios(row: Row, outcome: Outcome) -> tuple[str, str, str]:
+    interval = row.interval(outcome, peers.REFERENCE)
+    if outcome.peer.name == peers.REFERENCE or interval is None:
+        sure = NONE
+    else:
+        sure = f"{interval[0]:.2f}–{interval[1]:.2f}"
     return (
         _times(row.ratio(outcome, peers.REFERENCE)),
+        sure,
         _times(row.ratio(outcome, row.limit(outcome))),
     )
 
@@ -99,19 +99,19 @@ def load_table(row: Row) -> Table:
     by_latency = row.figure == "p50_us"
     first, second = ("p50", "CPU µs") if by_latency else ("CPU µs", "p50")
     rate = "conn/s" if row.mode == workloads.HANDSHAKE else "req/s"
-    table = _table(row.title, "server", first, "min–max", *RATIOS, rate, second, "p99", "busy")
+    headings = (first, *RATIOS, rate, second, "p99", "busy")
+    table = _table(row.title, "server", *headings)
     table.caption = LATENCY_CAPTION if by_latency else CPU_CAPTION
     if row.mode == workloads.HANDSHAKE:
         table.caption = HANDSHAKE_CAPTION
     other = "cpu_us" if by_latency else "p50_us"
     for outcome in row.outcomes:
         if not outcome.samples:
-            table.add_row(_name(row, outcome), *[NONE] * 8)
+            table.add_row(_name(row, outcome), *[NONE] * len(headings))
             continue
         table.add_row(
             _name(row, outcome),
             _number(outcome.median(row.figure), 2),
-            _span(outcome, row.figure, 2),
             *_ratios(row, outcome),
             _number(outcome.median("requests_s")),
             _number(outcome.median(other)),
@@ -128,7 +128,7 @@ def _busy(outcome: Outcome) -> str:
 
 def messages_table(row: Row) -> Table:
     """Show messages one way."""
-    headings = ("CPU ns", "min–max", *RATIOS, "messages/s", "blocks", "GC", "busy")
+    headings = ("CPU ns", *RATIOS, "messages/s", "blocks", "GC", "busy")
     table = _table(row.title, "server", *headings)
     table.caption = MESSAGES_CAPTION
     for outcome in row.outcomes:
@@ -138,7 +138,6 @@ def messages_table(row: Row) -> Table:
         table.add_row(
             _name(row, outcome),
             _number(outcome.median(row.figure)),
-            _span(outcome, row.figure),
             *_ratios(row, outcome),
             _number(outcome.median("messages_s")),
             _number(outcome.median("blocks_per_million"), 2),

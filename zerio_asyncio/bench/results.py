@@ -14,7 +14,7 @@ import platform
 import statistics
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio.bench import peers
+from zerio_asyncio.bench import intervals, peers
 from zerio_asyncio.bench.system import cores, load_average, processor
 
 if TYPE_CHECKING:
@@ -48,14 +48,18 @@ class Outcome:
     repeated: int = 0
     apart: int = 0
 
+    def values(self, figure: str) -> list[float]:
+        """One a round, in order."""
+        return [sample[figure] for sample in self.samples if figure in sample]
+
     def median(self, figure: str) -> float | None:
         """Median over the rounds; None without samples."""
-        values = [sample[figure] for sample in self.samples if figure in sample]
+        values = self.values(figure)
         return statistics.median(values) if values else None
 
     def spread(self, figure: str) -> tuple[float, float] | None:
         """Least and greatest over the rounds."""
-        values = [sample[figure] for sample in self.samples if figure in sample]
+        values = self.values(figure)
         return (min(values), max(values)) if values else None
 
     def as_json(self) -> dict[str, Any]:
@@ -102,6 +106,29 @@ class Row:
         mine, other = outcome.median(self.figure), reference.median(self.figure)
         return mine / other if mine is not None and other else None
 
+    def interval(self, outcome: Outcome, to: str) -> intervals.Interval | None:
+        """Where this ratio is in 95 of 100 such runs; None after few rounds."""
+        reference = self.outcome(to)
+        if reference is None:
+            return None
+        return intervals.of_ratio(outcome.values(self.figure), reference.values(self.figure))
+
+    def is_sure(self, width: float) -> bool:
+        """Whether our loops' ratios to the reference have intervals no wider than this.
+
+        Rounds cannot make what failed any surer, nor what stands alone.
+        """
+        reference = self.outcome(peers.REFERENCE)
+        if reference is None or reference.error is not None:
+            return True
+        for outcome in self.outcomes:
+            if not outcome.peer.ours or outcome.error is not None:
+                continue
+            found = self.interval(outcome, peers.REFERENCE)
+            if found is None or found[1] - found[0] > width:
+                return False
+        return True
+
     def limit(self, outcome: Outcome) -> str:
         """Name of the C server that this peer is compared with: spinning against spinning."""
         return peers.LIMIT_SPINNING if outcome.peer.spins else peers.LIMIT
@@ -118,6 +145,8 @@ class Row:
                     **outcome.as_json(),
                     "ratio_reference": self.ratio(outcome, peers.REFERENCE),
                     "ratio_limit": self.ratio(outcome, self.limit(outcome)),
+                    "interval_reference": self.interval(outcome, peers.REFERENCE),
+                    "interval_limit": self.interval(outcome, self.limit(outcome)),
                 }
                 for outcome in self.outcomes
             ],

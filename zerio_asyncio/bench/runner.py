@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from zerio_asyncio.bench import memory, processes, tls, workloads
 from zerio_asyncio.bench.distance import Cpus
 from zerio_asyncio.bench.results import BenchError, Outcome, Row, Sample
+from zerio_asyncio.bench.settings import ROUNDS_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from zerio_asyncio.bench.peers import Peer
@@ -97,16 +98,27 @@ class Plan:
         certificate: Path | None,
     ) -> Row:
         outcomes = [Outcome(peer) for peer in peers]
-        for turn in range(self._rounds(workload)):
+        row = Row(workload.title, workload.mode, workload.figure, outcomes, workload.settings)
+        for turn in self._turns(self._rounds(workload), lambda: [row]):
             for outcome in _rotated(outcomes, turn):
                 progress(f"{workload.title}: {outcome.peer.title}")
                 if outcome.error is None:
                     self._measure(workload, outcome, certificate if workload.tls else None)
-        told = workload.settings
         if workload.mode == workloads.THREADS:
             taken = self.settings.cores_of(workload.loops)
-            told |= {"beside_load": int(self.settings.load_core in taken)}
-        return Row(workload.title, workload.mode, workload.figure, outcomes, told)
+            row.settings["beside_load"] = int(self.settings.load_core in taken)
+        return row
+
+    def _turns(self, rounds: int, rows: Callable[[], list[Row]]) -> Iterator[int]:
+        """Number the rounds that were asked for, and those until the rows are sure."""
+        yield from range(rounds)
+        width = self.settings.sure
+        if width is None or rounds < self.settings.rounds:
+            return
+        for turn in range(rounds, ROUNDS_MAX):
+            if all(row.is_sure(width) for row in rows()):
+                return
+            yield turn
 
     def _measure(self, workload: Workload, outcome: Outcome, certificate: Path | None) -> None:
         try:
@@ -191,7 +203,15 @@ class Plan:
     def _run_scheduler(self, suite: str, progress: Callable[[str], None]) -> list[Row]:
         settings = self.settings
         by_operation: dict[str, list[Outcome]] = {}
-        for turn in range(settings.rounds):
+        order = {peer.name: place for place, peer in enumerate(self.scheduler)}
+
+        def rows() -> list[Row]:
+            return [
+                Row(name, suite, "ns", sorted(found, key=lambda o: order[o.peer.name]))
+                for name, found in by_operation.items()
+            ]
+
+        for turn in self._turns(settings.rounds, rows):
             for peer in _rotated(self.scheduler, turn):
                 progress(f"{suite}: {peer.title}")
                 times: dict[str, float] = {}
@@ -207,11 +227,7 @@ class Plan:
                 except BenchError as error:
                     failure = str(error)
                 _file(by_operation, suite, peer, times, failure)
-        order = {peer.name: place for place, peer in enumerate(self.scheduler)}
-        return [
-            Row(name, suite, "ns", sorted(found, key=lambda o: order[o.peer.name]))
-            for name, found in by_operation.items()
-        ]
+        return rows()
 
 
 def _generator(workload: Workload) -> tuple[Callable[..., dict[str, Any]], dict[str, Any]]:
@@ -227,7 +243,7 @@ def _generator(workload: Workload) -> tuple[Callable[..., dict[str, Any]], dict[
         "datagrams": workload.datagrams,
         "tls": workload.tls,
         "anew": workload.anew,
-        "page": workload.mode == workloads.HTTPS,
+        "page": workload.page,
     }
 
 

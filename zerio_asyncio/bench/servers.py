@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 THREADS = "threads"
 """Mode of the server with a loop in each of several threads."""
 
-TLS, HTTPS = "tls", "https"
-"""Modes that need a certificate: a `protocol` over TLS, and a web server."""
+TLS = "tls"
+"""Mode of a `protocol` over TLS."""
 
-MODES_OF_SERVERS = (*MODES, DATAGRAM, *messaging.MODES, THREADS, TLS, HTTPS)
+MODES_OF_SERVERS = (*MODES, DATAGRAM, *messaging.MODES, THREADS, TLS, *pages.MODES)
 
 
 def _bind(mode: str, host: str) -> socket.socket:
@@ -100,12 +100,16 @@ def serve_messages(peer: str, mode: str, size: int, listener: socket.socket) -> 
     return 0
 
 
-def serve_pages(peer: str, listener: socket.socket, certificate: Path) -> int:
+def serve_pages(
+    peer: str, mode: str, listener: socket.socket, certificate: Path | None = None
+) -> int:
     """Run a web server on a peer's loop until the process is told to end."""
+    if mode == pages.HTTPS:
+        _needed(certificate)
     loop = peers.new_loop(peer)
     name = listener.getsockname()
     provider = peers.own_provider(loop)
-    pages.serve(loop, listener, certificate, lambda: _announce(name, HTTPS, provider))
+    pages.serve(mode, loop, listener, lambda: _announce(name, mode, provider), certificate)
     return 0
 
 
@@ -190,8 +194,8 @@ def main(arguments: list[str] | None = None) -> int:
                 return serve_threads(options.peer, options.loops, options.core, listener)
             if options.mode in messaging.MODES:
                 return serve_messages(options.peer, options.mode, options.size, listener)
-            if options.mode == HTTPS:
-                return serve_pages(options.peer, listener, _needed(options.certificate))
+            if options.mode in pages.MODES:
+                return serve_pages(options.peer, options.mode, listener, options.certificate)
             return serve_loop(options.peer, options.mode, listener, options.certificate)
     except (ImportError, OSError, ValueError) as error:
         print(json.dumps({"error": str(error)}), flush=True)

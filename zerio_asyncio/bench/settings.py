@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 
 SCHEDULER_COUNT = 100_000
 
+ROUNDS_MAX = 30
+"""How many rounds a row gets at most until it is sure."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to measure; times in seconds, cores None if a process is left free."""
+    """How to measure; times in seconds, cores None if a process is left free.
+
+    ``sure``: rounds are added until our ratios' intervals are no wider; None adds none.
+    """
 
     rounds: int = 5
+    sure: float | None = None
     warmup_s: float = 0.5
     measure_s: float = 1.5
     server_core: int | None = 0

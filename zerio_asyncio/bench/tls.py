@@ -1,4 +1,4 @@
-"""What the rows of TLS need: a certificate, an OpenSSL for the native half, a web server for one.
+"""What the rows of TLS need: a certificate, and an OpenSSL for the native half.
 
 The certificate is made when the rows run, signed by itself, on the curve P-256: the generator
 trusts anybody, and servers need one. Every loop gets a context as programs make it, with the
@@ -38,12 +38,6 @@ def refusal() -> str | None:
     if shutil.which(COMMAND[0]) is None and importlib.util.find_spec("cryptography") is None:
         return "a certificate takes the command openssl, or the package cryptography"
     return None
-
-
-def refusal_of_https() -> str | None:
-    """The same for the row that a web server runs."""
-    missing = [name for name in ("uvicorn", "httptools") if importlib.util.find_spec(name) is None]
-    return refusal() or (f"install {' and '.join(missing)}" if missing else None)
 
 
 @contextlib.contextmanager

@@ -13,10 +13,11 @@ KIB = 1024
 
 PINGPONG, CHURN, IDLE, THREADS = "pingpong", "churn", "idle", "threads"
 SCHEDULER, SCHEDULER_LARGE = SCHEDULERS = ("scheduler", "scheduler-large")
-TLS, HANDSHAKE, HTTPS, TLS_IDLE = TLS_MODES = ("tls", "handshake", "https", "tls-idle")
+TLS, HANDSHAKE, HTTPS, TLS_IDLE = TLS_MODES = ("tls", "handshake", pages.HTTPS, "tls-idle")
 ONE_WAY, ROUND_TRIP = messaging.MODES
-MODES = (*ECHO_MODES, DATAGRAM, CHURN, PINGPONG, ONE_WAY, ROUND_TRIP, *SCHEDULERS, TLS, HANDSHAKE,
-         HTTPS, IDLE, TLS_IDLE, THREADS)  # fmt: skip
+PLAIN_PAGES = tuple(mode for mode in pages.MODES if mode != HTTPS)
+MODES = (*ECHO_MODES, DATAGRAM, CHURN, PINGPONG, ONE_WAY, ROUND_TRIP, *SCHEDULERS, *PLAIN_PAGES,
+         TLS, HANDSHAKE, HTTPS, IDLE, TLS_IDLE, THREADS)  # fmt: skip
 """What ``--mode`` accepts."""
 
 LATENCY_MODES = (PINGPONG, ROUND_TRIP)
@@ -74,8 +75,8 @@ class Workload:
     @property
     def server(self) -> str:
         """Mode of the server."""
-        if self.tls:
-            return HTTPS if self.mode == HTTPS else TLS
+        if self.tls and not self.page:
+            return TLS
         return "protocol" if self.mode in (PINGPONG, CHURN, IDLE) else self.mode
 
     @property
@@ -99,6 +100,11 @@ class Workload:
         return self.mode in TLS_MODES
 
     @property
+    def page(self) -> bool:
+        """Whether a web server is asked for its page."""
+        return self.mode in pages.MODES
+
+    @property
     def idle(self) -> bool:
         """Whether memory is measured, and not time."""
         return self.mode in (IDLE, TLS_IDLE)
@@ -120,7 +126,7 @@ class Workload:
         delay = f", every {self.delay_us} µs" if self.delay_us else ""
         loops = f", {self.loops} loop{'s'[: self.loops > 1]}" if self.mode == THREADS else ""
         size = size_text(self.size)
-        if self.mode == HTTPS:
+        if self.page:
             return f"{self.mode}, {len(pages.BODY)} B × {self.connections}{depth}"
         if self.mode == HANDSHAKE:
             return f"{self.mode}, {'resumed' if self.resumed else 'full'} × {self.connections}"
@@ -148,6 +154,7 @@ _STANDARD: dict[str, tuple[Workload, ...]] = {
     "protocol": (
         Workload("protocol"),
         Workload("protocol", connections=500),
+        Workload("protocol", connections=5000),
         Workload("protocol", size=64 * KIB),
     ),
     PINGPONG: (Workload(PINGPONG, connections=1),),
@@ -179,7 +186,7 @@ QUICK = (Workload("protocol"), Workload(PINGPONG, connections=1))
 _OWN: dict[str, tuple[str, ...]] = {
     ONE_WAY: ("size", "connections"),
     ROUND_TRIP: ("size", "connections", "burst", "delay_us", "load_spins"),
-    HTTPS: ("connections", "depth"),
+    **dict.fromkeys(pages.MODES, ("connections", "depth")),
     HANDSHAKE: ("size", "connections"),
 }
 _OF_ECHO = ("size", "connections", "depth")
@@ -212,7 +219,7 @@ def peers_for(workload: Workload, chosen: list[peers.Peer]) -> list[peers.Peer]:
             return False
         if peer.name in system.WITHOUT_TLS and workload.tls:
             return False
-        return not (peer.native and workload.mode in (*SCHEDULERS, THREADS, HTTPS))
+        return not (peer.native and (workload.page or workload.mode in (*SCHEDULERS, THREADS)))
 
     return [peer for peer in chosen if fits(peer)]
 

@@ -19,7 +19,7 @@ SPARE_DESCRIPTORS = 128
 STANDARD = {"asyncio": asyncio.SelectorEventLoop}
 """The standard library's loops, by their peers' names."""
 
-OTHERS = ("uvloop", "rloop")
+OTHERS = ("uvloop", "rloop", "rsloop", "zuvloop", "cadeloop", "blazio", "talyn")
 """Other libraries' loops; the first is what ratios refer to."""
 
 PATCHED = {"uvloop-aiofastnet": "uvloop"}
