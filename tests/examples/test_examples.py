@@ -17,8 +17,8 @@ import pytest
 from zerio_asyncio.rio import available
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
-SECONDS = 20
 WINDOWS = sys.platform == "win32"
+SECONDS = 45 if WINDOWS else 20
 
 
 def start(name: str, *arguments: str) -> subprocess.Popen[str]:
