@@ -119,3 +119,34 @@ async def test_a_factory_of_ones_own(loop):
     assert loop.get_task_factory() is None
     assert await loop.create_task(work()) == 5
     assert len(made) == 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="create_task takes it from 3.14 on")
+async def test_one_task_that_begins_at_once(loop):
+    seen = []
+
+    async def work():
+        seen.append("began")
+        await asyncio.sleep(0)
+        return "done"
+
+    task = loop.create_task(work(), eager_start=True, name="eager")
+    assert seen == ["began"]
+    assert task.get_name() == "eager"
+    assert await task == "done"
+    assert await loop.create_task(work(), eager_start=False) == "done"
+
+
+@pytest.mark.parametrize("options", [{"loop": None}, {"unknown": 1}])
+async def test_what_no_task_takes_is_refused(loop, options):
+    work = asyncio.sleep(0)
+    with pytest.raises(TypeError):
+        loop.create_task(work, **options)
+    work.close()
+
+
+async def test_a_loop_knows_that_it_runs(loop, new_loop):
+    other = new_loop()
+    assert loop.is_running()
+    assert not other.is_running()
+    assert await asyncio.to_thread(loop.is_running)

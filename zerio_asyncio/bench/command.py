@@ -21,7 +21,7 @@ Runs echo servers on every event loop and loads each with the same native genera
 generator have a core each. Shows the server's CPU time per request (the figure that counts),
 requests per second, and latencies. A server in C shows what the kernel alone costs."""
 
-FILE_WIDTH = 110
+FILE_WIDTH = 150
 """Columns if the output is not a terminal, so no table breaks."""
 
 _QUICK = {"rounds": 2, "warmup_s": 0.3, "measure_s": 0.8}

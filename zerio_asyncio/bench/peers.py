@@ -42,15 +42,26 @@ class Peer:
 
 _BEST, _PLAIN = system.PROVIDERS
 
-# name: (title, provider or None for the default one, wait strategy or None for the default one)
-_OURS: dict[str, tuple[str, str | None, str | None]] = {
-    "zerio": ("zerio", None, None),
-    f"zerio-{_BEST}": (f"zerio {_BEST}", _BEST, None),
-    f"zerio-{_PLAIN}": (f"zerio {_PLAIN}", _PLAIN, None),
-    "zerio-spin": ("zerio, spinning", None, "spin"),
-    f"zerio-{_PLAIN}-spin": (f"zerio {_PLAIN}, spinning", _PLAIN, "spin"),
-    "zerio-hybrid": ("zerio, hybrid", None, "hybrid"),
+# name: title, and what of the loop's options is not the default
+_OURS: dict[str, tuple[str, dict[str, Any]]] = {
+    "zerio": ("zerio", {}),
+    f"zerio-{_BEST}": (f"zerio {_BEST}", {"provider": _BEST}),
+    f"zerio-{_PLAIN}": (f"zerio {_PLAIN}", {"provider": _PLAIN}),
+    "zerio-spin": ("zerio, spinning", {"wait": "spin"}),
+    f"zerio-{_PLAIN}-spin": (
+        f"zerio {_PLAIN}, spinning",
+        {"provider": _PLAIN, "wait": "spin"},
+    ),
+    "zerio-hybrid": ("zerio, hybrid", {"wait": "hybrid"}),
+    "zerio-gather": ("zerio, gathering", {"gather": True}),
+    f"zerio-{_PLAIN}-gather": (
+        f"zerio {_PLAIN}, gathering",
+        {"provider": _PLAIN, "gather": True},
+    ),
 }
+
+GATHERING = ("zerio-gather", f"zerio-{_PLAIN}-gather")
+"""Those whose writes leave at the end of a tick: for web servers, which write often."""
 
 REFERENCE = system.OTHERS[0]
 LIMIT = system.LIMIT
@@ -82,8 +93,10 @@ def new_loop(name: str, wait: str | None = None) -> asyncio.AbstractEventLoop:
     if name in system.STANDARD:
         return system.STANDARD[name]()
     if name in _OURS:
-        _, provider, own_wait = _OURS[name]
-        return _new_own_loop(provider, wait or own_wait)
+        choices = dict(_OURS[name][1])
+        if wait is not None:
+            choices["wait"] = wait
+        return _new_own_loop(choices)
     if name in system.PATCHED:
         patch: Any = importlib.import_module("aiofastnet").patch_loop
         return patch(new_loop(system.PATCHED[name]))  # type: ignore[no-any-return]
@@ -95,13 +108,10 @@ def new_loop(name: str, wait: str | None = None) -> asyncio.AbstractEventLoop:
     raise ValueError(f"no loop is called {name!r}; there are {', '.join((*_OTHERS, *_OURS))}")
 
 
-def _new_own_loop(provider: str | None, wait: str | None) -> asyncio.AbstractEventLoop:
+def _new_own_loop(choices: dict[str, Any]) -> asyncio.AbstractEventLoop:
     package: Any = importlib.import_module("zerio_asyncio")
     if not hasattr(package, "new_event_loop"):
         raise ImportError("zerio_asyncio has no event loop here: its core was not compiled")
-    choices: dict[str, Any] = {"provider": provider}
-    if wait is not None:
-        choices["wait"] = wait
     loop: asyncio.AbstractEventLoop = package.new_event_loop(package.LoopOptions(**choices))
     return loop
 
@@ -124,9 +134,9 @@ def find(name: str) -> Peer:
     except Exception as error:  # noqa: BLE001 - others' code, and what it raises
         refusal = str(error) or type(error).__name__
     if name in _OURS:
-        title, _, wait = _OURS[name]
+        title, choices = _OURS[name]
         version = _version("zerio-asyncio")
-        return Peer(name, title, version, refusal, spins=wait is not None, ours=True)
+        return Peer(name, title, version, refusal, spins="wait" in choices, ours=True)
     if name in system.PATCHED:
         return Peer(name, name.replace("-", " + "), _version("aiofastnet"), refusal)
     version = platform.python_version() if name in system.STANDARD else _version(name)

@@ -37,6 +37,7 @@ DEFAULT_PEERS = (
     *system.PATCHED,
     peers.LIMIT,
     *peers.BOTH_PROVIDERS,
+    *peers.GATHERING,
 )
 SPINNING_PEERS = (peers.LIMIT_SPINNING, "zerio-spin")
 WAITING_PEERS = (*SPINNING_PEERS, "zerio-hybrid")
@@ -217,6 +218,8 @@ def peers_for(workload: Workload, chosen: list[peers.Peer]) -> list[peers.Peer]:
             return False
         if peer.name in system.PATCHED and not workload.tls:
             return False
+        if peer.name in peers.GATHERING and not workload.page:
+            return False
         if peer.name in system.WITHOUT_TLS and workload.tls:
             return False
         return not (peer.native and (workload.page or workload.mode in (*SCHEDULERS, THREADS)))
@@ -226,5 +229,5 @@ def peers_for(workload: Workload, chosen: list[peers.Peer]) -> list[peers.Peer]:
 
 def schedulers(chosen: list[peers.Peer]) -> list[peers.Peer]:
     """The loops among them, each once: other transports make no other scheduler."""
-    names = system.PATCHED
-    return [peer for peer in chosen if not (peer.native or peer.spins or peer.name in names)]
+    left_out = (*system.PATCHED, *peers.GATHERING)
+    return [peer for peer in chosen if not (peer.native or peer.spins or peer.name in left_out)]

@@ -1,9 +1,9 @@
 # What a callback is while it waits for its turn.
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint64_t
 
-from zerio_asyncio.core.threads cimport FREE_THREADED
+from zerio_asyncio.core.threads cimport FREE_THREADED, thread_lock
 
 cdef extern from "Python.h":
     ctypedef struct HandleType "PyTypeObject":
@@ -35,7 +35,15 @@ cdef class Handle:
 
 
 cdef class ThreadSafeHandle(Handle):
-    cdef object _lock              # reentrant: held while the callback runs
+    # A lock that is reentrant and costs nothing until two threads want it; held while the
+    # callback runs.
+    cdef thread_lock lock          # guards the other three
+    cdef uint64_t holder
+    cdef int depth                 # 0: nobody holds it
+    cdef object gate               # shut until the holder leaves; None: nobody waits
+
+    cdef int _enter(self) except -1
+    cdef int _leave(self) except -1
 
 
 cdef class TimerHandle(Handle):
@@ -80,6 +88,7 @@ cdef bint run_is_patched() except -1
 cdef inline bint is_hidden(PyObject *handle) noexcept:
     return not FREE_THREADED and not PyObject_GC_IsTracked(handle) and (
         type_of_handle(handle) is <HandleType *><PyObject *>Handle
+        or type_of_handle(handle) is <HandleType *><PyObject *>ThreadSafeHandle
         or type_of_handle(handle) is <HandleType *><PyObject *>TimerHandle)
 
 

@@ -30,7 +30,7 @@ import asyncio
 import inspect
 import sys
 from asyncio import base_events, format_helpers
-from threading import RLock
+from threading import Lock
 
 from cpython.object cimport PyObject, PyTypeObject, destructor
 from cpython.ref cimport Py_INCREF
@@ -40,7 +40,11 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.threads cimport (
-    FREE_THREADED, thread_exchange_int, thread_load_int, thread_load_word, thread_store_word)
+    FREE_THREADED, thread_exchange_int, thread_load_int, thread_load_word, thread_lock_give,
+    thread_lock_take, thread_store_word)
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident() noexcept
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
@@ -340,33 +344,82 @@ cdef class ThreadSafeHandle(Handle):
     def __class__(self):
         return SharedHandle
 
+    cdef int _enter(self) except -1:
+        cdef uint64_t me = PyThread_get_thread_ident()
+        cdef object own = None
+        cdef object gate = None
+        while True:
+            thread_lock_take(&self.lock)
+            if self.depth == 0 or self.holder == me:
+                self.holder = me
+                self.depth += 1
+                thread_lock_give(&self.lock)
+                return 0
+            if self.gate is None:
+                self.gate = own
+            gate = self.gate
+            thread_lock_give(&self.lock)
+            if gate is None:
+                own = Lock()
+                own.acquire()
+            else:
+                with gate:
+                    pass
+
+    cdef int _leave(self) except -1:
+        cdef object gate = None
+        thread_lock_take(&self.lock)
+        self.depth -= 1
+        if self.depth == 0:
+            gate, self.gate = self.gate, None
+        thread_lock_give(&self.lock)
+        if gate is not None:
+            gate.release()
+        return 0
+
     def cancel(self):
         """Keep the callback from running; harmless if it ran or was cancelled already."""
-        with self._lock:
+        self._enter()
+        try:
             self._cancel(True)
+        finally:
+            self._leave()
 
     def cancelled(self):
         """True once ``cancel`` was called."""
-        with self._lock:
-            return self._cancelled
+        self._enter()
+        self._leave()
+        return Handle.cancelled(self)
 
     def _run(self):
-        with self._lock:
+        self._enter()
+        try:
             if not self._cancelled:
                 Handle._run(self)
+        finally:
+            self._leave()
 
     cdef int run(self) except -1:
-        with self._lock:
+        self._enter()
+        try:
             # The loop has checked, too, but without the lock.
             return 0 if self._cancelled else Handle.run(self)
+        finally:
+            self._leave()
 
     cdef object described(self):
-        with self._lock:
+        self._enter()
+        try:
             return Handle.described(self)
+        finally:
+            self._leave()
 
     def __repr__(self):
-        with self._lock:
+        self._enter()
+        try:
             return Handle.__repr__(self)
+        finally:
+            self._leave()
 
 
 cdef class TimerHandle(Handle):
@@ -443,7 +496,11 @@ cdef bint _is_timer(other):
 
 cdef Handle new_handle(TimerOwner loop, object callback, tuple args, object context):
     """A Handle without the cost of ``__init__``; the engine sets its trace in debug mode."""
-    cdef Handle handle = _new(&spare_handles, <PyTypeObject *>Handle)
+    return _filled(_new(&spare_handles, <PyTypeObject *>Handle), loop, callback, args, context)
+
+
+cdef inline Handle _filled(
+        Handle handle, TimerOwner loop, object callback, tuple args, object context):
     handle._callback = callback
     handle._args = args
     handle._loop = loop
@@ -455,16 +512,10 @@ cdef Handle new_handle(TimerOwner loop, object callback, tuple args, object cont
 
 cdef Handle new_shared_handle(TimerOwner loop, object callback, tuple args, object context):
     """A handle that other threads may cancel, where Python promises that."""
-    cdef ThreadSafeHandle handle
     if not HANDLES_ARE_SHARED:
         return new_handle(loop, callback, args, context)
-    handle = ThreadSafeHandle.__new__(ThreadSafeHandle)
-    handle._lock = RLock()
-    handle._callback = callback
-    handle._args = args
-    handle._loop = loop
-    handle.context = PyContext_CopyCurrent() if context is None else context
-    return handle
+    return _filled(<Handle>_new(&spare_shared, <PyTypeObject *>ThreadSafeHandle), loop, callback,
+                   args, context)
 
 
 cdef TimerHandle new_timer(
@@ -501,8 +552,11 @@ cdef struct Spares:
 
 
 cdef Spares spare_handles
+cdef Spares spare_shared
 cdef Spares spare_timers
 cdef end_function free_handle = <end_function><void *>(<PyTypeObject *>Handle).tp_dealloc
+cdef end_function free_shared = <end_function><void *>(
+    <PyTypeObject *>ThreadSafeHandle).tp_dealloc
 cdef end_function free_timer = <end_function><void *>(<PyTypeObject *>TimerHandle).tp_dealloc
 
 
@@ -541,6 +595,7 @@ cdef int _take_model(Spares *spares, object model) except -1:
 
 
 _take_model(&spare_handles, Handle.__new__(Handle))
+_take_model(&spare_shared, ThreadSafeHandle.__new__(ThreadSafeHandle))
 _take_model(&spare_timers, TimerHandle.__new__(TimerHandle))
 
 
@@ -550,6 +605,11 @@ _take_model(&spare_timers, TimerHandle.__new__(TimerHandle))
 cdef void _handle_ends(PyObject *item) noexcept:
     if Py_TYPE(item) is not <PyTypeObject *>Handle or not _keep(item, &spare_handles):
         free_handle(item)
+
+
+cdef void _shared_ends(PyObject *item) noexcept:
+    if Py_TYPE(item) is not <PyTypeObject *>ThreadSafeHandle or not _keep(item, &spare_shared):
+        free_shared(item)
 
 
 cdef void _timer_ends(PyObject *item) noexcept:
@@ -586,4 +646,5 @@ cdef bint _keep(PyObject *item, Spares *spares) noexcept:
 
 if not FREE_THREADED:
     (<PyTypeObject *>Handle).tp_dealloc = <destructor><void *>_handle_ends
+    (<PyTypeObject *>ThreadSafeHandle).tp_dealloc = <destructor><void *>_shared_ends
     (<PyTypeObject *>TimerHandle).tp_dealloc = <destructor><void *>_timer_ends

@@ -40,8 +40,10 @@ cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident() noexcept
 
 # What a task takes from create_task, in each version's; more is for that version's own method.
-cdef frozenset TASK_OPTIONS = frozenset(
-    ["name", "context"] if sys.version_info >= (3, 11) else ["name"])
+# None: whatever a task takes.
+cdef frozenset TASK_OPTIONS = None
+if base_events.BaseEventLoop.create_task.__kwdefaults__ is not None:
+    TASK_OPTIONS = frozenset(base_events.BaseEventLoop.create_task.__kwdefaults__)
 # Some programs replace the class, so it is looked up each time.
 cdef dict tasks_module = vars(tasks)
 
@@ -108,6 +110,10 @@ cdef class Scheduler(Timers):
         """Whether debug mode is on; each new future asks."""
         return self._debug
 
+    def is_running(self):
+        """Whether the loop runs; each eager task asks."""
+        return thread_load_word(&self.runner) != 0
+
     def create_future(self):
         """A future of this loop."""
         cdef dict keywords
@@ -122,7 +128,8 @@ cdef class Scheduler(Timers):
     def create_task(self, coro, **options):
         """Make a task of a coroutine; see ``asyncio.loop.create_task``."""
         if (self._debug or self._task_factory is not None
-                or (options and not TASK_OPTIONS.issuperset(options))):
+                or (options and ("loop" in options if TASK_OPTIONS is None
+                                 else not TASK_OPTIONS.issuperset(options)))):
             return super(Scheduler, self).create_task(coro, **options)
         if thread_load_int(&self.closed):
             raise RuntimeError("Event loop is closed")
