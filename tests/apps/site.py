@@ -13,6 +13,12 @@ PART = bytes(range(256)) * 256  # 64 KiB
 calls: collections.Counter[str] = collections.Counter()
 
 
+def gathering_loop():
+    import zerio_asyncio  # here: other servers' processes have no need of it
+
+    return zerio_asyncio.new_event_loop(zerio_asyncio.LoopOptions(gather=True))
+
+
 async def application(scope, receive, send):
     if scope["type"] == "lifespan":
         await lifespan(receive, send)

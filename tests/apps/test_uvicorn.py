@@ -13,15 +13,16 @@ from . import visitors
 from .support import process
 
 FACTORY = "zerio_asyncio:new_event_loop"
+GATHERING = "tests.apps.site:gathering_loop"
 
 HTTP = ["httptools", "h11"]
 WEBSOCKETS = ["websockets", "websockets-sansio", "wsproto"]
 
 
 @contextlib.asynccontextmanager
-async def uvicorn(kind, *arguments, workers=1):
+async def uvicorn(kind, *arguments, workers=1, factory=FACTORY):
     command = ["uvicorn", "tests.apps.site:application", "--port", "0", "--no-access-log"]
-    command += ["--loop", "asyncio" if kind == "std" else FACTORY, *arguments]
+    command += ["--loop", "asyncio" if kind == "std" else factory, *arguments]
     async with process(command, kind) as server:
         ready = await server.printed(r"running on (https?)://127\.0\.0\.1:(\d+)")
         await server.printed("startup complete", times=workers)
@@ -45,6 +46,15 @@ async def end(server, number=signal.SIGTERM):
 @pytest.mark.parametrize("http", HTTP)
 async def test_requests(loop, kind, http):
     async with uvicorn(kind, "--http", http) as server:
+        await visitors.visit(server.address, kind)
+        await server.printed("the client of /endless left")
+        await end(server)
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("http", HTTP)
+async def test_answers_that_leave_at_the_end_of_a_turn(loop, kind, http):
+    async with uvicorn(kind, "--http", http, factory=GATHERING) as server:
         await visitors.visit(server.address, kind)
         await server.printed("the client of /endless left")
         await end(server)
