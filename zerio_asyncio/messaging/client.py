@@ -25,6 +25,7 @@ from zerio_asyncio.messaging.introduction import (
 from zerio_asyncio.messaging.node import Node
 from zerio_asyncio.messaging.peer import STOP_SECONDS, Peer
 from zerio_asyncio.messaging.session import Session
+from zerio_asyncio.messaging.subjects import SUBSCRIPTIONS_MAX, check_pattern
 
 if TYPE_CHECKING:
     import ssl as tls
@@ -83,6 +84,7 @@ class ZerioClient(Node):
         self._connecting: asyncio.Task[None] | None = None
         self._coming_back: asyncio.Task[None] | None = None
         self._stopping = False
+        self._patterns: dict[str, None] = {}
         self._since = 0.0
         self._delay = 0.0
         super().__init__(ssl, on_message, on_event, on_request, concurrency)
@@ -250,6 +252,37 @@ class ZerioClient(Node):
         """Send a request to the server and wait for the answer, as `Peer.request` does."""
         return await self._connected().request(message, timeout)
 
+    def subscribe(self, pattern: str) -> None:
+        """Ask for what the server publishes to subjects of ``pattern``.
+
+        ``*`` stands for one word of a subject, ``>`` at the end for one or more. It may be called
+        before the start, and is told to the server again at each reconnection. ``RuntimeError``
+        without ``extensions=True``; ``ValueError`` if there can be no such subject, or for more
+        than 1,024 patterns.
+        """
+        if not self.config.extensions:
+            raise RuntimeError("subjects are an extension: connect with extensions=True")
+        check_pattern(pattern)
+        if pattern in self._patterns:
+            return
+        if len(self._patterns) >= SUBSCRIPTIONS_MAX:
+            raise ValueError(f"at most {SUBSCRIPTIONS_MAX} subscriptions")
+        self._patterns[pattern] = None
+        self._tell_wish(pattern, True)
+
+    def unsubscribe(self, pattern: str) -> None:
+        """Ask for it no longer; what is under way still arrives.
+
+        ``KeyError`` if it was not asked for.
+        """
+        del self._patterns[pattern]
+        self._tell_wish(pattern, False)
+
+    def _tell_wish(self, pattern: str, wanted: bool) -> None:
+        session = self._session
+        if session is not None and session.requests is not None and not session.writer.closed:
+            session.requests.subscribe(pattern, wanted)
+
     async def drain(self, timeout: float | None = None) -> None:
         """Wait until the server has read enough to accept more, as `Peer.drain` does."""
         await self._connected().drain(timeout)
@@ -328,11 +361,16 @@ class ZerioClient(Node):
             session.abort(DisconnectCause.HANDSHAKE, str(error))
             return
         session.establish(self.peer_id, self._called, None, self.config.extensions)
+        for pattern in self._patterns:
+            self._tell_wish(pattern, True)
         self.reason = None
         self._since = self._loop.time()
         self._tell(Connected(session))
         if self._answered is not None and not self._answered.done():
             self._answered.set_result(None)
+
+    def subscribed(self, peer: Session, pattern: str, wanted: bool) -> None:
+        """A server publishes, and subscribes to nothing."""
 
     def session_closed(self, session: Session, reason: DisconnectReason) -> None:
         """The connection has ended."""
