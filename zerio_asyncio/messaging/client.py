@@ -131,6 +131,7 @@ class ZerioClient(Node):
         """Close once everything sent has left, or when ``patience`` seconds have passed."""
         if self._loop is None:
             return
+        self.handlers.spare()
         self._stopping = True  # a connection that ends by itself meanwhile is not made again
         try:
             tasks = [task for task in (self._connecting, self._coming_back) if task is not None]
@@ -148,6 +149,8 @@ class ZerioClient(Node):
             if task is not None:
                 task.cancel()
         self._connecting = self._coming_back = None
+        if self._session is not None:  # the stop was cancelled
+            self._session.abort(DisconnectCause.LOCAL, "stopped")
         super()._tear_down()
 
     @property
@@ -177,7 +180,13 @@ class ZerioClient(Node):
         )
         end = self._loop.time() + limit
         try:
-            await _result(opening, limit, f"no connection to {host}:{port} within {limit:g} s")
+            try:
+                await _result(opening, limit, f"no connection to {host}:{port} within {limit:g} s")
+            except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
+                if self._ssl is None:
+                    raise
+                text = f"{host}:{port} ended the connection during TLS's handshake: is TLS there?"
+                raise HandshakeError(text) from error
             left = max(0.0, end - self._loop.time())
             await _result(answered, left, f"no answer to the peer id within {limit:g} s")
         except BaseException:
@@ -374,12 +383,17 @@ class ZerioClient(Node):
 
     def session_closed(self, session: Session, reason: DisconnectReason) -> None:
         """The connection has ended."""
+        if self._session is not session:  # of an earlier start, which was given up
+            if session.id is not None:
+                self._tell(Disconnected(session, reason))
+            return
         self._session = None
         self.reason = reason
         if self._answered is not None and not self._answered.done():
             text = f"no connection: {reason}"
             if reason.cause is DisconnectCause.PEER:
                 text += ": the server may be full, or refuse an id that is taken"
+                text += ", or want TLS" if self._ssl is None else ""
             self._answered.set_exception(HandshakeError(text))
         if session.id is None:
             return

@@ -161,7 +161,7 @@ class Requests:
         asked, self.asked = self.asked, {}
         for task in asked.values():
             if task is not None and task is not asyncio.current_task(self._loop):
-                task.cancel()
+                self._answering.handlers.cancel(task)
 
     # ------------------------------------------------------------------------- theirs
 
@@ -180,7 +180,7 @@ class Requests:
         elif kind == CANCEL:
             task = self.asked.pop(number, None)
             if task is not None:
-                task.cancel()
+                self._answering.handlers.cancel(task)
         elif kind == PING:
             self.send(PONG)
         elif kind in {SUBSCRIBE, UNSUBSCRIBE}:
@@ -196,6 +196,7 @@ class Requests:
             reply.set_result(message)
         else:
             reply.set_exception(RequestError(message.decode("utf-8", "replace")))
+            reply.exception()  # its request may have been cancelled in this turn
 
     def _take_request(self, number: int, message: bytes) -> None:
         request = Request(self, number, self._peer, message)

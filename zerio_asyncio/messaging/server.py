@@ -95,6 +95,7 @@ class ZerioServer(Node):
         self._address = host, port
         self._server: asyncio.Server | None = None
         self._starting: asyncio.Future[None] | None = None
+        self._ending: asyncio.Future[None] | None = None
         self._stopped = False
         self._sessions: dict[str, Session] = {}
         self._connections: set[Session] = set()
@@ -149,19 +150,27 @@ class ZerioServer(Node):
 
         Every client's ``Disconnected`` is told before this returns; what has been received can
         still be taken, and then iterations end. Handlers that are awaited get ``patience`` seconds,
-        too.
+        too. A second call waits for the first, but in a handler.
         """
         self._stopped = True
+        if self._loop is None:
+            return
+        in_handler = self.handlers.spare()
         if self._starting is not None:
             await asyncio.wait([self._starting])
         server, self._server = self._server, None
         if server is None:
+            if self._ending is not None and not in_handler:
+                await asyncio.wait([self._ending])
             return
+        ending = self._ending = self._loop.create_future()
         server.close()
         try:
             await self._close_sessions(tuple(self._connections), patience)
         finally:
             self._tear_down()
+            self._ending = None
+            ending.set_result(None)
         with contextlib.suppress(asyncio.TimeoutError):
             # From Python 3.12 on this also waits for TLS handshakes, which end by themselves.
             await asyncio.wait_for(server.wait_closed(), patience)
