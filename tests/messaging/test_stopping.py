@@ -223,3 +223,55 @@ async def test_the_reason_of_a_stop_that_was_cancelled(loop):
         stop.cancel()
         await asyncio.wait([stop])
         assert (await client.reason_of_end()).cause is DisconnectCause.LOCAL
+
+
+async def test_handlers_that_begin_during_a_stop_end_with_it(loop):
+    """Messages that wait are still handled while there is time, one after the other."""
+    handled = []
+
+    async def on_message(peer, message):
+        await asyncio.sleep(0.01)
+        handled.append(message)
+
+    before = asyncio.all_tasks()
+    server = serve(0, on_message, concurrency=1)
+    await server.start()
+    async with connected(server) as client:
+        for _ in range(200):
+            client.send(b"")
+        while not handled:
+            await asyncio.sleep(0.001)
+        await server.stop(patience=0.05)
+        count = len(handled)
+        await client.reason_of_end()
+    assert asyncio.all_tasks() == before
+    assert len(handled) == count
+
+
+async def test_starts_that_fail_are_cancelled_and_stopped_at_every_step(loop, caught):
+    """Nobody is left with an exception, whichever of the three comes first."""
+
+    def refuse(reader, writer):
+        writer.close()
+
+    before = asyncio.all_tasks()
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        client = Client(server.sockets[0].getsockname())
+        for steps in range(60):
+            start = asyncio.ensure_future(client.start())
+            for _ in range(steps % 20):
+                await asyncio.sleep(0)
+            start.cancel()
+            for _ in range(steps // 20):
+                await asyncio.sleep(0)
+            start.cancel()
+            stop = asyncio.ensure_future(client.stop())
+            for _ in range(steps % 3):
+                await asyncio.sleep(0)
+            stop.cancel()
+            await asyncio.gather(start, stop, return_exceptions=True)
+            await client.stop()
+            gc.collect()
+            assert not caught, steps
+    while asyncio.all_tasks() != before:
+        await asyncio.sleep(0.001)

@@ -194,12 +194,14 @@ class ZerioClient(Node):
                 self._session.abort(DisconnectCause.LOCAL, "gave up connecting")
             raise
         finally:
+            # First, because what follows waits, and may be cancelled itself.
+            if self._answered is answered:
+                self._answered = None
+            if answered.done() and not answered.cancelled():
+                answered.exception()  # what is raised here reports it
             opening.add_done_callback(_hear)
             if not opening.done():
                 await _give_up(opening)
-            self._answered = None
-            if answered.done() and not answered.cancelled():
-                answered.exception()  # what is raised here reports it
 
     async def _come_back(self, how: Reconnect) -> None:
         """Try again until it succeeds, or as often as may be."""

@@ -76,12 +76,13 @@ class Handlers:
 
     async def finish(self, patience: float) -> None:
         """Wait until all have ended, or ``patience`` seconds have passed; then cancel the rest."""
-        waiting = self._tasks.copy()
-        if not waiting:
-            return
+        end = self._loop.time() + patience
         try:
-            await asyncio.wait(waiting, timeout=patience)
+            while self._tasks and (left := end - self._loop.time()) > 0:
+                # Who takes messages begins more of them meanwhile.
+                await asyncio.wait(self._tasks.copy(), timeout=left)
         finally:
-            for task in waiting:
+            for task in self._tasks:
                 task.cancel()
-        await asyncio.wait(waiting)
+        while self._tasks:
+            await asyncio.wait(self._tasks.copy())
