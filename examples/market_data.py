@@ -1,7 +1,8 @@
-"""Market data: a server sends prices to all who watch; each watcher says what it wants to see.
+"""Market data: a server publishes prices; each watcher subscribes to what it wants to see.
 
     python examples/market_data.py serve --port 7071
     python examples/market_data.py watch 127.0.0.1:7071 EURUSD GBPUSD --ticks 10
+    python examples/market_data.py watch 127.0.0.1:7071 '*'
 
 A watcher that cannot keep up misses prices, but never the latest of each symbol; it neither holds
 up the others nor fills the memory. Try one with --pause 0.5. A watcher comes back by itself when
@@ -17,21 +18,19 @@ import signal
 import struct
 
 import zerio_asyncio
-from zerio_asyncio.messaging import Connected, DisconnectCause, Disconnected, connect, serve
+from zerio_asyncio.messaging import DisconnectCause, Disconnected, connect, serve
 
 TICK = struct.Struct("<8sdq")  # symbol, price, number of the tick
 SYMBOLS = ("EURUSD", "GBPUSD", "USDJPY", "USDCHF")
 
 
 class Feed:
-    """Who watches what, and what the prices are."""
+    """The prices, and the server that publishes them."""
 
     def __init__(self, host, port):
-        self.watchers = {symbol: set() for symbol in SYMBOLS}
         self.prices = dict.fromkeys(SYMBOLS, 1.0)
         self.server = serve(
             port,
-            self.subscribe,
             host=host,
             on_event=self.learn,
             slow_peer="latest",
@@ -39,17 +38,9 @@ class Feed:
             unsent_max=256 * 1024,  # of which a sixteenth may be prices of the past
         )
 
-    def subscribe(self, peer, message):
-        watchers = self.watchers.get(str(message, "ascii", "replace"))
-        if watchers is not None:
-            watchers.add(peer)
-
     def learn(self, event):
-        if isinstance(event, Disconnected):
-            for watchers in self.watchers.values():
-                watchers.discard(event.peer)
-            if event.peer.dropped:
-                print(f"{event.peer.id} missed {event.peer.dropped} prices", flush=True)
+        if isinstance(event, Disconnected) and event.peer.dropped:
+            print(f"{event.peer.id} missed {event.peer.dropped} prices", flush=True)
 
     async def run(self, ticks_a_second):
         burst = max(1, round(ticks_a_second / 1000))  # no system sleeps well below a millisecond
@@ -57,9 +48,7 @@ class Feed:
             symbol = random.choice(SYMBOLS)
             self.prices[symbol] *= 1 + random.gauss(0, 1e-4)
             tick = TICK.pack(symbol.encode(), self.prices[symbol], number)
-            for peer in tuple(self.watchers[symbol]):
-                if not peer.closing:
-                    peer.send(tick, key=symbol)
+            self.server.publish(f"prices.{symbol}", tick)
             if number % burst == 0:
                 await asyncio.sleep(burst / ticks_a_second)
 
@@ -82,14 +71,14 @@ async def watch(arguments):
     host, _, port = arguments.server.rpartition(":")
 
     def on_event(event):
-        if isinstance(event, Connected):
-            for symbol in arguments.symbols:
-                event.peer.send(symbol.encode("ascii"))
-        elif isinstance(event, Disconnected) and event.reason.cause is not DisconnectCause.LOCAL:
+        if isinstance(event, Disconnected) and event.reason.cause is not DisconnectCause.LOCAL:
             print(f"disconnected: {event.reason}", flush=True)
 
-    address = (host, int(port))
-    async with connect(address, arguments.peer_id, on_event=on_event, reconnect=True) as watcher:
+    async with connect(
+        (host, int(port)), arguments.peer_id, on_event=on_event, reconnect=True, extensions=True
+    ) as watcher:
+        for symbol in arguments.symbols:
+            watcher.subscribe(f"prices.{symbol}")
         seen = 0
         async for message in watcher:
             symbol, price, number = TICK.unpack(message)

@@ -14,6 +14,9 @@ import sys
 
 import pytest
 
+from zerio_asyncio.messaging.framing import MARK
+from zerio_asyncio.messaging.introduction import AGREED, QUESTION
+from zerio_asyncio.messaging.requests import HEAD, SUBSCRIBE
 from zerio_asyncio.rio import available
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
@@ -234,9 +237,9 @@ def test_market_data():
 
 def test_a_slow_watcher_of_market_data_sees_the_latest():
     def watch(sock, name):
-        sock.sendall(message(name))
-        assert receive_message(sock) == name
-        sock.sendall(message(b"EURUSD"))
+        sock.sendall(message(name + QUESTION.encode()))
+        assert receive_message(sock) == name + AGREED.encode()
+        sock.sendall(message(HEAD.pack(MARK, SUBSCRIBE, 0) + b"prices.EURUSD"))
 
     def number_of_next(sock):
         return struct.unpack("<8sdq", receive_message(sock))[2]

@@ -266,7 +266,7 @@ async def test_controls_that_make_no_sense(loop):
         await peer.send(framed(b"me\0zerio/1"))
         await peer.receive_message()
         for rest in (b"", b"\1", b"\1\0\0", b"\2" + bytes(8), b"\3" + bytes(8), b"\4" + bytes(8),
-                     b"\7" + bytes(8), b"\xff" + bytes(20)):  # fmt: skip
+                     b"\x09" + bytes(8), b"\xff" + bytes(20)):  # fmt: skip
             await peer.send_message(MARK + rest)
         await peer.send_message(struct.pack("<8sBQ", MARK, 1, 2**64 - 1) + b"still there?")
         answer = await peer.receive_message()

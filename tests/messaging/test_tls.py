@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 
 import pytest
 
-from zerio_asyncio.messaging import DisconnectCause, ZerioServerConfiguration
+from zerio_asyncio.messaging import (
+    DisconnectCause,
+    HandshakeError,
+    ZerioServerConfiguration,
+    connect,
+    serve,
+)
 
 from ..loop.tls import client_context, forgetful, server_context
 from .support import Client, address_of, connected, dial, serving
@@ -64,11 +71,34 @@ async def test_a_client_that_does_not_trust_the_server(loop, authority):
 async def test_a_client_without_tls_is_turned_away(loop, authority):
     async with serving(ssl=server_context(authority.issue())) as server:
         client = Client(address_of(server))
-        with pytest.raises(OSError):
+        with pytest.raises(HandshakeError, match="or want TLS"):
             await client.start()
         async with connected(server, "proper", ssl=client_context(authority)) as proper:
             proper.send(b"none the worse")
             assert await server.messages_of("proper", 1) == [b"none the worse"]
+
+
+async def test_a_server_without_tls_is_told_from_one_that_is_gone(loop, authority, caplog):
+    async with serving() as server:
+        client = Client(address_of(server), ssl=client_context(authority))
+        with (
+            caplog.at_level(logging.WARNING, "zerio_asyncio"),
+            pytest.raises(HandshakeError, match="is TLS there") as error,
+        ):
+            await client.start()
+        assert isinstance(error.value.__cause__, ConnectionError)
+        await server.reason_of(None)
+        assert "this looks like TLS" in caplog.text
+        async with connected(server) as proper:
+            assert proper.is_connected
+
+
+async def test_what_is_no_context(loop):
+    for ssl_ in (True, "context", 5):
+        with pytest.raises(TypeError, match="ssl must be an ssl.SSLContext"):
+            serve(0, ssl=ssl_)
+        with pytest.raises(TypeError, match="ssl must be an ssl.SSLContext"):
+            connect(("127.0.0.1", 7070), "me", ssl=ssl_)
 
 
 async def test_the_name_in_the_certificate(loop, authority):
@@ -80,7 +110,7 @@ async def test_the_name_in_the_certificate(loop, authority):
 
 
 async def test_a_handshake_of_tls_that_never_comes_does_not_hold_up_stop(loop, authority):
-    config = ZerioServerConfiguration(handshake_timeout=0.1)
+    config = ZerioServerConfiguration(handshake_timeout=2)  # enough for the good client
     async with serving(config, ssl=server_context(authority.issue())) as server:
         silent = await dial(server)
         async with connected(server, ssl=client_context(authority)) as client:

@@ -25,6 +25,7 @@ from zerio_asyncio.messaging.introduction import (
 from zerio_asyncio.messaging.node import Node
 from zerio_asyncio.messaging.peer import STOP_SECONDS, Peer
 from zerio_asyncio.messaging.session import Session
+from zerio_asyncio.messaging.subjects import SUBSCRIPTIONS_MAX, check_pattern
 
 if TYPE_CHECKING:
     import ssl as tls
@@ -83,6 +84,7 @@ class ZerioClient(Node):
         self._connecting: asyncio.Task[None] | None = None
         self._coming_back: asyncio.Task[None] | None = None
         self._stopping = False
+        self._patterns: dict[str, None] = {}
         self._since = 0.0
         self._delay = 0.0
         super().__init__(ssl, on_message, on_event, on_request, concurrency)
@@ -129,6 +131,7 @@ class ZerioClient(Node):
         """Close once everything sent has left, or when ``patience`` seconds have passed."""
         if self._loop is None:
             return
+        self.handlers.spare()
         self._stopping = True  # a connection that ends by itself meanwhile is not made again
         try:
             tasks = [task for task in (self._connecting, self._coming_back) if task is not None]
@@ -146,6 +149,8 @@ class ZerioClient(Node):
             if task is not None:
                 task.cancel()
         self._connecting = self._coming_back = None
+        if self._session is not None:  # the stop was cancelled
+            self._session.abort(DisconnectCause.LOCAL, "stopped")
         super()._tear_down()
 
     @property
@@ -175,7 +180,13 @@ class ZerioClient(Node):
         )
         end = self._loop.time() + limit
         try:
-            await _result(opening, limit, f"no connection to {host}:{port} within {limit:g} s")
+            try:
+                await _result(opening, limit, f"no connection to {host}:{port} within {limit:g} s")
+            except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
+                if self._ssl is None:
+                    raise
+                text = f"{host}:{port} ended the connection during TLS's handshake: is TLS there?"
+                raise HandshakeError(text) from error
             left = max(0.0, end - self._loop.time())
             await _result(answered, left, f"no answer to the peer id within {limit:g} s")
         except BaseException:
@@ -183,12 +194,14 @@ class ZerioClient(Node):
                 self._session.abort(DisconnectCause.LOCAL, "gave up connecting")
             raise
         finally:
+            # First, because what follows waits, and may be cancelled itself.
+            if self._answered is answered:
+                self._answered = None
+            if answered.done() and not answered.cancelled():
+                answered.exception()  # what is raised here reports it
             opening.add_done_callback(_hear)
             if not opening.done():
                 await _give_up(opening)
-            self._answered = None
-            if answered.done() and not answered.cancelled():
-                answered.exception()  # what is raised here reports it
 
     async def _come_back(self, how: Reconnect) -> None:
         """Try again until it succeeds, or as often as may be."""
@@ -249,6 +262,37 @@ class ZerioClient(Node):
     async def request(self, message: ReadableBuffer, timeout: float | None = None) -> bytes:
         """Send a request to the server and wait for the answer, as `Peer.request` does."""
         return await self._connected().request(message, timeout)
+
+    def subscribe(self, pattern: str) -> None:
+        """Ask for what the server publishes to subjects of ``pattern``.
+
+        ``*`` stands for one word of a subject, ``>`` at the end for one or more. It may be called
+        before the start, and is told to the server again at each reconnection. ``RuntimeError``
+        without ``extensions=True``; ``ValueError`` if there can be no such subject, or for more
+        than 1,024 patterns.
+        """
+        if not self.config.extensions:
+            raise RuntimeError("subjects are an extension: connect with extensions=True")
+        check_pattern(pattern)
+        if pattern in self._patterns:
+            return
+        if len(self._patterns) >= SUBSCRIPTIONS_MAX:
+            raise ValueError(f"at most {SUBSCRIPTIONS_MAX} subscriptions")
+        self._patterns[pattern] = None
+        self._tell_wish(pattern, True)
+
+    def unsubscribe(self, pattern: str) -> None:
+        """Ask for it no longer; what is under way still arrives.
+
+        ``KeyError`` if it was not asked for.
+        """
+        del self._patterns[pattern]
+        self._tell_wish(pattern, False)
+
+    def _tell_wish(self, pattern: str, wanted: bool) -> None:
+        session = self._session
+        if session is not None and session.requests is not None and not session.writer.closed:
+            session.requests.subscribe(pattern, wanted)
 
     async def drain(self, timeout: float | None = None) -> None:
         """Wait until the server has read enough to accept more, as `Peer.drain` does."""
@@ -328,20 +372,30 @@ class ZerioClient(Node):
             session.abort(DisconnectCause.HANDSHAKE, str(error))
             return
         session.establish(self.peer_id, self._called, None, self.config.extensions)
+        for pattern in self._patterns:
+            self._tell_wish(pattern, True)
         self.reason = None
         self._since = self._loop.time()
         self._tell(Connected(session))
         if self._answered is not None and not self._answered.done():
             self._answered.set_result(None)
 
+    def subscribed(self, peer: Session, pattern: str, wanted: bool) -> None:
+        """A server publishes, and subscribes to nothing."""
+
     def session_closed(self, session: Session, reason: DisconnectReason) -> None:
         """The connection has ended."""
+        if self._session is not session:  # of an earlier start, which was given up
+            if session.id is not None:
+                self._tell(Disconnected(session, reason))
+            return
         self._session = None
         self.reason = reason
         if self._answered is not None and not self._answered.done():
             text = f"no connection: {reason}"
             if reason.cause is DisconnectCause.PEER:
                 text += ": the server may be full, or refuse an id that is taken"
+                text += ", or want TLS" if self._ssl is None else ""
             self._answered.set_exception(HandshakeError(text))
         if session.id is None:
             return

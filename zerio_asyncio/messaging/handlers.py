@@ -33,6 +33,7 @@ class Handlers:
         self._loop = loop
         self._turns = asyncio.Semaphore(most)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping: set[asyncio.Task[Any]] = set()
 
     async def turn(self) -> None:
         """Wait until one more may run; ``run`` must follow, or ``give_back``."""
@@ -58,15 +59,30 @@ class Handlers:
         async with self._turns:
             return await handler()
 
+    def spare(self) -> bool:
+        """Whether a handler calls this: it stops what it handles, and is not ended by that."""
+        task = asyncio.current_task()
+        if task is None or task not in self._tasks:
+            return task in self._stopping
+        self._tasks.discard(task)
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+        return True
+
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        """Cancel a handler, unless it is spared."""
+        if task in self._tasks:
+            task.cancel()
+
     async def finish(self, patience: float) -> None:
         """Wait until all have ended, or ``patience`` seconds have passed; then cancel the rest."""
-        current = asyncio.current_task()  # a handler may be what stops us
-        waiting = {task for task in self._tasks if task is not current}
-        if not waiting:
-            return
+        end = self._loop.time() + patience
         try:
-            await asyncio.wait(waiting, timeout=patience)
+            while self._tasks and (left := end - self._loop.time()) > 0:
+                # Who takes messages begins more of them meanwhile.
+                await asyncio.wait(self._tasks.copy(), timeout=left)
         finally:
-            for task in waiting:
+            for task in self._tasks:
                 task.cancel()
-        await asyncio.wait(waiting)
+        while self._tasks:
+            await asyncio.wait(self._tasks.copy())

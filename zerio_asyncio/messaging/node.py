@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl as tls
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from zerio_asyncio.messaging.outbox import Outbox
 from zerio_asyncio.messaging.peer import STOP_SECONDS
 
 if TYPE_CHECKING:
-    import ssl as tls
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
@@ -57,6 +57,8 @@ class Node(ABC):
         for method, instead in FORMER.items():
             if hasattr(type(self), method):
                 raise TypeError(f"{method} is never called: pass {instead}=self.{method}, or such")
+        if ssl is not None and not isinstance(ssl, tls.SSLContext):
+            raise TypeError(f"ssl must be an ssl.SSLContext, not {ssl!r}")
         if type(concurrency) is not int or concurrency < 1:
             raise ValueError(f"concurrency must be an integer of at least 1, not {concurrency!r}")
         self.inbox = Inbox()

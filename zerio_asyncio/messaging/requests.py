@@ -1,4 +1,4 @@
-"""Requests and replies over one connection, and pings, once both sides have agreed on extensions.
+"""What two sides that have agreed on extensions say: requests, replies, pings, subscriptions.
 
 On the wire each is a Zerio message of its own::
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from zerio_asyncio.messaging.handlers import Handlers
     from zerio_asyncio.messaging.peer import Peer
 
-ESCAPED, REQUEST, REPLY, FAILED, CANCEL, PING, PONG = range(7)
+ESCAPED, REQUEST, REPLY, FAILED, CANCEL, PING, PONG, SUBSCRIBE, UNSUBSCRIBE = range(9)
 
 HEAD = struct.Struct(f"<{len(MARK)}sBQ")
 
@@ -89,6 +89,9 @@ class Answering(Protocol):
     def handlers(self) -> Handlers:
         """Where it runs then."""
 
+    def subscribed(self, peer: Any, pattern: str, wanted: bool) -> None:
+        """The other side wants what is published to subjects of ``pattern``, or no longer."""
+
 
 class Requests:
     """Both directions of one connection."""
@@ -136,6 +139,11 @@ class Requests:
         """Send what has no bytes of the program, however much waits."""
         self._writer.send_control(HEAD.pack(MARK, kind, number), True)
 
+    def subscribe(self, pattern: str, wanted: bool) -> None:
+        """Tell the other side what is wanted, or no longer."""
+        kind = SUBSCRIBE if wanted else UNSUBSCRIBE
+        self._writer.send_control(HEAD.pack(MARK, kind, 0) + pattern.encode("utf-8"), True)
+
     def _send(self, kind: int, number: int, message: ReadableBuffer) -> bool:
         size = memoryview(message).nbytes
         if size > self._writer.length_max:
@@ -153,7 +161,7 @@ class Requests:
         asked, self.asked = self.asked, {}
         for task in asked.values():
             if task is not None and task is not asyncio.current_task(self._loop):
-                task.cancel()
+                self._answering.handlers.cancel(task)
 
     # ------------------------------------------------------------------------- theirs
 
@@ -172,9 +180,12 @@ class Requests:
         elif kind == CANCEL:
             task = self.asked.pop(number, None)
             if task is not None:
-                task.cancel()
+                self._answering.handlers.cancel(task)
         elif kind == PING:
             self.send(PONG)
+        elif kind in {SUBSCRIBE, UNSUBSCRIBE}:
+            pattern = str(view[OVERHEAD:], "utf-8", "replace")
+            self._answering.subscribed(self._peer, pattern, kind == SUBSCRIBE)
         return None  # of kinds that a later version may know we know nothing
 
     def _take_reply(self, kind: int, number: int, message: bytes) -> None:
@@ -185,6 +196,7 @@ class Requests:
             reply.set_result(message)
         else:
             reply.set_exception(RequestError(message.decode("utf-8", "replace")))
+            reply.exception()  # its request may have been cancelled in this turn
 
     def _take_request(self, number: int, message: bytes) -> None:
         request = Request(self, number, self._peer, message)

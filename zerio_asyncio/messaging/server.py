@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 from zerio_asyncio.messaging.configuration import ZerioServerConfiguration, choose
@@ -28,10 +29,11 @@ from zerio_asyncio.messaging.introduction import (
 from zerio_asyncio.messaging.node import Node
 from zerio_asyncio.messaging.peer import STOP_SECONDS, Peer
 from zerio_asyncio.messaging.session import Session
+from zerio_asyncio.messaging.subjects import Subscriptions
 
 if TYPE_CHECKING:
     import ssl as tls
-    from collections.abc import Callable, Collection, Hashable
+    from collections.abc import Callable, Collection, Hashable, Iterable
 
     from _typeshed import ReadableBuffer
     from typing_extensions import Self
@@ -93,9 +95,11 @@ class ZerioServer(Node):
         self._address = host, port
         self._server: asyncio.Server | None = None
         self._starting: asyncio.Future[None] | None = None
+        self._ending: asyncio.Future[None] | None = None
         self._stopped = False
         self._sessions: dict[str, Session] = {}
         self._connections: set[Session] = set()
+        self._subscriptions = Subscriptions()
         self._refusals: dict[DisconnectCause, tuple[float, int]] = {}
         super().__init__(ssl, on_message, on_event, on_request, concurrency)
 
@@ -146,19 +150,27 @@ class ZerioServer(Node):
 
         Every client's ``Disconnected`` is told before this returns; what has been received can
         still be taken, and then iterations end. Handlers that are awaited get ``patience`` seconds,
-        too.
+        too. A second call waits for the first, but in a handler.
         """
         self._stopped = True
+        if self._loop is None:
+            return
+        in_handler = self.handlers.spare()
         if self._starting is not None:
             await asyncio.wait([self._starting])
         server, self._server = self._server, None
         if server is None:
+            if self._ending is not None and not in_handler:
+                await asyncio.wait([self._ending])
             return
+        ending = self._ending = self._loop.create_future()
         server.close()
         try:
             await self._close_sessions(tuple(self._connections), patience)
         finally:
             self._tear_down()
+            self._ending = None
+            ending.set_result(None)
         with contextlib.suppress(asyncio.TimeoutError):
             # From Python 3.12 on this also waits for TLS handshakes, which end by themselves.
             await asyncio.wait_for(server.wait_closed(), patience)
@@ -234,11 +246,41 @@ class ZerioServer(Node):
         ``slow`` decides about slow peers, in place of ``slow_peer``. ``SlowPeerError`` names the
         peers that did not get it; all others did.
         """
+        sessions = tuple(self._sessions.copy().values())  # in one step: other threads may send
+        if exclude:
+            sessions = tuple(each for each in sessions if each.id not in exclude)
+        return self._send_all(sessions, message, key, slow)
+
+    def publish(
+        self, subject: str, message: ReadableBuffer, *, slow: SlowPeer | None = None
+    ) -> int:
+        """Send ``message`` to all who have subscribed to ``subject``; return how many got it.
+
+        Each gets it once, as a message like any other. With ``slow_peer="latest"``, or ``slow`` in
+        its place, the last message of each subject is kept for a slow peer. ``SlowPeerError`` as
+        for ``broadcast``. In the loop's own thread alone.
+        """
+        if self._loop is None:
+            raise self._not_started()
+        if self._loop._thread_id not in {None, threading.get_ident()}:
+            raise RuntimeError("publish() is for the loop's own thread; others call send()")
+        key = subject if (slow or self.config.slow_peer) == "latest" else None
+        return self._send_all(self._subscriptions.wanting(subject), message, key, slow)
+
+    def _send_all(
+        self,
+        sessions: Iterable[Session],
+        message: ReadableBuffer,
+        key: Hashable,
+        slow: SlowPeer | None,
+    ) -> int:
+        if type(message) is not bytes:
+            message = memoryview(message).tobytes()  # once for all
         failed: list[str] = []
         sent = 0
         plain = slow is None and key is None
-        for peer_id, session in tuple(self._sessions.items()):
-            if session.writer.closed or (exclude and peer_id in exclude):
+        for session in sessions:
+            if session.writer.closed:
                 continue
             before = session.dropped
             try:
@@ -384,9 +426,20 @@ class ZerioServer(Node):
         self._connections.discard(session)
         if session.id is not None and self._sessions.get(session.id) is session:
             del self._sessions[session.id]
+        self._subscriptions.end(session)
         if session.id is None and reason.cause in REFUSED:
             self._log_refusal(reason)
         self._tell(Disconnected(session, reason))
+
+    def subscribed(self, peer: Session, pattern: str, wanted: bool) -> None:
+        """A client has subscribed to ``pattern``, or no longer wants it."""
+        if not wanted:
+            self._subscriptions.remove(peer, pattern)
+            return
+        try:
+            self._subscriptions.add(peer, pattern)
+        except ValueError as error:
+            peer.abort(DisconnectCause.PROTOCOL, str(error), error)
 
     def _log_refusal(self, reason: DisconnectReason) -> None:
         """Once for each cause in ten seconds: a flood of connections does not fill the log."""
