@@ -316,6 +316,80 @@ def prove():
     return None
 
 
+# The steps of the proof. Each does those before it, so that it can be asked for alone.
+
+def find_functions():
+    """OpenSSL, as ``ssl`` has loaded it, and all of its functions that are needed."""
+    look_up(addresses())
+
+
+def find_connection():
+    """The place of the SSL * in the objects of ``ssl``."""
+    global ssl_place
+    find_functions()
+    ssl_place = find_place_twice()
+
+
+def make_bio():
+    """The methods of a BIO of ours."""
+    global method
+    find_connection()
+    if method is NULL:
+        method = new_method()
+
+
+def shake_hands():
+    """A handshake in memory: the records of both sides, client's and server's."""
+    make_bio()
+    cdef DirectRecords client = in_memory(ssl.PROTOCOL_TLS_CLIENT, False)
+    cdef DirectRecords server = in_memory(ssl.PROTOCOL_TLS_SERVER, True)
+    shakes(client, b"")
+    shakes(server, carried(client))
+    shakes(client, carried(server))
+    if not shakes(server, carried(client)) or not shakes(client, carried(server)):
+        raise NotFoundError("its proof failed: no handshake")
+    return client, server
+
+
+def pass_bytes():
+    """A byte each way, after a handshake; the records of both sides again."""
+    cdef DirectRecords giver, taker
+    cdef char memory[16]
+    client, server = shake_hands()
+    for giver, taker in ((client, server), (server, client)):
+        giver.write(b"?", 1)
+        if reads(taker, carried(giver), memory) != 1 or memory[0] != c"?":
+            raise NotFoundError("its proof failed: a byte was lost")
+    return client, server
+
+
+def refuse_broken():
+    """A record that is broken: the error must have OpenSSL's reason."""
+    cdef DirectRecords client, server
+    cdef char memory[16]
+    cdef bytes record
+    client, server = pass_bytes()
+    client.write(b"?", 1)
+    record = carried(client)
+    try:
+        reads(server, record[:-1] + bytes([record[-1] ^ 1]), memory)
+    except ssl.SSLError as error:
+        if error.reason is None:
+            raise NotFoundError("its proof failed: an error without a reason") from None
+    else:
+        raise NotFoundError("its proof failed: a broken record was read")
+
+
+PROOF = (
+    ("functions of OpenSSL", find_functions),
+    ("the connection in ssl's object", find_connection),
+    ("a BIO of its own", make_bio),
+    ("a handshake in memory", shake_hands),
+    ("a byte each way", pass_bytes),
+    ("a broken record is refused", refuse_broken),
+)
+
+
 cdef int look_up(dict found) except -1:
     """Fill ``openssl``, whose members stand in the order of FUNCTIONS."""
     cdef void **table = <void **>&openssl
@@ -396,30 +470,3 @@ cdef Py_ssize_t reads(DirectRecords records, bytes received, char *memory) excep
 cdef DirectRecords in_memory(object protocol, bint server_side):
     return DirectRecords(anonymous_context(protocol).wrap_bio(
         ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=server_side))
-
-
-cdef int shake_hands() except -1:
-    """A handshake in memory, a byte each way, an error, and an end."""
-    cdef DirectRecords client = in_memory(ssl.PROTOCOL_TLS_CLIENT, False)
-    cdef DirectRecords server = in_memory(ssl.PROTOCOL_TLS_SERVER, True)
-    cdef char memory[16]
-    cdef bytes record
-    shakes(client, b"")
-    shakes(server, carried(client))
-    shakes(client, carried(server))
-    if not shakes(server, carried(client)) or not shakes(client, carried(server)):
-        raise NotFoundError("its proof failed: no handshake")
-    for giver, taker in ((client, server), (server, client)):
-        (<DirectRecords>giver).write(b"?", 1)
-        if reads(taker, carried(giver), memory) != 1 or memory[0] != c"?":
-            raise NotFoundError("its proof failed: a byte was lost")
-    client.write(b"?", 1)
-    record = carried(client)
-    try:
-        reads(server, record[:-1] + bytes([record[-1] ^ 1]), memory)
-    except ssl.SSLError as error:
-        if error.reason is None:
-            raise NotFoundError("its proof failed: an error without a reason") from None
-    else:
-        raise NotFoundError("its proof failed: a broken record was read")
-    return 0
