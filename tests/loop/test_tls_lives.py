@@ -11,8 +11,17 @@ import weakref
 
 import pytest
 
-from .support import SECONDS, listener
-from .tls import client_context, close, echo, forgetful, only, server_context, serving
+from .support import SECONDS, Recorder, listener
+from .tls import (
+    VERSIONS,
+    client_context,
+    close,
+    echo,
+    forgetful,
+    only,
+    server_context,
+    serving,
+)
 
 pytestmark = [forgetful, pytest.mark.tls]
 
@@ -162,18 +171,85 @@ async def test_authentication_after_the_handshake(loop, authority):
         await close(writer)
 
 
-async def test_keys_and_messages_are_told(loop, contexts, tmp_path):
+async def test_a_client_without_the_certificate_that_it_is_asked_for(loop, authority, caught):
+    ours = server_context(authority.issue(), authority)
+    ours.post_handshake_auth = True
+    theirs = client_context(authority)
+    theirs.post_handshake_auth = True
+    lost = loop.create_future()
+
+    async def ask(reader, writer):
+        assert await reader.readexactly(5) == b"hello"
+        sslobj = writer.get_extra_info("ssl_object")
+        sslobj.verify_client_post_handshake()
+        writer.write(b"who are you?")
+        try:
+            assert await reader.read() == b""
+        except (ssl.SSLError, ConnectionError) as error:
+            lost.set_result(error)
+
+    async with serving(ask, ours) as address:
+        reader, writer = await asyncio.open_connection(*address, ssl=theirs)
+        writer.write(b"hello")
+        assert await reader.readexactly(12) == b"who are you?"
+        writer.write(b"nobody")
+        assert "PEER_DID_NOT_RETURN_A_CERTIFICATE" in str(await lost)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await reader.read()
+            raise ConnectionError
+        writer.close()
+    caught.take()
+
+
+@pytest.mark.parametrize("server_side", [True, False])
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_keys_are_logged(loop, contexts, tmp_path, version, server_side):
+    only(contexts[0], version)
+    context = contexts[0 if server_side else 1]
+    context.keylog_filename = str(tmp_path / "keys")
+    await say_hello(contexts)
+    context.keylog_filename = None  # closes it
+    label = "TRAFFIC_SECRET" if version is ssl.TLSVersion.TLSv1_3 else "CLIENT_RANDOM"
+    assert label in (tmp_path / "keys").read_text()
+
+
+@pytest.mark.parametrize("server_side", [True, False])
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_messages_are_told(loop, contexts, version, server_side):
     told = []
-    contexts[1].keylog_filename = str(tmp_path / "keys")
-    contexts[1]._msg_callback = lambda *args: told.append(args[1])
+    only(contexts[0], version)
+    contexts[0 if server_side else 1]._msg_callback = lambda *args: told.append(args[1])
+    await say_hello(contexts)
+    assert {"read", "write"} <= set(told)
+
+
+async def say_hello(contexts):
     async with serving(echo, contexts[0]) as address:
         reader, writer = await asyncio.open_connection(*address, ssl=contexts[1])
         writer.write(b"hello")
         assert await reader.readexactly(5) == b"hello"
         await close(writer)
-    contexts[1].keylog_filename = None  # closes it
-    assert {"read", "write"} <= set(told)
-    assert "TRAFFIC_SECRET" in (tmp_path / "keys").read_text()
+
+
+@pytest.mark.parametrize("direction", ["read", "write"])
+async def test_what_a_callback_of_messages_raises(loop, contexts, caught, direction):
+    """It ends the connection, and is told, as if reading or writing had failed."""
+    angry = False
+
+    def tell(connection, where, *rest):
+        if angry and where == direction:
+            raise ZeroDivisionError
+
+    contexts[1]._msg_callback = tell
+    async with serving(echo, contexts[0]) as address:
+        transport, recorder = await loop.create_connection(Recorder, *address, ssl=contexts[1])
+        transport.write(b"one")
+        assert await recorder.got(3) == b"one"
+        angry = True
+        transport.write(b"two")
+        assert isinstance(await recorder.lost(), ZeroDivisionError)
+        assert recorder.received == b"one"
+        caught.take_one(ZeroDivisionError)
 
 
 async def test_a_session_is_resumed(loop, contexts):

@@ -18,14 +18,15 @@ finds the queue as it was left, and raises.
 
 import ssl
 
-from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.object cimport PyObject
 from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.sending cimport SendingTransport
+from zerio_asyncio.core.threads cimport FREE_THREADED
 from zerio_asyncio.core.tls_records cimport (
-    ENDED_BY_PEER, NOTHING_NOW, RECORD_MAX, PortableRecords, hand_on)
+    ENDED_BY_PEER, NOTHING_NOW, PIECE_MAX, RECORD_MAX, PortableRecords, hand_on)
 
 from zerio_asyncio.core.openssl import FUNCTIONS, NotFoundError, addresses
 
@@ -43,8 +44,8 @@ cdef enum:
     BIO_FLAGS_OF_RETRY = 0x0F
     # What a record adds to its plain bytes, at most.
     RECORD_OVERHEAD = 512
-    # Memory for records that is kept from one call to the next.
-    KEPT_ROOM = 4096
+    # What one write may need: the room that connections lend each other.
+    SHARED_ROOM = PIECE_MAX + 5 * RECORD_OVERHEAD
     # From so many bytes on, encrypting takes longer than another thread may have to wait.
     UNLOCKED_MIN = 2 * RECORD_MAX
 
@@ -114,6 +115,34 @@ cdef bint make_room(Wire *wire, size_t length) noexcept nogil:
     wire.outgoing = memory
     wire.outgoing_room = room
     return True
+
+
+# Most connections wait most of the time, and need no room for records meanwhile. So one room goes
+# from one connection to the next; with the interpreter's lock, as it is taken and given.
+cdef char *shared_room = NULL
+
+
+cdef int take_room(Wire *wire) except -1:
+    global shared_room
+    if wire.outgoing is NULL and not FREE_THREADED:
+        if shared_room is NULL:
+            shared_room = <char *>PyMem_RawMalloc(SHARED_ROOM)
+        if shared_room is not NULL:
+            wire.outgoing = shared_room
+            wire.outgoing_room = SHARED_ROOM
+            shared_room = NULL
+    return 0
+
+
+cdef int give_room(Wire *wire) except -1:
+    global shared_room
+    if shared_room is NULL and wire.outgoing_room == SHARED_ROOM and not FREE_THREADED:
+        shared_room = wire.outgoing
+    else:
+        PyMem_RawFree(wire.outgoing)
+    wire.outgoing = NULL
+    wire.outgoing_room = 0
+    return 0
 
 
 cdef int wire_write(void *bio, const char *memory, size_t length, size_t *count) noexcept nogil:
@@ -215,6 +244,7 @@ cdef class DirectRecords(TLSRecords):
     cdef Py_ssize_t write(self, const char *memory, size_t length) except? -2:
         cdef size_t count = 0
         cdef int result
+        take_room(self.wire)
         if not make_room(self.wire, length + RECORD_OVERHEAD * (1 + length // RECORD_MAX)):
             raise MemoryError("no memory for a TLS record")
         if openssl.ERR_peek_error():
@@ -247,10 +277,8 @@ cdef class DirectRecords(TLSRecords):
         if length:
             wire.outgoing_length = 0
             hand_on(stream, None, wire.outgoing, length)
-            if wire.outgoing_room > KEPT_ROOM and wire.outgoing_length == 0:
-                PyMem_RawFree(wire.outgoing)
-                wire.outgoing = NULL
-                wire.outgoing_room = 0
+            if wire.outgoing_length == 0:
+                give_room(wire)
         return 0
 
 
@@ -271,12 +299,14 @@ def make_records(context, **options):
     """Records for a connection; ``options`` are those of ``SSLContext.wrap_bio``.
 
     A context may make objects of its own: what these do at every read and write must not be
-    missed, so they get the portable engine.
+    missed, so they get the portable engine. So does a callback that is told of messages: ``ssl``
+    keeps what it raises for the end of its own reads and writes.
     """
     cdef PortableRecords portable = PortableRecords(context, **options)
     cdef object kind = type(portable.sslobj)
     if (getattr(kind, "read", None) is not ssl.SSLObject.read
             or getattr(kind, "write", None) is not ssl.SSLObject.write
+            or getattr(context, "_msg_callback", None) is not None
             or ssl_of(portable.sslobj, ssl_place) is NULL):
         return portable
     return DirectRecords(portable.sslobj)
@@ -299,14 +329,11 @@ cdef Py_ssize_t find_place(object sslobj, object context) except -1:
 
 def prove():
     """Find all that is needed, and prove it in memory; None, or why it does not work here."""
-    global method, ssl_place
+    global method
     if method is not NULL:
         return None
     try:
-        look_up(addresses())
-        ssl_place = find_place_twice()
-        method = new_method()
-        shake_hands()
+        refuse_broken()
     except NotFoundError as refusal:
         method = NULL
         return str(refusal)
