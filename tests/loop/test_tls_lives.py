@@ -7,6 +7,7 @@ import contextlib
 import gc
 import socket
 import ssl
+import tracemalloc
 import weakref
 
 import pytest
@@ -58,6 +59,54 @@ async def test_a_closed_connection_is_freed_at_once(loop, contexts, how):
             assert [ref() for ref in seen] == [None, None, None]
         finally:
             gc.enable()
+
+
+@pytest.mark.ours  # asyncio's layer has 256 KiB for each
+async def test_connections_that_wait_hold_no_room(loop, contexts):
+    """What a message needed is given back, or lent to the next connection."""
+
+    class Sender(asyncio.Protocol):
+        def __init__(self):
+            self.left = 0
+            self.answered = asyncio.Event()
+
+        def data_received(self, data):
+            self.left -= len(data)
+            if not self.left:
+                self.answered.set()
+
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def data_received(self, data):
+            self.transport.write(data)
+
+    async def ask(transport, sender):
+        sender.left = 3000
+        sender.answered.clear()
+        transport.write(bytes(3000))
+        await sender.answered.wait()
+
+    server = await loop.create_server(Echo, "127.0.0.1", 0, ssl=contexts[0])
+    address = server.sockets[0].getsockname()
+    pairs = [await loop.create_connection(Sender, *address, ssl=contexts[1]) for _ in range(20)]
+    await ask(*pairs[0])  # what all share is there from now on
+    tracemalloc.start()
+    try:
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        for pair in pairs:
+            await ask(*pair)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    for transport, _ in pairs:
+        transport.abort()
+    server.close()
+    await server.wait_closed()
+    assert (after - before) / len(pairs) < 2000
 
 
 async def hang_up(reader, writer):
