@@ -61,14 +61,17 @@ def _provider() -> dict[str, Any]:
 
 
 def _tls() -> dict[str, str | None]:
-    """Return the TLS engine that a loop would take, and why."""
-    from zerio_asyncio.loop.tls_engines import choose_engine  # noqa: PLC0415 - as above
-
+    """Return the TLS engine that a loop would take, why, and what ``direct`` was refused for."""
     try:
-        choice = choose_engine(None)
-    except (ImportError, RuntimeError, ValueError) as error:
-        return {"name": None, "reason": str(error)}
-    return {"name": choice.name, "reason": choice.reason}
+        from zerio_asyncio.loop import tls_engines  # noqa: PLC0415 - as above
+
+        refusal = tls_engines.direct_refusal()
+        choice = tls_engines.choose_engine(None)
+    except ImportError as error:
+        return {"name": None, "reason": str(error), "direct": str(error)}
+    except (RuntimeError, ValueError) as error:
+        return {"name": None, "reason": str(error), "direct": refusal}
+    return {"name": choice.name, "reason": choice.reason, "direct": refusal}
 
 
 def _limit(name: str) -> dict[str, int | None] | None:
@@ -95,6 +98,8 @@ def describe(facts: dict[str, Any]) -> list[str]:
     lines += [f"system: {facts['system']}", f"python: {facts['python']}"]
     tls = facts["tls"]
     lines.append(f"tls: {tls['name'] or 'none'} ({tls['reason']})")
+    if tls["name"] != "direct":
+        lines.append(f"  direct: {'refused: ' + tls['direct'] if tls['direct'] else 'works here'}")
     for name, limit in facts["limits"].items():
         if limit is not None:
             soft, hard = ("unlimited" if v is None else str(v) for v in limit.values())

@@ -11,7 +11,8 @@ from tests.rio.isolated import isolated
 from tests.rio.marks import with_seccomp
 from tests.rio.seccomp import IO_URING_SETUP, forbid
 from zerio_asyncio import cli
-from zerio_asyncio.doctor import provider_steps, report
+from zerio_asyncio.core import openssl, tls_direct
+from zerio_asyncio.doctor import provider_steps, report, tls_steps
 from zerio_asyncio.doctor.steps import Group, Outcome, Status
 from zerio_asyncio.rio import known
 
@@ -50,7 +51,13 @@ def test_a_table_for_people_and_a_file_for_a_report(tmp_path):
     assert whole["verdict"] in out
     facts = ["facts"] if "overlapped" in NAMES else []  # Windows has some
     groups = [group["name"] for group in whole["groups"]]
-    assert groups[1:] == [*(f"provider {name}" for name in NAMES), *facts]
+    engines = ["TLS engine direct", "TLS engine portable"]
+    assert groups[1:] == [
+        "choice of TLS",
+        *(f"provider {name}" for name in NAMES),
+        *engines,
+        *facts,
+    ]
     for group in whole["groups"]:
         for step in group["steps"]:
             assert step["status"] in {"ok", "refused", "agrees", "differs", "untried"}
@@ -72,6 +79,46 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path):
     assert "Proved: " in out
     assert err.startswith("doctor: ")
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("engine", ["direct", "portable"])
+def test_every_step_of_a_tls_engine(engine):
+    for step in tls_steps.steps(engine):
+        found = step.run()
+        assert found == "" or found.status in {Status.REFUSED, Status.UNTRIED}
+        if found:
+            assert tls_direct.prove() == found.told
+            break
+
+
+def test_where_openssl_lacks_a_function_the_engines_say_so(monkeypatch):
+    """It is no failure: the other engine is taken."""
+    monkeypatch.setattr(openssl, "SSL_FUNCTIONS", ("SSL_of_no_version",))
+    found = tls_steps.steps("direct")[0].run()
+    assert found.status is Status.REFUSED
+    assert "SSL_of_no_version" in found.told
+    monkeypatch.setattr("zerio_asyncio.loop.tls_engines.direct_refusal", lambda: "of a test")
+    (choice,) = tls_steps.choice()
+    monkeypatch.delenv("ZERIO_TLS", raising=False)
+    assert choice.run().startswith("portable: direct does not work here: of a test (")
+    monkeypatch.setenv("ZERIO_TLS", "standard")
+    assert choice.run().startswith("standard: requested by ZERIO_TLS; direct does not work here")
+
+
+def test_information_tells_of_the_engine_that_is_not_taken(monkeypatch):
+    def told():
+        return [line for line in cli.describe(cli.gather()) if "direct" in line]
+
+    monkeypatch.setenv("ZERIO_TLS", "portable")
+    refusal = tls_direct.prove()
+    assert told() == [f"  direct: {'refused: ' + refusal if refusal else 'works here'}"]
+    monkeypatch.setattr("zerio_asyncio.loop.tls_engines.direct_refusal", lambda: "of a test")
+    assert told() == ["  direct: refused: of a test"]
+    monkeypatch.delenv("ZERIO_TLS")
+    assert told() == [
+        "tls: portable (direct does not work here: of a test)",
+        "  direct: refused: of a test",
+    ]
 
 
 @with_seccomp

@@ -24,7 +24,8 @@ WAYS = ("flip", "cut and end", "cut and wait", "twice", "record twice", "dribble
 HARMLESS = ("dribble", "as it is")
 
 ALERT = 21
-FATAL = 2
+WARNING, FATAL = 1, 2
+CLOSE_NOTIFY = 0
 # By their numbers (RFC 8446, 6.2); those of TLS 1.2 that servers still send are among them.
 ALERTS = {
     0: "close_notify",
@@ -69,6 +70,26 @@ def plain_alerts(data: bytes) -> list[tuple[int, int]]:
         for record in records(data)
         if record[0] == ALERT and len(record) == 7 and record[3:5] == b"\0\2"
     ]
+
+
+def says_why(data: bytes) -> bool:
+    """Whether the last record is an alert: one that anybody can read, or one that is encrypted.
+
+    In TLS 1.3 the latter looks like data, but has just two bytes, its true type and a tag.
+    """
+    last = records(data)[-1] if data else b""
+    return last[:1] == bytes([ALERT]) or (last[:1], last[3:5]) == (b"\x17", b"\0\x13")
+
+
+def is_strict(data: bytes) -> bool:
+    """Whether all alerts are either a close_notify, or fatal and the last word."""
+    found = records(data)
+    return all(
+        plain_alerts(record) == [(WARNING, CLOSE_NOTIFY)]
+        or (plain_alerts(record)[0][0] == FATAL and place == len(found) - 1)
+        for place, record in enumerate(found)
+        if plain_alerts(record)
+    )
 
 
 def end_sending(sock: socket.socket) -> None:
@@ -123,6 +144,7 @@ class HostilePeer:
         self._flight = 0
         self.raw = bytearray()
         self.answer = bytearray()
+        self.was_reset = False
 
     @property
     def answered(self) -> bool:
@@ -140,7 +162,7 @@ class HostilePeer:
                     self._finish(sock)
                 self._wait_for_the_end(sock)
             except ConnectionError:
-                pass  # reset, as whoever has unread data at its end does
+                self.was_reset = True  # as whoever has unread data at its end does
 
     def _say(self, sock: socket.socket) -> bool:
         self._side.write(MESSAGE)

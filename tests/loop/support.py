@@ -102,6 +102,32 @@ class Caught(list[dict[str, Any]]):
         return contexts[0]
 
 
+class Limits:
+    """The timers of a loop that wait so many seconds; they run out when the test says so.
+
+    The number should be one that nobody else uses, and longer than any test.
+    """
+
+    def __init__(self, loop: Any, seconds: float) -> None:
+        self._timers: list[tuple[asyncio.TimerHandle, Callable[[], object]]] = []
+        call_later = loop.call_later
+
+        def noting(delay: float, callback: Callable[..., object], *args: Any, **rest: Any) -> Any:
+            timer = call_later(delay, callback, *args, **rest)
+            if delay == seconds:
+                self._timers.append((timer, lambda: callback(*args)))
+            return timer
+
+        loop.call_later = noting
+
+    def run_out(self) -> None:
+        """Those that have not been cancelled."""
+        for timer, expire in self._timers:
+            if not timer.cancelled():
+                timer.cancel()
+                expire()
+
+
 class Peer:
     """The other end of a connection: a blocking socket, used from threads, on no loop."""
 

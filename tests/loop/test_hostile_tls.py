@@ -26,7 +26,9 @@ from .hostile import (
     WAYS,
     HostilePeer,
     Spoil,
+    is_strict,
     plain_alerts,
+    says_why,
 )
 from .support import SECONDS, Recorder, listener, receive_all
 from .tls import VERSIONS, client_context, forgetful, only, server_context
@@ -78,8 +80,12 @@ def limit_for(spoil: Spoil) -> float:
     return SECONDS if spoil.harmless else SHORT
 
 
-async def serve_hostile(contexts, spoil: Spoil) -> tuple[HostilePeer, list[Echo]]:
-    """The loop's side is the server; then a peer that spoils nothing is served."""
+Meeting = tuple[HostilePeer, list[Echo], "BaseException | None"]
+"""The peer, who was connected, and what the program was told instead."""
+
+
+async def serve_hostile(contexts, spoil: Spoil) -> Meeting:
+    """The loop's side is the server; a program is not told of handshakes that fail."""
     loop = asyncio.get_running_loop()
     made: list[Echo] = []
 
@@ -98,13 +104,14 @@ async def serve_hostile(contexts, spoil: Spoil) -> tuple[HostilePeer, list[Echo]
     finally:
         server.close()
         await server.wait_closed()
-    return peer, [echo for echo in made if echo.calls]
+    return peer, [echo for echo in made if echo.calls], None
 
 
-async def visit_hostile(contexts, spoil: Spoil) -> tuple[HostilePeer, list[Echo]]:
+async def visit_hostile(contexts, spoil: Spoil) -> Meeting:
     """The loop's side is the client."""
     loop = asyncio.get_running_loop()
     echo = Echo()
+    told = None
     peer = HostilePeer(contexts[0], True, spoil, lambda: bool(echo.calls))
     with listener() as server:
         server.settimeout(SECONDS)
@@ -119,11 +126,12 @@ async def visit_hostile(contexts, spoil: Spoil) -> tuple[HostilePeer, list[Echo]
                 server_hostname="localhost",
                 ssl_handshake_timeout=limit_for(spoil),
             )
-        except REFUSED:
+        except REFUSED as error:
+            told = error
             assert not spoil.harmless
             assert not echo.calls, "a protocol is connected, or its program is told why not"
         await playing
-    return peer, [echo] if echo.calls else []
+    return peer, [echo] if echo.calls else [], told
 
 
 @contextlib.asynccontextmanager
@@ -142,7 +150,7 @@ async def leaving_nothing(loop, kind):
 
 async def meet(loop, kind, role, contexts, spoil, caught) -> None:
     async with leaving_nothing(loop, kind):
-        peer, connected = await role(contexts, spoil)
+        peer, connected, refusal = await role(contexts, spoil)
         for echo in connected:
             lost_with = await echo.lost()
             assert lost_with is None or isinstance(lost_with, REFUSED)
@@ -151,11 +159,21 @@ async def meet(loop, kind, role, contexts, spoil, caught) -> None:
             assert peer.answered
             assert [bytes(echo.received) for echo in connected] == [MESSAGE]
             assert connected[0].lost_with is None
-        for level, number in plain_alerts(peer.raw):
-            assert number in ALERTS
-            assert level == FATAL or ALERTS[number] in ("close_notify", "user_canceled")
+        assert all(number in ALERTS for _, number in plain_alerts(peer.raw))
+        if kind != "std":  # asyncio drops alerts
+            assert is_strict(peer.raw)
+            assert says_why(peer.raw) or peer.was_reset or not is_ours_to_say(refusal)
         # In debug mode, and from some versions on, the loop tells of handshakes that failed.
         assert all(isinstance(told.get("exception"), REFUSED) for told in caught.take())
+
+
+def is_ours_to_say(refusal: BaseException | None) -> bool:
+    """Whether OpenSSL has refused what came, and not been refused, or left alone."""
+    return (
+        isinstance(refusal, ssl.SSLError)
+        and not isinstance(refusal, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+        and "ALERT" not in (refusal.reason or "")
+    )
 
 
 def sides_alive() -> int:
@@ -202,7 +220,14 @@ def test_the_peer_spoils_what_it_is_told():
     assert Spoil(0, "twice").pieces(0, flight) == [flight, flight]
     assert Spoil(0, "record twice", 0.6).pieces(0, flight) == [flight + flight[8:]]
     assert b"".join(Spoil(0, "dribble").pieces(0, flight)) == flight
-    assert plain_alerts(flight + b"\x15\x03\x03\0\2\2\x28") == [(FATAL, 40)]
+    refusal, goodbye = b"\x15\x03\x03\0\2\2\x28", b"\x15\x03\x03\0\2\1\0"
+    assert plain_alerts(flight + refusal) == [(FATAL, 40)]
+    assert is_strict(flight + goodbye + refusal)
+    assert not is_strict(refusal + flight)
+    assert not is_strict(b"\x15\x03\x03\0\2\1\x28")
+    assert says_why(flight + refusal)
+    assert says_why(flight + b"\x17\x03\x03\0\x13" + bytes(19))
+    assert not says_why(refusal + flight)
 
 
 # ---------------------------------------------------------------- peers that say nothing, or plain

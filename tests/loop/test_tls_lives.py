@@ -7,12 +7,22 @@ import contextlib
 import gc
 import socket
 import ssl
+import tracemalloc
 import weakref
 
 import pytest
 
-from .support import SECONDS, listener
-from .tls import client_context, close, echo, forgetful, only, server_context, serving
+from .support import SECONDS, Recorder, listener
+from .tls import (
+    VERSIONS,
+    client_context,
+    close,
+    echo,
+    forgetful,
+    only,
+    server_context,
+    serving,
+)
 
 pytestmark = [forgetful, pytest.mark.tls]
 
@@ -27,10 +37,11 @@ async def test_a_closed_connection_is_freed_at_once(loop, contexts, how):
             gone.set()
 
     async def stay(reader, writer):
-        await reader.read()
+        with contextlib.suppress(ConnectionError):  # an abort may reset it
+            await reader.read()
 
     gone = asyncio.Event()
-    async with serving(echo if how != "the peer" else hang_up, contexts[0]) as address:
+    async with serving(stay if how != "the peer" else hang_up, contexts[0]) as address:
         transport, client = await loop.create_connection(Client, *address, ssl=contexts[1])
         seen = [weakref.ref(transport), weakref.ref(client)]
         seen.append(weakref.ref(transport.get_extra_info("ssl_object")))
@@ -48,6 +59,54 @@ async def test_a_closed_connection_is_freed_at_once(loop, contexts, how):
             assert [ref() for ref in seen] == [None, None, None]
         finally:
             gc.enable()
+
+
+@pytest.mark.ours  # asyncio's layer has 256 KiB for each
+async def test_connections_that_wait_hold_no_room(loop, contexts):
+    """What a message needed is given back, or lent to the next connection."""
+
+    class Sender(asyncio.Protocol):
+        def __init__(self):
+            self.left = 0
+            self.answered = asyncio.Event()
+
+        def data_received(self, data):
+            self.left -= len(data)
+            if not self.left:
+                self.answered.set()
+
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def data_received(self, data):
+            self.transport.write(data)
+
+    async def ask(transport, sender):
+        sender.left = 3000
+        sender.answered.clear()
+        transport.write(bytes(3000))
+        await sender.answered.wait()
+
+    server = await loop.create_server(Echo, "127.0.0.1", 0, ssl=contexts[0])
+    address = server.sockets[0].getsockname()
+    pairs = [await loop.create_connection(Sender, *address, ssl=contexts[1]) for _ in range(20)]
+    await ask(*pairs[0])  # what all share is there from now on
+    tracemalloc.start()
+    try:
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        for pair in pairs:
+            await ask(*pair)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    for transport, _ in pairs:
+        transport.abort()
+    server.close()
+    await server.wait_closed()
+    assert (after - before) / len(pairs) < 2000
 
 
 async def hang_up(reader, writer):
@@ -162,18 +221,85 @@ async def test_authentication_after_the_handshake(loop, authority):
         await close(writer)
 
 
-async def test_keys_and_messages_are_told(loop, contexts, tmp_path):
+async def test_a_client_without_the_certificate_that_it_is_asked_for(loop, authority, caught):
+    ours = server_context(authority.issue(), authority)
+    ours.post_handshake_auth = True
+    theirs = client_context(authority)
+    theirs.post_handshake_auth = True
+    lost = loop.create_future()
+
+    async def ask(reader, writer):
+        assert await reader.readexactly(5) == b"hello"
+        sslobj = writer.get_extra_info("ssl_object")
+        sslobj.verify_client_post_handshake()
+        writer.write(b"who are you?")
+        try:
+            assert await reader.read() == b""
+        except (ssl.SSLError, ConnectionError) as error:
+            lost.set_result(error)
+
+    async with serving(ask, ours) as address:
+        reader, writer = await asyncio.open_connection(*address, ssl=theirs)
+        writer.write(b"hello")
+        assert await reader.readexactly(12) == b"who are you?"
+        writer.write(b"nobody")
+        assert "PEER_DID_NOT_RETURN_A_CERTIFICATE" in str(await lost)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await reader.read()
+            raise ConnectionError
+        writer.close()
+    caught.take()
+
+
+@pytest.mark.parametrize("server_side", [True, False])
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_keys_are_logged(loop, contexts, tmp_path, version, server_side):
+    only(contexts[0], version)
+    context = contexts[0 if server_side else 1]
+    context.keylog_filename = str(tmp_path / "keys")
+    await say_hello(contexts)
+    context.keylog_filename = None  # closes it
+    label = "TRAFFIC_SECRET" if version is ssl.TLSVersion.TLSv1_3 else "CLIENT_RANDOM"
+    assert label in (tmp_path / "keys").read_text()
+
+
+@pytest.mark.parametrize("server_side", [True, False])
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_messages_are_told(loop, contexts, version, server_side):
     told = []
-    contexts[1].keylog_filename = str(tmp_path / "keys")
-    contexts[1]._msg_callback = lambda *args: told.append(args[1])
+    only(contexts[0], version)
+    contexts[0 if server_side else 1]._msg_callback = lambda *args: told.append(args[1])
+    await say_hello(contexts)
+    assert {"read", "write"} <= set(told)
+
+
+async def say_hello(contexts):
     async with serving(echo, contexts[0]) as address:
         reader, writer = await asyncio.open_connection(*address, ssl=contexts[1])
         writer.write(b"hello")
         assert await reader.readexactly(5) == b"hello"
         await close(writer)
-    contexts[1].keylog_filename = None  # closes it
-    assert {"read", "write"} <= set(told)
-    assert "TRAFFIC_SECRET" in (tmp_path / "keys").read_text()
+
+
+@pytest.mark.parametrize("direction", ["read", "write"])
+async def test_what_a_callback_of_messages_raises(loop, contexts, caught, direction):
+    """It ends the connection, and is told, as if reading or writing had failed."""
+    angry = False
+
+    def tell(connection, where, *rest):
+        if angry and where == direction:
+            raise ZeroDivisionError
+
+    contexts[1]._msg_callback = tell
+    async with serving(echo, contexts[0]) as address:
+        transport, recorder = await loop.create_connection(Recorder, *address, ssl=contexts[1])
+        transport.write(b"one")
+        assert await recorder.got(3) == b"one"
+        angry = True
+        transport.write(b"two")
+        assert isinstance(await recorder.lost(), ZeroDivisionError)
+        assert recorder.received == b"one"
+        caught.take_one(ZeroDivisionError)
 
 
 async def test_a_session_is_resumed(loop, contexts):

@@ -15,6 +15,7 @@ from zerio_asyncio.messaging import (
     serve,
 )
 
+from ..loop.support import Limits
 from ..loop.tls import client_context, forgetful, server_context
 from .support import Client, address_of, connected, dial, serving
 
@@ -110,11 +111,14 @@ async def test_the_name_in_the_certificate(loop, authority):
 
 
 async def test_a_handshake_of_tls_that_never_comes_does_not_hold_up_stop(loop, authority):
-    config = ZerioServerConfiguration(handshake_timeout=2)  # enough for the good client
+    limit = 61.0  # it runs out when this test says so
+    config = ZerioServerConfiguration(handshake_timeout=limit)
+    limits = Limits(loop, limit)
     async with serving(config, ssl=server_context(authority.issue())) as server:
         silent = await dial(server)
         async with connected(server, ssl=client_context(authority)) as client:
             await server.stop(patience=0.05)
             await client.reason_of_end()
+        limits.run_out()
         assert await silent.receive_all() == b"", "its handshake has a limit, too"
         silent.close()

@@ -18,14 +18,15 @@ finds the queue as it was left, and raises.
 
 import ssl
 
-from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.object cimport PyObject
 from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy
 
 from zerio_asyncio.core.sending cimport SendingTransport
+from zerio_asyncio.core.threads cimport FREE_THREADED
 from zerio_asyncio.core.tls_records cimport (
-    ENDED_BY_PEER, NOTHING_NOW, RECORD_MAX, PortableRecords, hand_on)
+    ENDED_BY_PEER, NOTHING_NOW, PIECE_MAX, RECORD_MAX, PortableRecords, hand_on)
 
 from zerio_asyncio.core.openssl import FUNCTIONS, NotFoundError, addresses
 
@@ -43,8 +44,8 @@ cdef enum:
     BIO_FLAGS_OF_RETRY = 0x0F
     # What a record adds to its plain bytes, at most.
     RECORD_OVERHEAD = 512
-    # Memory for records that is kept from one call to the next.
-    KEPT_ROOM = 4096
+    # What one write may need: the room that connections lend each other.
+    SHARED_ROOM = PIECE_MAX + 5 * RECORD_OVERHEAD
     # From so many bytes on, encrypting takes longer than another thread may have to wait.
     UNLOCKED_MIN = 2 * RECORD_MAX
 
@@ -114,6 +115,34 @@ cdef bint make_room(Wire *wire, size_t length) noexcept nogil:
     wire.outgoing = memory
     wire.outgoing_room = room
     return True
+
+
+# Most connections wait most of the time, and need no room for records meanwhile. So one room goes
+# from one connection to the next; with the interpreter's lock, as it is taken and given.
+cdef char *shared_room = NULL
+
+
+cdef int take_room(Wire *wire) except -1:
+    global shared_room
+    if wire.outgoing is NULL and not FREE_THREADED:
+        if shared_room is NULL:
+            shared_room = <char *>PyMem_RawMalloc(SHARED_ROOM)
+        if shared_room is not NULL:
+            wire.outgoing = shared_room
+            wire.outgoing_room = SHARED_ROOM
+            shared_room = NULL
+    return 0
+
+
+cdef int give_room(Wire *wire) except -1:
+    global shared_room
+    if shared_room is NULL and wire.outgoing_room == SHARED_ROOM and not FREE_THREADED:
+        shared_room = wire.outgoing
+    else:
+        PyMem_RawFree(wire.outgoing)
+    wire.outgoing = NULL
+    wire.outgoing_room = 0
+    return 0
 
 
 cdef int wire_write(void *bio, const char *memory, size_t length, size_t *count) noexcept nogil:
@@ -215,6 +244,7 @@ cdef class DirectRecords(TLSRecords):
     cdef Py_ssize_t write(self, const char *memory, size_t length) except? -2:
         cdef size_t count = 0
         cdef int result
+        take_room(self.wire)
         if not make_room(self.wire, length + RECORD_OVERHEAD * (1 + length // RECORD_MAX)):
             raise MemoryError("no memory for a TLS record")
         if openssl.ERR_peek_error():
@@ -247,10 +277,8 @@ cdef class DirectRecords(TLSRecords):
         if length:
             wire.outgoing_length = 0
             hand_on(stream, None, wire.outgoing, length)
-            if wire.outgoing_room > KEPT_ROOM and wire.outgoing_length == 0:
-                PyMem_RawFree(wire.outgoing)
-                wire.outgoing = NULL
-                wire.outgoing_room = 0
+            if wire.outgoing_length == 0:
+                give_room(wire)
         return 0
 
 
@@ -271,12 +299,14 @@ def make_records(context, **options):
     """Records for a connection; ``options`` are those of ``SSLContext.wrap_bio``.
 
     A context may make objects of its own: what these do at every read and write must not be
-    missed, so they get the portable engine.
+    missed, so they get the portable engine. So does a callback that is told of messages: ``ssl``
+    keeps what it raises for the end of its own reads and writes.
     """
     cdef PortableRecords portable = PortableRecords(context, **options)
     cdef object kind = type(portable.sslobj)
     if (getattr(kind, "read", None) is not ssl.SSLObject.read
             or getattr(kind, "write", None) is not ssl.SSLObject.write
+            or getattr(context, "_msg_callback", None) is not None
             or ssl_of(portable.sslobj, ssl_place) is NULL):
         return portable
     return DirectRecords(portable.sslobj)
@@ -299,14 +329,11 @@ cdef Py_ssize_t find_place(object sslobj, object context) except -1:
 
 def prove():
     """Find all that is needed, and prove it in memory; None, or why it does not work here."""
-    global method, ssl_place
+    global method
     if method is not NULL:
         return None
     try:
-        look_up(addresses())
-        ssl_place = find_place_twice()
-        method = new_method()
-        shake_hands()
+        refuse_broken()
     except NotFoundError as refusal:
         method = NULL
         return str(refusal)
@@ -314,6 +341,80 @@ def prove():
         method = NULL
         return f"its proof failed: {error!r}"
     return None
+
+
+# The steps of the proof. Each does those before it, so that it can be asked for alone.
+
+def find_functions():
+    """OpenSSL, as ``ssl`` has loaded it, and all of its functions that are needed."""
+    look_up(addresses())
+
+
+def find_connection():
+    """The place of the SSL * in the objects of ``ssl``."""
+    global ssl_place
+    find_functions()
+    ssl_place = find_place_twice()
+
+
+def make_bio():
+    """The methods of a BIO of ours."""
+    global method
+    find_connection()
+    if method is NULL:
+        method = new_method()
+
+
+def shake_hands():
+    """A handshake in memory: the records of both sides, client's and server's."""
+    make_bio()
+    cdef DirectRecords client = in_memory(ssl.PROTOCOL_TLS_CLIENT, False)
+    cdef DirectRecords server = in_memory(ssl.PROTOCOL_TLS_SERVER, True)
+    shakes(client, b"")
+    shakes(server, carried(client))
+    shakes(client, carried(server))
+    if not shakes(server, carried(client)) or not shakes(client, carried(server)):
+        raise NotFoundError("its proof failed: no handshake")
+    return client, server
+
+
+def pass_bytes():
+    """A byte each way, after a handshake; the records of both sides again."""
+    cdef DirectRecords giver, taker
+    cdef char memory[16]
+    client, server = shake_hands()
+    for giver, taker in ((client, server), (server, client)):
+        giver.write(b"?", 1)
+        if reads(taker, carried(giver), memory) != 1 or memory[0] != c"?":
+            raise NotFoundError("its proof failed: a byte was lost")
+    return client, server
+
+
+def refuse_broken():
+    """A record that is broken: the error must have OpenSSL's reason."""
+    cdef DirectRecords client, server
+    cdef char memory[16]
+    cdef bytes record
+    client, server = pass_bytes()
+    client.write(b"?", 1)
+    record = carried(client)
+    try:
+        reads(server, record[:-1] + bytes([record[-1] ^ 1]), memory)
+    except ssl.SSLError as error:
+        if error.reason is None:
+            raise NotFoundError("its proof failed: an error without a reason") from None
+    else:
+        raise NotFoundError("its proof failed: a broken record was read")
+
+
+PROOF = (
+    ("functions of OpenSSL", find_functions),
+    ("the connection in ssl's object", find_connection),
+    ("a BIO of its own", make_bio),
+    ("a handshake in memory", shake_hands),
+    ("a byte each way", pass_bytes),
+    ("a broken record is refused", refuse_broken),
+)
 
 
 cdef int look_up(dict found) except -1:
@@ -396,30 +497,3 @@ cdef Py_ssize_t reads(DirectRecords records, bytes received, char *memory) excep
 cdef DirectRecords in_memory(object protocol, bint server_side):
     return DirectRecords(anonymous_context(protocol).wrap_bio(
         ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=server_side))
-
-
-cdef int shake_hands() except -1:
-    """A handshake in memory, a byte each way, an error, and an end."""
-    cdef DirectRecords client = in_memory(ssl.PROTOCOL_TLS_CLIENT, False)
-    cdef DirectRecords server = in_memory(ssl.PROTOCOL_TLS_SERVER, True)
-    cdef char memory[16]
-    cdef bytes record
-    shakes(client, b"")
-    shakes(server, carried(client))
-    shakes(client, carried(server))
-    if not shakes(server, carried(client)) or not shakes(client, carried(server)):
-        raise NotFoundError("its proof failed: no handshake")
-    for giver, taker in ((client, server), (server, client)):
-        (<DirectRecords>giver).write(b"?", 1)
-        if reads(taker, carried(giver), memory) != 1 or memory[0] != c"?":
-            raise NotFoundError("its proof failed: a byte was lost")
-    client.write(b"?", 1)
-    record = carried(client)
-    try:
-        reads(server, record[:-1] + bytes([record[-1] ^ 1]), memory)
-    except ssl.SSLError as error:
-        if error.reason is None:
-            raise NotFoundError("its proof failed: an error without a reason") from None
-    else:
-        raise NotFoundError("its proof failed: a broken record was read")
-    return 0

@@ -8,9 +8,10 @@ part fails and why, and to send it to somebody. So the doctor tries everything s
   crashes is one bad line, and the steps behind it still run;
 - ``provider_steps`` proves a provider over loopback: memory, queues, a connection, a byte each way,
   a burst, both kinds of end, datagrams;
+- ``tls_steps`` tells the TLS engine that a loop takes, and proves both, in memory;
 - ``kernel`` explains what this system allows: kernel version, settings, seccomp, limits;
 - ``winsock_facts`` asks Windows, fact by fact, for what its documentation does not say;
 - ``report`` makes the table, the JSON and the exit status.
 
-It stands on `zerio_asyncio.rio` alone: no event loop is involved.
+It stands on `zerio_asyncio.rio`, and for TLS on the two engines: no event loop is involved.
 """

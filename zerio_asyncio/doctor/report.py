@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zerio_asyncio.doctor import kernel, provider_steps, windows_facts
+from zerio_asyncio.doctor import kernel, provider_steps, tls_steps, windows_facts
 from zerio_asyncio.doctor.steps import BAD, Group, Outcome, Status, run
 from zerio_asyncio.rio import known
 
@@ -27,6 +27,7 @@ WELL, ILL, NONE = 0, 1, 2
 """Exit statuses: all well; a step failed; no provider works here at all."""
 
 _PROOF = provider_steps.__name__
+_TLS = tls_steps.__name__
 _NAME_WIDTH = 46
 _STATUS_WIDTH = 8
 
@@ -36,7 +37,9 @@ def groups() -> list[Group]:
     proofs = [Group(f"provider {p.name}", f"{_PROOF}:steps", p.name) for p in known()]
     facts = [Group("facts", f"{windows_facts.__name__}:steps")]
     asked = facts if any(p.name == "winsock" for p in known()) else []
-    return [Group("choice", f"{_PROOF}:choice"), *proofs, *asked]
+    tls = [Group(f"TLS engine {name}", f"{_TLS}:steps", name) for name in ("direct", "portable")]
+    chosen = [Group("choice", f"{_PROOF}:choice"), Group("choice of TLS", f"{_TLS}:choice")]
+    return [*chosen, *proofs, *tls, *asked]
 
 
 def visit(options: argparse.Namespace, machine: dict[str, Any]) -> int:
