@@ -18,6 +18,7 @@ cdef extern from "rio.h" nogil:
     RIO_BUFFERID RIO_INVALID_BUFFERID
     RIO_CQ RIO_INVALID_CQ
     RIO_RQ RIO_INVALID_RQ
+    rio_socket RIO_INVALID_SOCKET
     uint32_t RIO_MAX_CQ_SIZE
     uint32_t RIO_CORRUPT_CQ
     uint32_t RIO_MSG_DEFER
@@ -137,3 +138,4 @@ cdef extern from "rio.h" nogil:
         int32_t (*recall_receives)(RIO_RQ) noexcept
         uint64_t (*socket_identity)(rio_socket) noexcept
         int32_t (*guard)(RIO_RQ, uint64_t) noexcept
+        int32_t (*know_stream)(rio_port *, rio_socket) noexcept

@@ -48,7 +48,8 @@ from zerio_asyncio.core.by_call cimport moves_by_call
 from zerio_asyncio.core.engine cimport Engine, check_thread, runs_elsewhere
 from zerio_asyncio.core.layer cimport StreamLayer
 from zerio_asyncio.core.memory cimport release_view
-from zerio_asyncio.core.rio cimport RIO_BUF, RIO_EWOULDBLOCK, RIO_OPERATION_ABORTED
+from zerio_asyncio.core.rio cimport (RIO_BUF, RIO_EWOULDBLOCK, RIO_INVALID_SOCKET,
+                                     RIO_OPERATION_ABORTED)
 from zerio_asyncio.core.threads cimport thread_load_int, thread_made
 from zerio_asyncio.core.transport cimport BEGUN, ENDED, OPEN, enter, leave
 
@@ -86,21 +87,26 @@ cdef class StreamTransport(SendingTransport):
     """The transport of a connected stream socket. The loop makes it, never users.
 
     ``sock`` is non-blocking and now belongs to the transport; ``given``: the program has it, too,
-    and may close it. ``OSError`` if it cannot get a request queue (not a socket, out of memory).
+    and may close it; ``known``: see ``know_stream``. ``OSError`` if it cannot get a request queue.
     """
 
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
     _start_tls_compatible = True
 
     def __init__(self, Engine loop not None, sock, protocol, waiter=None, extra=None,
-                 server=None, bint given=False, context=None):
+                 server=None, bint given=False, context=None, bint known=False):
         self._take_socket(loop, sock, extra, given)
         self.set_protocol(protocol)
         # Small writes must not wait for the acknowledgement of others, as in asyncio. A server's
         # listeners do this themselves, since they know the kind of their connections.
         if server is None:
             base_events._set_nodelay(sock)
-        self._attach(1, loop.send_depth)
+        if known:
+            self.provider.know_stream(loop.port, <size_t>self.descriptor)
+        try:
+            self._attach(1, loop.send_depth)
+        finally:
+            self.provider.know_stream(loop.port, RIO_INVALID_SOCKET)
         try:
             if server is not None:  # refuses if it was closed meanwhile
                 server._attach(self) if SERVER_KNOWS_TRANSPORTS else server._attach()

@@ -46,6 +46,9 @@ EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 NON_BLOCKING: int = getattr(socket, "SOCK_NONBLOCK", 0)
 _NO_DELAY = socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
 
+_DOMAIN: int | None = getattr(socket, "SO_DOMAIN", None)
+_KNOWN = frozenset({socket.AF_INET, socket.AF_INET6, getattr(socket, "AF_UNIX", socket.AF_INET)})
+
 _TCP = frozenset(
     (family, socket.SOCK_STREAM, socket.IPPROTO_TCP) for family in (socket.AF_INET, socket.AF_INET6)
 )
@@ -79,6 +82,7 @@ class Listener:
         # A connection is what its listener is.
         self.of = RegisteredSocket if isinstance(self.sock, RegisteredSocket) else socket.socket
         self.sends_at_once = (family, kind, proto) in _TCP
+        self.known = _is_stream(self.sock)
 
 
 class Listeners:
@@ -225,6 +229,7 @@ class Listeners:
                     extra,
                     server,
                     context=context if TAKES_CONTEXT else None,
+                    known=listener.known,
                 )
         except (SystemExit, KeyboardInterrupt):
             connection.close()
@@ -256,6 +261,20 @@ class Listeners:
             ),
             **given,
         )
+
+
+def _is_stream(sock: socket.socket) -> bool:
+    """Whether its connections certainly are streams, as ``StreamTransport`` is to know.
+
+    The system is asked, once for all of them: Python has what it was told of a descriptor.
+    """
+    if _DOMAIN is None:
+        return False
+    try:
+        kind = sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+        return kind == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, _DOMAIN) in _KNOWN
+    except OSError:
+        return False
 
 
 def _peer_info(raw: bytes) -> dict[str, Any]:

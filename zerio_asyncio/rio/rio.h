@@ -422,6 +422,11 @@ typedef struct rio_provider {
      * request ask socket_identity themselves. Costs a call each time on systems that reuse the
      * numbers of sockets while requests wait (Linux). */
     int32_t (*guard)(RIO_RQ, uint64_t identity);
+
+    /* The caller makes a request queue next, for this socket, and knows that it carries a stream of
+     * AF_INET, AF_INET6 or AF_UNIX: the system need not be asked. The port forgets it when its next
+     * request queue is made or the system refuses that, and at once if told RIO_INVALID_SOCKET. */
+    int32_t (*know_stream)(rio_port *, rio_socket);
 } rio_provider;
 
 /* Providers of this platform, best first; `count` receives their number. */

@@ -11,8 +11,9 @@
  * level-triggered, so whatever is left is reported again. It is exclusive (EPOLLEXCLUSIVE): a
  * connection wakes one process that sleeps in epoll_wait, or else is shown to all. And it moves to
  * the end of the listener's queue after each connection, so that the next one wakes another
- * process. Under io_uring nobody sleeps in epoll_wait: all idle processes are woken, and those that
- * come too late go back to sleep.
+ * process. That takes two system calls, so a process that accepts many in a short time moves after
+ * every fourth: all get equal parts as before. Under io_uring nobody sleeps in epoll_wait: all idle
+ * processes are woken, and those that come too late go back to sleep.
  *   A listener of this process alone (accept_alone) needs none of that: a wait takes several
  * connections, more as long as that empties no queue, and the entry stays where it is.
  *
@@ -42,6 +43,7 @@
 #include <sys/socket.h>
 
 #include "linux/sockets.h"
+#include "table/clock.h"
 
 _Static_assert(sizeof(struct sockaddr_storage) == sizeof(((rio_peer *)0)->address), "an address");
 
@@ -90,6 +92,22 @@ int32_t accept_check(rio_socket listener)
     if ((flags & O_NONBLOCK) == 0 && fcntl((int)listener, F_SETFL, flags | O_NONBLOCK) != 0)
         return rio_code_of_errno(errno);
     return 0;
+}
+
+/* In each such time so many connections move us to the end, one by one; of more, every fourth. */
+#define TURNS_NS 100000000
+#define TURNS_SINGLE 16
+#define TURNS_OF 4
+
+static int accept__ends_turn(port_base *port)
+{
+    int64_t now = clock_ns();
+    if (now >= port->turns_until) {
+        port->turns_until = now + TURNS_NS;
+        port->turns = 0;
+    }
+    port->turns++;
+    return port->turns <= TURNS_SINGLE || port->turns % TURNS_OF == 0;
 }
 
 /* Moves to the end of the queue of those that share the listener. */
@@ -150,7 +168,7 @@ uint32_t accept_take(port_base *port, interests_set *set, uint64_t tag, rio_port
         if (events[count++].status != 0)
             return count;
     }
-    if (burst == 0 && count != 0)
+    if (burst == 0 && count != 0 && accept__ends_turn(port))
         accept__last(port, set, listener, key);
     else if (burst != 0) /* twice as many next time if there may be more, else as many as came */
         interest->burst = (uint16_t)(count < burst                ? count + (count == 0)

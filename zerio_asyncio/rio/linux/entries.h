@@ -27,7 +27,8 @@
     .send_datagrams_now = requests_send_datagrams_now,                                             \
     .recall_receives = requests_recall,                                                            \
     .socket_identity = sockets_identity,                                                           \
-    .guard = requests_guard
+    .guard = requests_guard,                                                                       \
+    .know_stream = hub_know_stream
 /* clang-format on */
 
 #endif

@@ -200,7 +200,7 @@ static int32_t epoll__attach(rio_hub *hub, rio_rq *rq)
     epoll_side *side = epoll__side(rq);
     struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET,
                                  .data.u64 = (uint64_t)(uintptr_t)rq->handle };
-    int32_t code = sockets_kind(rq->socket, &rq->stream);
+    int32_t code = sockets_learn(rq);
 
     if (code != 0)
         return code;

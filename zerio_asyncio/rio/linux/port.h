@@ -20,6 +20,8 @@ typedef struct port_base {
     wakeup_state wakeup;
     int wakeup_descriptor; /* an eventfd, written to if the thread sleeps */
     events_list events;
+    int64_t turns_until; /* accepting on listeners that others may share, see accept.c */
+    uint32_t turns;
     uint32_t peer; /* counts up, around the ring of those reported last */
     rio_peer peers[PORT_PEERS];
 } port_base;

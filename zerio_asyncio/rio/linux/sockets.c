@@ -45,6 +45,14 @@ int32_t sockets_kind(rio_socket socket, uint8_t *stream)
     return 0;
 }
 
+int32_t sockets_learn(rio_rq *rq)
+{
+    if (rq->hub->known != rq->socket || rq->socket > INT_MAX)
+        return sockets_kind(rq->socket, &rq->stream);
+    rq->stream = 1;
+    return 0;
+}
+
 uint32_t sockets_remote_length(const void *remote)
 {
     RIO_SOCKADDR_INET address;

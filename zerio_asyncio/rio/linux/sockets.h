@@ -9,6 +9,8 @@
 void sockets_close(rio_socket);
 /* 0 and whether it carries bytes or datagrams; WSAENOTSOCK, WSAEOPNOTSUPP. */
 int32_t sockets_kind(rio_socket, uint8_t *stream);
+/* The same for a new request queue, which has its port; the caller may know it already. */
+int32_t sockets_learn(rio_rq *);
 int sockets_option(rio_socket, int option, int *value);
 /* Size in bytes of the system's address in a RIO_SOCKADDR_INET; 0 for null. */
 uint32_t sockets_remote_length(const void *remote);

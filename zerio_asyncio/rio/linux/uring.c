@@ -268,7 +268,7 @@ static int32_t uring__park(rio_port *handle)
 static int32_t uring__attach(rio_hub *hub, rio_rq *rq)
 {
     (void)hub;
-    return sockets_kind(rq->socket, &rq->stream);
+    return sockets_learn(rq);
 }
 
 static void uring__shut(rio_hub *hub)

@@ -9,6 +9,7 @@ void hub_begin(rio_hub *hub, const rio_driver *driver, const volatile uint32_t *
     hub->driver = driver;
     hub->mark = mark;
     hub->era = era;
+    hub->known = RIO_INVALID_SOCKET;
 }
 
 rio_hub *hub_of(const rio_port *handle, const rio_driver *driver, int32_t *code)
@@ -54,6 +55,15 @@ int32_t hub_statistics(rio_port *handle, rio_port_statistics *statistics)
             .gathered = counts_read(&hub->counts.gathered),
             .in_kernel = counts_read(&hub->counts.in_kernel),
         };
+    return code;
+}
+
+int32_t hub_know_stream(rio_port *handle, rio_socket socket)
+{
+    int32_t code = 0;
+    rio_hub *hub = hub_of(handle, NULL, &code);
+    if (hub != NULL)
+        hub->known = socket;
     return code;
 }
 

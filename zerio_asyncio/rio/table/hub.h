@@ -69,6 +69,7 @@ struct rio_hub {
     uint32_t table_mask;
     uint32_t table_count;
     uint32_t loud; /* results that somebody may be waiting for, so far */
+    rio_socket known; /* the next request queue, if it is for this one, is a stream's */
     spin_state spin;
     rio_port_statistics counts;
 };
@@ -88,6 +89,7 @@ static inline int hub_ours(const rio_hub *hub)
 
 /* Entries of the tables. Of the last two: any socket will do, so none was made. */
 int32_t hub_statistics(rio_port *, rio_port_statistics *);
+int32_t hub_know_stream(rio_port *, rio_socket);
 rio_socket hub_any_socket(int32_t family, int32_t type, int32_t protocol);
 int32_t hub_not_made(rio_socket);
 

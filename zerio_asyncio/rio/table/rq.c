@@ -196,6 +196,8 @@ RIO_RQ rq_create(const rio_driver *driver, rio_socket socket, uint32_t max_recei
         if (code != 0)
             rq__free(rq);
     }
+    if (hub != NULL)
+        hub->known = RIO_INVALID_SOCKET;
     if (code != 0) {
         if (private_port)
             driver->shut(hub);

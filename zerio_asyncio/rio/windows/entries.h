@@ -32,7 +32,8 @@
     .socket_send = sockets_send,                                                                   \
     .socket_receive = sockets_receive,                                                             \
     .socket_identity = sockets_identity,                                                           \
-    .guard = requests_guard
+    .guard = requests_guard,                                                                       \
+    .know_stream = hub_know_stream
 /* clang-format on */
 
 #endif
