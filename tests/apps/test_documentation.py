@@ -36,12 +36,13 @@ def sections() -> list[Section]:
     return found
 
 
+GATHERED = "uvicorn, its answers gathered"
 PROGRAMS = [section for section in sections() if section.prints is not None]
 
 
 def test_every_section_is_run():
     others = {section.title for section in sections()} - {program.title for program in PROGRAMS}
-    assert others == {"uvicorn", "pytest-asyncio"}  # below
+    assert others == {"uvicorn", GATHERED, "pytest-asyncio"}  # below
     assert len(PROGRAMS) > 5
 
 
@@ -83,9 +84,11 @@ def named(title: str) -> Section:
 
 
 @pytest.mark.ours
-async def test_uvicorn(loop, kind, tmp_path):
-    section = named("uvicorn")
-    (tmp_path / "app.py").write_text(section.program)
+@pytest.mark.parametrize("title", ["uvicorn", GATHERED])
+async def test_uvicorn(loop, kind, tmp_path, title):
+    section = named(title)
+    (tmp_path / "loops.py").write_text(named(GATHERED).program)
+    (tmp_path / "app.py").write_text(named("uvicorn").program)
     command = [sys.executable, "-m", *section.command.split(), "--port", "0"]
     server = Process(command, kind, cwd=tmp_path)
     try:

@@ -192,7 +192,7 @@ async def test_a_log_handler_that_sends_what_it_is_told(loop):
         try:
             loop.set_debug(True)
             loop.slow_callback_duration = 0  # every callback of the loop is told of
-            for _ in range(4):
+            for _ in range(2):
                 async with plain(server, "victim") as victim:
                     await victim.receive_exactly(2000)
                     victim.reset()
