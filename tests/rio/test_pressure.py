@@ -341,3 +341,32 @@ def locked_memory(name, locked):
     deep = provider.c.port.create(ffi.new("rio_port_options *", (1024, 0)))
     assert deep, lib.rio_last_error()
     provider.c.port.close(deep)
+
+
+@with_descriptor_limit
+def test_the_first_send_finds_no_memory(provider):
+    """It is refused, and nothing else is different: there is room later."""
+    isolated(send_without_memory, provider.name)
+
+
+def send_without_memory(name):
+    import resource
+
+    bare = Bare(by_name(name))
+    many = 1 << 18  # whose memory the system is asked for, however much of it lies free here
+    ours, peer = bare.pair("unix")
+    queue, region = bare.queue(2 * many), bare.region()
+    requests = bare.requests(ours, queue, receives=1, sends=many)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm", encoding="ascii") as sizes:
+        used = int(sizes.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), before[1]))
+    try:
+        for _ in range(2):
+            assert bare.send(requests, region.buf(0, 8), 1) == lib.RIO_ENOBUFS
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert bare.send(requests, region.buf(0, 8), 2) == 0
+    assert bare.collect(queue, 1) == [(0, 8, 0, 2)]
+    assert len(peer.recv(100)) == 8
+    bare.close()

@@ -228,8 +228,9 @@ class Listeners:
                     None,
                     extra,
                     server,
-                    context=context if TAKES_CONTEXT else None,
-                    known=listener.known,
+                    False,  # by their places: names would cost a dictionary for each connection
+                    context if TAKES_CONTEXT else None,
+                    listener.known,
                 )
         except (SystemExit, KeyboardInterrupt):
             connection.close()

@@ -104,6 +104,8 @@ static inline int32_t requests__post(rio_rq *rq, enum rio_direction direction, c
         return errors_refuse(RIO_ENOBUFS);
     if (RIO_UNLIKELY(lane->cq->closed))
         return errors_refuse(RIO_EINVAL); /* nobody could ever dequeue the result */
+    if (RIO_UNLIKELY(lane->requests == NULL) && !rq_begin(rq, lane))
+        return errors_refuse(RIO_ENOBUFS);
     assert(!rq->retired && lane->tail - lane->head <= lane->mask);
     if (RIO_UNLIKELY(lane->leases != NULL)) {
         if (!requests__leased(lease, memory, envelope))

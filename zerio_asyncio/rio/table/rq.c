@@ -10,7 +10,8 @@
  * and closed with the last of them. Requests of a private port end with its queues.
  *
  * What can go wrong. Every function here either does everything or changes nothing (rule 1), so
- * memory is allocated before anything is counted.
+ * memory is allocated before anything is counted. That of the sends is allocated with the first
+ * one: most connections send by calls (send_now) alone.
  *
  * Links:
  *   https://learn.microsoft.com/windows/win32/api/mswsock/nc-mswsock-lpfn_riocreaterequestqueue
@@ -50,6 +51,11 @@ static int rq__lane_make(const rio_rq *rq, rio_lane *lane, uint32_t limit)
     lane->leases = leases;
     lane->mask = length - 1;
     return 1;
+}
+
+int rq_begin(const rio_rq *rq, rio_lane *lane)
+{
+    return rq__lane_make(rq, lane, lane->limit);
 }
 
 static void rq__free(rio_rq *rq)
@@ -149,8 +155,7 @@ static int32_t rq__build(rio_hub *hub, rio_rq *rq, uint32_t receives, uint32_t s
     if (code != 0)
         goto remove;
     code = RIO_ENOBUFS;
-    if (!rq__lane_make(rq, &rq->lanes[RIO_RECEIVES], receives) ||
-        !rq__lane_make(rq, &rq->lanes[RIO_SENDS], sends))
+    if (!rq__lane_make(rq, &rq->lanes[RIO_RECEIVES], receives))
         goto detach;
     rq->lanes[RIO_RECEIVES].cq->attached++;
     rq->lanes[RIO_SENDS].cq->attached++;
@@ -228,7 +233,8 @@ int32_t RIO_CALL rq_resize(RIO_RQ handle, uint32_t max_receives, uint32_t max_se
         return errors_refuse(RIO_ENOBUFS);
     for (int i = 0; i < 2; i++) {
         rio_lane *lane = &rq->lanes[i];
-        if (limits[i] > lane->mask + 1 && !rq__lane_make(rq, lane, limits[i])) {
+        if (lane->requests != NULL && limits[i] > lane->mask + 1 &&
+            !rq__lane_make(rq, lane, limits[i])) {
             cq_release(rq->lanes[RIO_RECEIVES].cq, more[RIO_RECEIVES]);
             cq_release(rq->lanes[RIO_SENDS].cq, more[RIO_SENDS]);
             return errors_refuse(RIO_ENOBUFS);

@@ -96,6 +96,8 @@ void rq_settle(rio_rq *);
 /* Closes the port's handle, retires every request queue, leaves the completion queues. A second
  * call does nothing. */
 void rq_end_all(rio_hub *);
+/* The lane gets its memory, before its first request; 0 if there is none. */
+int rq_begin(const rio_rq *, rio_lane *);
 /* A request no longer uses its registrations. */
 void rq_end_lease(const rio_driver *, const rio_lease *);
 
