@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import gc
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -123,3 +125,28 @@ def test_stream_protocols_replaced_while_they_are_called(loop, base):
             told.clear()
 
     loop.run_until_complete(main())
+
+
+LEFT_TO_THE_END = """\
+import asyncio
+import zerio_asyncio
+
+loop = zerio_asyncio.new_event_loop()
+loop.own = [loop]
+
+async def main():
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()[:2]
+    loop.kept = server, await asyncio.open_connection(*address)
+    loop.call_later(60, print)
+
+loop.run_until_complete(main())
+"""
+
+
+def test_a_loop_that_the_interpreter_collects_at_its_end():
+    """By then the collector may have cleared its class."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_TO_THE_END], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

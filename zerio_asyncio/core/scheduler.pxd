@@ -32,7 +32,7 @@ cdef class Scheduler(Timers):
     cdef object _pop(self)
     cdef bint _grow_ready(self) noexcept
     cdef object _ready_at(self, Py_ssize_t index)
-    cpdef int _forget_callbacks(self) except -1
+    cdef int _drop_callbacks(self) except -1
     cdef int _forget_context(self) except -1
     cdef void _show_known(self) noexcept
     cdef int _run_ready(self) except -1

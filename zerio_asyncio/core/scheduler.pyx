@@ -75,7 +75,10 @@ cdef class Scheduler(Timers):
         """Something was made ready, perhaps by another thread: end the loop's sleep."""
         return 0
 
-    cpdef int _forget_callbacks(self) except -1:
+    def _forget_callbacks(self):
+        self._drop_callbacks()
+
+    cdef int _drop_callbacks(self) except -1:
         self._forget_context()
         while ready_now(self):
             self._pop()
@@ -418,7 +421,8 @@ cdef int traverse(PyObject *scheduler, visit_function visit, void *argument) noe
 
 
 cdef int clear(PyObject *scheduler) noexcept:
-    (<Scheduler>scheduler)._forget_callbacks()
+    # Not by a name: the collector may have cleared the class already.
+    (<Scheduler>scheduler)._drop_callbacks()
     return clear_fields(scheduler)
 
 
