@@ -1,9 +1,10 @@
 # What a callback is while it waits for its turn.
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport int32_t
 
-from zerio_asyncio.core.threads cimport FREE_THREADED, thread_lock
+from zerio_asyncio.core.lazy_lock cimport lazy_lock
+from zerio_asyncio.core.threads cimport FREE_THREADED
 
 cdef extern from "Python.h":
     ctypedef struct HandleType "PyTypeObject":
@@ -35,15 +36,7 @@ cdef class Handle:
 
 
 cdef class ThreadSafeHandle(Handle):
-    # A lock that is reentrant and costs nothing until two threads want it; held while the
-    # callback runs.
-    cdef thread_lock lock          # guards the other three
-    cdef uint64_t holder
-    cdef int depth                 # 0: nobody holds it
-    cdef object gate               # shut until the holder leaves; None: nobody waits
-
-    cdef int _enter(self) except -1
-    cdef int _leave(self) except -1
+    cdef lazy_lock lock            # held while the callback runs
 
 
 cdef class TimerHandle(Handle):

@@ -30,7 +30,6 @@ import asyncio
 import inspect
 import sys
 from asyncio import base_events, format_helpers
-from threading import Lock
 
 from cpython.object cimport PyObject, PyTypeObject, destructor
 from cpython.ref cimport Py_INCREF
@@ -39,19 +38,16 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
+from zerio_asyncio.core.contexts cimport variables_of
+from zerio_asyncio.core.lazy_lock cimport lazy_lock_give, lazy_lock_take
 from zerio_asyncio.core.threads cimport (
-    FREE_THREADED, thread_exchange_int, thread_load_int, thread_load_word, thread_lock_give,
-    thread_lock_take, thread_store_word)
-
-cdef extern from "pythread.h":
-    unsigned long PyThread_get_thread_ident() noexcept
+    FREE_THREADED, thread_exchange_int, thread_load_int, thread_load_word, thread_store_word)
 
 cdef extern from "Python.h":
     ctypedef struct PyThreadState:
         PyObject *context
     PyThreadState *PyThreadState_Get() noexcept
     PyTypeObject *Py_TYPE(PyObject *) noexcept
-    bint PyContext_CheckExact(PyObject *) noexcept
     object PyContext_Copy(object)
     object PyContext_CopyCurrent()
     int PyContext_Enter_ "PyContext_Enter"(PyObject *) noexcept
@@ -118,32 +114,7 @@ cdef int _fail() except -1:
     return -1
 
 
-# As C declares them: a result other than 0 is the visitor's, not an exception.
-ctypedef int (*visit_function)(PyObject *, void *) noexcept
-ctypedef int (*traverse_function)(PyObject *, visit_function, void *) noexcept
 ctypedef void (*end_function)(PyObject *) noexcept
-
-
-cdef struct Variables:
-    PyObject *found
-    int others
-
-
-cdef int _visit_context(PyObject *item, void *argument) noexcept:
-    cdef Variables *variables = <Variables *>argument
-    if not PyContext_CheckExact(item):  # it also shows the one that it was entered from
-        variables.others += variables.found is not NULL
-        variables.found = item
-    return 0
-
-
-cdef PyObject *_variables_of(PyObject *context) noexcept:
-    """The object that holds a context's variables; null if this Python does not show just one."""
-    cdef Variables variables = Variables(NULL, 0)
-    if context is NULL:
-        return NULL
-    (<traverse_function><void *>Py_TYPE(context).tp_traverse)(context, _visit_context, &variables)
-    return NULL if variables.others else variables.found
 
 
 cdef class TimerOwner:
@@ -167,9 +138,9 @@ cdef class TimerOwner:
     cdef bint _variables_are_copied(self) noexcept:
         """Whether the variables of the current context are those of the copy."""
         if self.copied_variables is NULL:
-            self.copied_variables = _variables_of(<PyObject *>self.copied_context)
+            self.copied_variables = variables_of(<PyObject *>self.copied_context)
         return (self.copied_variables is not NULL
-                and self.copied_variables is _variables_of(PyThreadState_Get().context))
+                and self.copied_variables is variables_of(PyThreadState_Get().context))
 
     cdef int timer_cancelled(self, TimerHandle timer) except -1:
         return 0
@@ -344,82 +315,49 @@ cdef class ThreadSafeHandle(Handle):
     def __class__(self):
         return SharedHandle
 
-    cdef int _enter(self) except -1:
-        cdef uint64_t me = PyThread_get_thread_ident()
-        cdef object own = None
-        cdef object gate = None
-        while True:
-            thread_lock_take(&self.lock)
-            if self.depth == 0 or self.holder == me:
-                self.holder = me
-                self.depth += 1
-                thread_lock_give(&self.lock)
-                return 0
-            if self.gate is None:
-                self.gate = own
-            gate = self.gate
-            thread_lock_give(&self.lock)
-            if gate is None:
-                own = Lock()
-                own.acquire()
-            else:
-                with gate:
-                    pass
-
-    cdef int _leave(self) except -1:
-        cdef object gate = None
-        thread_lock_take(&self.lock)
-        self.depth -= 1
-        if self.depth == 0:
-            gate, self.gate = self.gate, None
-        thread_lock_give(&self.lock)
-        if gate is not None:
-            gate.release()
-        return 0
-
     def cancel(self):
         """Keep the callback from running; harmless if it ran or was cancelled already."""
-        self._enter()
+        lazy_lock_take(&self.lock)
         try:
             self._cancel(True)
         finally:
-            self._leave()
+            lazy_lock_give(&self.lock)
 
     def cancelled(self):
         """True once ``cancel`` was called."""
-        self._enter()
-        self._leave()
+        lazy_lock_take(&self.lock)
+        lazy_lock_give(&self.lock)
         return Handle.cancelled(self)
 
     def _run(self):
-        self._enter()
+        lazy_lock_take(&self.lock)
         try:
             if not self._cancelled:
                 Handle._run(self)
         finally:
-            self._leave()
+            lazy_lock_give(&self.lock)
 
     cdef int run(self) except -1:
-        self._enter()
+        lazy_lock_take(&self.lock)
         try:
             # The loop has checked, too, but without the lock.
             return 0 if self._cancelled else Handle.run(self)
         finally:
-            self._leave()
+            lazy_lock_give(&self.lock)
 
     cdef object described(self):
-        self._enter()
+        lazy_lock_take(&self.lock)
         try:
             return Handle.described(self)
         finally:
-            self._leave()
+            lazy_lock_give(&self.lock)
 
     def __repr__(self):
-        self._enter()
+        lazy_lock_take(&self.lock)
         try:
             return Handle.__repr__(self)
         finally:
-            self._leave()
+            lazy_lock_give(&self.lock)
 
 
 cdef class TimerHandle(Handle):
