@@ -11,6 +11,8 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
+from typing import Any
 
 import pytest
 
@@ -24,12 +26,12 @@ WINDOWS = sys.platform == "win32"
 SECONDS = 45 if WINDOWS else 20
 
 
-def start(name: str, *arguments: str) -> subprocess.Popen[str]:
+def start(name: str, *arguments: str, stderr: Any = subprocess.PIPE) -> subprocess.Popen[str]:
     # -X dev: an example leaves nothing unclosed behind it.
     return subprocess.Popen(
         [sys.executable, "-X", "dev", str(EXAMPLES / name), *arguments],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 
@@ -43,20 +45,27 @@ def complaints(errors: str) -> str:
 @contextlib.contextmanager
 def serving(name: str, *arguments: str, end: int = signal.SIGTERM):
     """Runs a server and gives its address; afterwards it must have ended cleanly."""
-    process = start(name, *arguments)
-    try:
-        line = process.stdout.readline()
-        found = re.search(r"([\d.]+):(\d+)", line)
-        assert found, (line, process.stderr.read() if process.poll() is not None else "")
-        yield found[1], int(found[2])
-        process.send_signal(end)  # on Windows the end of it, at once
-        _, errors = process.communicate(timeout=SECONDS)
-        assert process.returncode == (1 if WINDOWS else 0), errors
-        assert complaints(errors) == ""
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+    # A file, for nobody reads meanwhile: a server that complains would stop at a full pipe.
+    with tempfile.TemporaryFile("w+") as errors:
+        process = start(name, *arguments, stderr=errors)
+
+        def told() -> str:
+            errors.seek(0)
+            return errors.read()
+
+        try:
+            line = process.stdout.readline()
+            found = re.search(r"([\d.]+):(\d+)", line)
+            assert found, (line, told())
+            yield found[1], int(found[2])
+            process.send_signal(end)  # on Windows the end of it, at once
+            process.communicate(timeout=SECONDS)
+            assert process.returncode == (1 if WINDOWS else 0), told()
+            assert complaints(told()) == ""
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
 
 def dial(address) -> socket.socket:
