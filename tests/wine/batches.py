@@ -1,7 +1,8 @@
 """Several files of tests in one process under Wine, through crashes and hangs.
 
 A test that ends its process, or makes it hang, has failed; a new process goes on behind it. What
-fails is run once more, alone: Wine itself fails now and then, and so do programs on a busy machine.
+fails is run again, alone, and then once more: Wine itself fails now and then, and so do programs on
+a busy machine.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ PROCESS = "(the process)"
 MOST_AGAIN = 5
 """Failures of a batch that are run again. More are no accident."""
 
+RUNS_ALONE = 2
+
 SILENCE_S = 180
 """Without a word for so long, a process is ended. A test may allow itself more than the limit."""
 
@@ -41,7 +44,7 @@ class Record:
     outcome: str
     detail: str = ""
     runs: int = 1
-    """2 if it failed at first and passed alone."""
+    """More than 1 if it failed at first and passed alone."""
 
 
 @dataclass
@@ -86,10 +89,12 @@ def run_batch(places: Places, batch: Batch, log: Path) -> None:
     failures = [record for record in batch.records if record.outcome == "failed"]
     for number, record in enumerate(failures[:MOST_AGAIN]):
         if "::" in record.name and not record.name.endswith(PROCESS):
-            alone = Batch([record.name], {}, batch.options)
-            _run_through(places, alone, log.with_suffix(f".{number}.log"))
-            if [one.outcome for one in alone.records] == ["passed"]:
-                record.outcome, record.runs = "passed", 2
+            for run in range(RUNS_ALONE):
+                alone = Batch([record.name], {}, batch.options)
+                _run_through(places, alone, log.with_suffix(f".{number}.{run}.log"))
+                if [one.outcome for one in alone.records] == ["passed"]:
+                    record.outcome, record.runs = "passed", 2 + run
+                    break
 
 
 def _run_through(places: Places, batch: Batch, log: Path) -> None:
