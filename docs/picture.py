@@ -19,8 +19,10 @@ ROWS = (
     "streams, 1 KiB × 50",
     "sock, 1 KiB × 50",
     "datagram, 1 KiB × 50",
+    "uvicorn, 13 B × 50",
+    "tls, 1 KiB × 50",
 )
-COLOURS = ("#9a9a9a", "#1f6feb", "#76a9f5", "#d0d0d0")
+COLOURS = ("#9a9a9a", "#c8a165", "#1f6feb", "#76a9f5", "#d0d0d0")
 
 WIDTH, LEFT, RIGHT = 760, 170, 60  # pixels
 BAR, GAP, TOP = 13, 14, 40
@@ -43,7 +45,7 @@ def draw() -> str:
     scale = (WIDTH - LEFT - RIGHT) / max(float(v or 0) for row in ROWS for v in figures[row])
     parts, y = [], TOP
     for place, server in enumerate(servers):
-        x = LEFT + place * 130
+        x = LEFT + place * 105
         parts.append(f'<rect x="{x}" y="12" width="12" height="12" fill="{COLOURS[place]}"/>')
         parts.append(f'<text x="{x + 18}" y="22">{server}</text>')
     for row in ROWS:
