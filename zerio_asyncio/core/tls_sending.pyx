@@ -408,6 +408,10 @@ cdef class TLSSending(StreamLayer):
         return self.closed
 
     @property
+    def _app_reading_paused(self):
+        return self.paused
+
+    @property
     def _protocol_paused(self):
         return self.writer_paused
 

@@ -167,18 +167,19 @@ class ZerioClient(Node):
     async def _connect(self) -> None:
         """``OSError`` if there is no connection within ``handshake_timeout``."""
         host, port = self._address
-        answered = self._answered = self._loop.create_future()
+        loop = self._loop  # stop() forgets it, and this may still be opening then
+        answered = self._answered = loop.create_future()
         options: dict[str, Any] = {}
         limit = self.config.handshake_timeout
         if self._ssl is not None:
             options["server_hostname"] = self._server_hostname or host
             options["ssl_handshake_timeout"] = limit
-        opening = self._loop.create_task(
-            self._loop.create_connection(
-                lambda: Session(self, self._loop, ANSWER_MAX), host, port, ssl=self._ssl, **options
+        opening = loop.create_task(
+            loop.create_connection(
+                lambda: Session(self, loop, ANSWER_MAX), host, port, ssl=self._ssl, **options
             )
         )
-        end = self._loop.time() + limit
+        end = loop.time() + limit
         try:
             try:
                 await _result(opening, limit, f"no connection to {host}:{port} within {limit:g} s")
@@ -187,11 +188,12 @@ class ZerioClient(Node):
                     raise
                 text = f"{host}:{port} ended the connection during TLS's handshake: is TLS there?"
                 raise HandshakeError(text) from error
-            left = max(0.0, end - self._loop.time())
+            left = max(0.0, end - loop.time())
             await _result(answered, left, f"no answer to the peer id within {limit:g} s")
         except BaseException:
             if self._session is not None:
                 self._session.abort(DisconnectCause.LOCAL, "gave up connecting")
+            opening.add_done_callback(_let_go)
             raise
         finally:
             # First, because what follows waits, and may be cancelled itself.
@@ -422,6 +424,13 @@ async def _give_up(*tasks: asyncio.Task[Any]) -> None:
 def _hear(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.exception()  # nobody else needs to hear of it any more
+
+
+def _let_go(opening: asyncio.Task[Any]) -> None:
+    """It may open the connection before it hears that nobody waits any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        transport, _ = opening.result()
+        transport.abort()
 
 
 async def _result(future: asyncio.Future[Any], timeout: float, text: str) -> None:
