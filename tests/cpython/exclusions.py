@@ -40,8 +40,8 @@ EXCLUSIONS = (
     ),
     Exclusion(
         "test_server_context.AsyncioEventLoopSSLTests.test_gh140947",
-        "waits (3.15) for a private mark of asyncio's own TLS layer, while its client has gone: ours "
-        "ends such a connection at once, and the loop before the task has looked",
+        "waits (3.15) for a private mark of asyncio's own TLS layer, while its client has gone: "
+        "ours ends such a connection at once, and the loop before the task has looked",
     ),
 )
 
