@@ -38,11 +38,6 @@ EXCLUSIONS = (
         "looks for the thread in the private table of asyncio's own watcher (3.14); ours is asked "
         "the same in tests/loop/test_child_waiting.py",
     ),
-    Exclusion(
-        "test_server_context.AsyncioEventLoopSSLTests.test_gh140947",
-        "waits (3.15) for a private mark of asyncio's own TLS layer, while its client has gone: "
-        "ours ends such a connection at once, and the loop before the task has looked",
-    ),
 )
 
 # Classes that repeat SelectEventLoopTests with another selector: here all run on the same loop.

@@ -143,6 +143,37 @@ async def test_a_proxys_header_and_the_hello_in_one_segment(loop, contexts):
         assert await asyncio.to_thread(talk, address) == b"secret hello\n"
 
 
+async def test_the_end_in_the_flight_of_what_a_reader_pauses_at(loop, contexts):
+    """Pausing holds back what comes later; this end has come, and is told."""
+
+    class Pausing(Recorder):
+        def data_received(self, data):
+            super().data_received(data)
+            self.transport.pause_reading()
+
+    def talk(address):
+        with Segments(address, contexts[1]) as client:
+            client.shake_hands()
+            client.send()
+            flight = client.record(b"the last words")
+            with contextlib.suppress(ssl.SSLWantReadError):
+                client.sslobj.unwrap()
+            client.sock.sendall(flight + client.outgoing.read())
+            with contextlib.suppress(ConnectionError):
+                receive_all(client.sock)
+
+    async with Server(loop, contexts[0], Pausing) as server:
+        talking = asyncio.ensure_future(asyncio.to_thread(talk, server.address))
+        recorder = await server.made
+        assert await recorder.lost() is None
+        assert recorder.received == b"the last words"
+        private = recorder.transport._ssl_protocol
+        assert private._app_reading_paused, "what was asked for stays asked for"
+        recorder.transport.resume_reading()
+        assert not private._app_reading_paused
+        await talking
+
+
 async def test_what_follows_close_notify_is_dropped(loop, contexts):
     def talk(address):
         with Segments(address, contexts[1]) as client:

@@ -320,7 +320,7 @@ cdef class TLSTransport(TLSSending):
         """Deliver nothing to the protocol until ``resume_reading``; the peer is held back."""
         if self.stream is not None:
             check_thread(self.stream.engine)
-        self.paused = True
+        self.paused = self.asked_to_pause = True
         if self.stream is not None and self.life == WRAPPED:
             # What is received from now on stays there; the posted receive need not be taken back.
             self.stream._paused = True
@@ -329,6 +329,7 @@ cdef class TLSTransport(TLSSending):
         """Continue after ``pause_reading``."""
         if self.stream is not None:
             check_thread(self.stream.engine)
+        self.asked_to_pause = False
         if self.paused:
             self.paused = False
             self._loop.call_soon(self._go_on)

@@ -32,7 +32,8 @@ cdef class TLSSending(StreamLayer):
     cdef bint heard_end            # the stream has ended
     cdef bint said_goodbye         # close_notify is sent
     cdef bint closed               # is_closing()
-    cdef bint paused               # pause_reading
+    cdef bint paused               # pause_reading, until it closes
+    cdef bint asked_to_pause       # what the program asked last
     cdef bint writer_paused        # pause_writing was called, resume_writing was not
     cdef unsigned int dropped      # writes since the end
     cdef object waiter             # for the end of the handshake

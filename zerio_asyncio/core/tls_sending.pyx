@@ -409,7 +409,7 @@ cdef class TLSSending(StreamLayer):
 
     @property
     def _app_reading_paused(self):
-        return self.paused
+        return self.asked_to_pause
 
     @property
     def _protocol_paused(self):
