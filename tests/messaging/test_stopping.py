@@ -275,3 +275,36 @@ async def test_starts_that_fail_are_cancelled_and_stopped_at_every_step(loop, ca
             assert not caught, steps
     while asyncio.all_tasks() != before:
         await asyncio.sleep(0.001)
+
+
+async def test_a_connection_that_opens_after_its_client_has_stopped_is_closed(loop, monkeypatch):
+    """It was under way, and heard of the stop too late."""
+    create = loop.create_connection
+    opened = loop.create_future()
+    began, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def late(*args, **options):
+        began.set()
+        while not goes_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await goes_on.wait()
+        opened.set_result(await create(*args, **options))
+        return opened.result()
+
+    monkeypatch.setattr(loop, "create_connection", late)
+    async with serving() as server:
+        client = Client(address_of(server))
+        starting = asyncio.ensure_future(client.start())
+        await began.wait()
+        stopping = asyncio.ensure_future(client.stop())
+        await asyncio.sleep(0)
+        stopping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await stopping
+        goes_on.set()
+        transport, _ = await opened
+        with pytest.raises((NotConnectedError, asyncio.CancelledError)):
+            await starting
+        while not transport.is_closing():
+            await asyncio.sleep(0.001)
+        assert not client.is_connected
