@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import sys
 import threading
@@ -291,3 +292,35 @@ async def test_timers_that_come_and_go_in_any_order(loop):
             handles.pop(next(iter(handles))).cancel()
     await asyncio.sleep(0.1)
     assert fired == sorted(handles)
+
+
+@made_soon
+async def test_cancelled_from_inside_the_collector(loop, kind, caught, make):
+    """On CPython 3.10 and 3.11 it may come between a handle's turn and its callback."""
+    ran = []
+    handles = []
+
+    def cancel(phase, info):
+        for number, handle in enumerate(handles):
+            if number not in ran and not handle.cancelled():
+                handle.cancel()
+                return  # one each time: each collection finds the next callback not begun
+
+    def collect_often():
+        gc.callbacks.append(cancel)
+        gc.set_threshold(1)
+
+    before = gc.get_threshold()
+    loop.call_soon(collect_often)
+    # What is called allocates nothing itself.
+    handles += [make(loop, functools.partial(ran.append, number)) for number in range(20)]
+    try:
+        await asyncio.sleep(0.05)
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(cancel)
+    cancelled = [number for number, handle in enumerate(handles) if handle.cancelled()]
+    assert cancelled
+    assert not set(ran) & set(cancelled)
+    if kind == "std":  # it fails to call a callback that is gone, and says so
+        caught.take()

@@ -234,10 +234,13 @@ cdef class Handle:
 
     cdef int run(self) except -1:
         cdef PyObject *result
+        cdef object callback, args, context
+        if self.shares_context:
+            self._own_context()
+            if self._cancelled:  # by what was collected while the context was copied
+                return 0
         # Held here: the callback may cancel its own handle, which clears all three.
-        cdef object callback = self._callback
-        cdef object args = self._args
-        cdef object context = self._own_context()
+        callback, args, context = self._callback, self._args, self.context
         if type(args) is not tuple:
             return self._run_loosely()
         if PyContext_Enter_(<PyObject *>context) != 0:
