@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 import threading
 
@@ -83,6 +84,32 @@ async def test_the_oldest_are_dropped(loop):
         await server.drain("slow")
         server.send("slow", numbered(sent))
         assert await numbers(peer, up_to(sent)) == [sent]
+        assert server.total.held == 0
+
+
+class EndsItsSession:
+    """A session's writer: what it sends is the last, as when a finalizer ends the connection."""
+
+    def __init__(self, session):
+        self._session, self._writer = session, session.writer
+        session.writer = self
+
+    def __getattr__(self, name):
+        return getattr(self._writer, name)
+
+    def send_over(self, message):
+        self._writer.send_over(message)
+        self._session.abort(DisconnectCause.LOCAL, "enough")
+
+
+async def test_an_end_while_what_was_kept_is_handed_on(loop):
+    async with serving(slow_peer="drop-oldest", **SMALL) as server, plain(server, "slow") as peer:
+        await send_until_dropped(server, "slow", 100)
+        assert server.total.held
+        EndsItsSession(server.peer("slow"))
+        with contextlib.suppress(ConnectionError):
+            await peer.receive_all()
+        await server.until(lambda: not server.peers)
         assert server.total.held == 0
 
 

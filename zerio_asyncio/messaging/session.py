@@ -90,6 +90,7 @@ class Session(Peer, RegisteredProtocol):
         self._transport: Any = None
         self._doomed = False
         self._backlog: Backlog | None = None
+        self._counted = 0  # of its bytes, in the owner's total
         self._asked: tuple[Hashable, SlowPeer | None] = None, None
         self._handler: tuple[Callable[..., object], Any] | None = None
         self.requests: Requests | None = None
@@ -318,33 +319,36 @@ class Session(Peer, RegisteredProtocol):
         if not self._writing_paused and not self._backlog:
             self.writer.send_over(message)  # passes the high water, so that we shall be resumed
             return
-        if self._backlog is None:
-            self._backlog = Backlog()
-        before = self._backlog.bytes
+        backlog = self._backlog
+        if backlog is None:
+            backlog = self._backlog = Backlog()
         if slow == "latest":
-            self.dropped += self._backlog.replace(key, message)
+            self.dropped += backlog.replace(key, message)
         else:
-            self._backlog.append(message)
-        while len(self._backlog) > 1 and self._backlog.bytes > self._config.unsent_limit:
-            self._backlog.pop()
+            backlog.append(message)
+        while len(backlog) > 1 and backlog.bytes > self._config.unsent_limit:
+            backlog.pop()
             self.dropped += 1
-        self._count(self._backlog.bytes - before)
+        self._count()
         # All that follows comes here, too, until these have left.
         self.writer.unsent_max = 0
         self.writer.lenient = True
 
     def _hand_on(self, backlog: Backlog) -> None:
-        before = backlog.bytes
-        while backlog and not self._writing_paused:
+        while backlog and not self._writing_paused and self._backlog is backlog:
             self.writer.send_over(backlog.pop())
-        self._count(backlog.bytes - before)
+        self._count()
         if not backlog:
             self.writer.unsent_max = self._unsent_max
             self.writer.lenient = self._lenient
 
-    def _count(self, change: int) -> None:
-        if self._owner.total is not None:
-            self._owner.total.held += change
+    def _count(self) -> None:
+        """Tell the total what is kept now, whatever was done since it was last told."""
+        total, backlog = self._owner.total, self._backlog
+        if total is not None:
+            before = self._counted
+            self._counted = 0 if backlog is None or self.reason is not None else backlog.bytes
+            total.held += self._counted - before
 
     def overflow_threadsafe(self) -> None:
         """The same for a message from another thread, which is told."""
@@ -435,9 +439,9 @@ class Session(Peer, RegisteredProtocol):
         if self.reason is None:
             self.reason = reason
         self._framer.stop()
-        if self._backlog is not None:
-            self._count(-self._backlog.bytes)
-            backlog, self._backlog = self._backlog, None
+        backlog, self._backlog = self._backlog, None
+        if backlog is not None:
+            self._count()
             if self.reason.cause is DisconnectCause.LOCAL:
                 while backlog:
                     self.writer.send_over(backlog.pop())
