@@ -12,7 +12,7 @@ import weakref
 
 import pytest
 
-from .support import SECONDS, Recorder, listener
+from .support import SECONDS, Recorder, listener, receive_all, spin
 from .tls import (
     VERSIONS,
     client_context,
@@ -319,3 +319,30 @@ async def test_a_session_is_resumed(loop, contexts):
 def connect_with(address, context, session):
     sock = socket.create_connection(address, SECONDS)
     return context.wrap_socket(sock, server_hostname="localhost", session=session)
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"], ids=["nothing", "half-a-header"])
+def test_a_loop_that_ends_within_a_handshake(new_loop, contexts, said):
+    """As asyncio.run() ends: nobody has met the connection, so nobody but the loop ends it."""
+    loop = new_loop()
+
+    async def meet():
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=contexts[0])
+        client = socket.create_connection(server.sockets[0].getsockname(), timeout=SECONDS)
+        client.sendall(said)
+        while not loop._transports:
+            await asyncio.sleep(0)
+        await spin()
+        server.close()
+        return client
+
+    async def end():
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    with loop.run_until_complete(meet()) as client:
+        loop.run_until_complete(end())
+        loop.close()
+        assert receive_all(client) == b""

@@ -129,6 +129,12 @@ cdef class TLSTransport(TLSSending):
         self._wake(None)
         return 0
 
+    def end_unmet(self, StreamTransport stream not None):
+        """The loop closes: end now if no protocol has met the connection, and nobody waits."""
+        if not self.told and self.waiter is None:
+            stream.abort()
+            stream._call_connection_lost(None)
+
     def _handshake_expired(self):
         if self.life == SHAKING:
             self._fail(

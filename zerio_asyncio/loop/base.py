@@ -32,7 +32,7 @@ from zerio_asyncio.loop.later_arguments import LaterArguments
 from zerio_asyncio.loop.literals import Literals
 from zerio_asyncio.loop.options import LoopOptions
 from zerio_asyncio.loop.serving import Listener, Listeners, telling
-from zerio_asyncio.loop.start_tls import check_timeouts, turn, upgraded
+from zerio_asyncio.loop.start_tls import TIMEOUTS, check_timeouts, turn, upgraded
 from zerio_asyncio.loop.tls_engines import TLSChoice, choose_engine
 from zerio_asyncio.loop.wait_strategy import choose
 from zerio_asyncio.rio._rio import lib
@@ -219,10 +219,20 @@ class BaseLoop(GivenSockets, LaterArguments, Literals):
         if self.is_closed():
             return
         self._listeners.stop_all(self)
+        if os.getpid() == self._process:
+            self._end_handshakes()
         self._forget_callbacks()
         self._detach()
         super().close()  # type: ignore[misc]
         self._rio_port.close()
+
+    def _end_handshakes(self) -> None:
+        """End accepted connections that nobody has been told of: nobody else would."""
+        for transport in list(self._transports.values()):
+            if isinstance(transport, StreamTransport):
+                layer: Any = transport.get_protocol()
+                if isinstance(layer, TLSTransport):
+                    layer.end_unmet(transport)
 
     def __del__(self) -> None:
         try:
@@ -440,8 +450,7 @@ class BaseLoop(GivenSockets, LaterArguments, Literals):
                 protocol_factory,
                 sslcontext,
                 server,
-                timeouts,
-                options,
+                {**dict(zip(TIMEOUTS, timeouts, strict=False)), **options},
                 context,
             )
         )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from typing import Any
 
+    from zerio_asyncio.loop.tls_engines import TLSChoice
+
     class LoopEngine(Engine):
         """The engine and what it shares with its loop class."""
 
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
         _default_executor: Executor | None
         _process_events: Callable[[Any], None]
         _selector: Any
+
+        @property
+        def _tls(self) -> TLSChoice: ...
+
         _transports: MutableMapping[int, Any]
 else:
     LoopEngine = Engine

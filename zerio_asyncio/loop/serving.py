@@ -2,7 +2,8 @@
 
 The standard loop accepts in a reader callback and makes a task per connection. Here the port
 accepts by itself and each connection arrives as an event, so a plain connection gets its transport
-at once; only TLS, which must wait for a handshake, goes through the standard library.
+at once, and so does one with TLS, which reports its own handshake's end. Only where that is the
+standard library's TLS, or debug mode is on, does a task wait for the handshake, as there.
 
 As there, everything called for a connection runs in a copy of the context in which serving began,
 or from Python 3.15 on, of the context in which the server was made.
@@ -24,7 +25,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zerio_asyncio.core.stream import StreamTransport
+from zerio_asyncio.core.tls import TLSTransport
 from zerio_asyncio.loop.descriptors import has_lost
+from zerio_asyncio.loop.start_tls import check_timeouts
 from zerio_asyncio.rio.addresses import unpack
 from zerio_asyncio.rio.providers import RegisteredSocket
 
@@ -65,8 +68,8 @@ class Listener:
     protocol_factory: Callable[[], asyncio.BaseProtocol]
     sslcontext: Any
     server: Any
-    timeouts: tuple[Any, ...]
-    named_timeouts: dict[str, Any]
+    timeouts: dict[str, Any]
+    """Of TLS, by name."""
     context: contextvars.Context
     """Each connection runs in a copy of it."""
     retry: Any = None
@@ -213,25 +216,36 @@ class Listeners:
             _log.debug("%r got a new connection: %r", listener.server, connection)
         extra = {"peername": peer} if type(peer) is tuple else _peer_info(peer)
         try:
+            protocol: Any = listener.protocol_factory()
+            server = listener.server
+            if server is not None and server._sockets is None:  # by the factory, or before
+                connection.close()
+                return
             if listener.sslcontext is not None:
-                self._handshake(listener, connection, extra, context)
-            else:
-                protocol = listener.protocol_factory()
-                server = listener.server
-                if server is not None and server._sockets is None:  # by the factory, or before
-                    connection.close()
+                make_records = loop._tls.make_records
+                if make_records is None or loop._debug:
+                    self._handshake(loop, listener, protocol, connection, extra, context)
                     return
-                StreamTransport(
+                check_timeouts(listener.timeouts)
+                protocol = TLSTransport(
                     loop,
-                    connection,
+                    make_records,
                     protocol,
-                    None,
-                    extra,
-                    server,
-                    False,  # by their places: names would cost a dictionary for each connection
-                    context if TAKES_CONTEXT else None,
-                    listener.known,
+                    listener.sslcontext,
+                    server_side=True,
+                    **listener.timeouts,
                 )
+            StreamTransport(
+                loop,
+                connection,
+                protocol,
+                None,
+                extra,
+                server,
+                False,  # by their places: names would cost a dictionary for each connection
+                context if TAKES_CONTEXT else None,
+                listener.known,
+            )
         except (SystemExit, KeyboardInterrupt):
             connection.close()
             raise
@@ -242,22 +256,23 @@ class Listeners:
 
     def _handshake(
         self,
+        loop: LoopEngine,
         listener: Listener,
+        protocol: Any,
         connection: socket.socket,
         extra: dict[str, Any],
         context: contextvars.Context,
     ) -> None:
-        protocol = listener.protocol_factory()
+        """As the standard library: a task waits for the handshake, and in debug mode it reports."""
         given = {"context": context} if TAKES_CONTEXT else {}
-        self._loop.create_task(
-            self._loop._accept_connection2(
+        loop.create_task(
+            loop._accept_connection2(
                 lambda: protocol,
                 connection,
                 extra,
                 listener.sslcontext,
                 listener.server,
-                *listener.timeouts,
-                **listener.named_timeouts,
+                **listener.timeouts,
                 **given,
             ),
             **given,

@@ -126,11 +126,8 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
         extra: dict[str, Any],
         sslcontext: Any,
         server: Any,
-        *timeouts: Any,
-        **named_timeouts: Any,
+        **options: Any,
     ) -> None:
-        names = ("ssl_handshake_timeout", "ssl_shutdown_timeout")
-        named_timeouts.update(zip(names, timeouts, strict=False))
         transport = None
         try:
             waiter = self.create_future()
@@ -142,7 +139,7 @@ class RioEventLoop(BaseLoop, ProviderSockets, CheckedCalls):  # type: ignore[mis
                 server_side=True,
                 extra=extra,
                 server=server,
-                **named_timeouts,
+                **options,
             )
             try:
                 await waiter
