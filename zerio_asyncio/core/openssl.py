@@ -14,6 +14,7 @@ from typing import Any
 
 SSL_FUNCTIONS = (
     "SSL_set_bio",
+    "SSL_do_handshake",
     "SSL_read_ex",
     "SSL_write_ex",
     "SSL_pending",

@@ -55,7 +55,8 @@ cdef class TLSTransport(TLSSending):
             self.began = self._loop.time()
         self.life = SHAKING
         self.timer = self._loop.call_later(self.handshake_timeout, self._handshake_expired)
-        self._shake()
+        if not self.server_side:  # a server has nothing to say first
+            self._shake()
 
     def eof_received(self):
         """The stream has ended; TLS may have before."""
@@ -95,17 +96,18 @@ cdef class TLSTransport(TLSSending):
     # --------------------------------------------------------------- handshake
 
     cdef int _shake(self) except -1:
+        cdef bint shaken = False
         try:
-            self.records.sslobj.do_handshake()
-        except AGAIN:
-            self._flush()
+            shaken = self.records.shake()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
             self._fail(exc, "SSL handshake failed on verifying the certificate"
                        if isinstance(exc, ssl.CertificateError) else "SSL handshake failed")
-        else:
+        if shaken:
             self._shaken()
+        elif self.life == SHAKING:
+            self._flush()
         return 0
 
     cdef int _shaken(self) except -1:
@@ -119,13 +121,14 @@ cdef class TLSTransport(TLSSending):
         self._extra.update(facts)
         self._end_timer()
         self.life = WRAPPED
-        self._flush()
         if self._loop.get_debug():
             logger.debug("%r: SSL handshake took %.1f ms", self,
                          (self._loop.time() - self.began) * 1e3)
         if not self.told:
             self.told = True
             protocol.connection_made(self)
+        if not self.server_side and self.life != GONE:
+            self._flush()  # what a server says last can go with its answer
         self._wake(None)
         return 0
 
@@ -167,8 +170,13 @@ cdef class TLSTransport(TLSSending):
 
     cdef int _advance(self) except -1:
         """Go on with what the records have: what was lent, and what they hold themselves."""
-        if self.life == SHAKING:
-            self._shake()
+        try:
+            if self.life == SHAKING:
+                self._shake()
+        except (SystemExit, KeyboardInterrupt):
+            self._flush()
+            self._loop.call_soon(self._go_on)
+            raise
         try:
             if self.life == WRAPPED:
                 self._read()

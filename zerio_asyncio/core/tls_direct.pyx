@@ -3,8 +3,9 @@
 An ``SSLObject`` of ``SSLContext.wrap_bio`` is made as for the portable engine, so host names, SNI,
 certificates and every other choice of the context stay the interpreter's. Then its ``SSL *`` gets a
 BIO of ours in the place of the two ``MemoryBIO``: reads come straight out of the received slice,
-records go into memory that is handed to the system. Handshake and shutdown remain calls of the
-``SSLObject``; only reading and writing are calls of ours, without an object per record.
+records go into memory that is handed to the system. Reading and writing are calls of ours, without
+an object per record, and so is the handshake, without an exception for each wait; its end and its
+failure, as the shutdown, remain calls of the ``SSLObject``.
 
 Where the ``SSL *`` is: the object of ``_ssl`` has it directly before the pointer to its context, in
 every version of Python so far. ``prove`` looks for a word that is the context's address, then makes
@@ -56,6 +57,7 @@ ctypedef int (*bio_destroy)(void *) noexcept nogil
 
 cdef struct Functions:
     void (*SSL_set_bio)(void *, void *, void *) noexcept nogil
+    int (*SSL_do_handshake)(void *) noexcept nogil
     int (*SSL_read_ex)(void *, void *, size_t, size_t *) noexcept nogil
     int (*SSL_write_ex)(void *, const void *, size_t, size_t *) noexcept nogil
     int (*SSL_pending)(const void *) noexcept nogil
@@ -217,6 +219,22 @@ cdef class DirectRecords(TLSRecords):
         self.wire.incoming_left = 0
         return left
 
+    cdef bint shake(self) except -1:
+        cdef int result
+        take_room(self.wire)
+        if openssl.ERR_peek_error():
+            openssl.ERR_clear_error()
+        with nogil:
+            result = openssl.SSL_do_handshake(self.ssl)
+        if result != 1:
+            result = openssl.SSL_get_error(self.ssl, result)
+        if self.wire.outgoing_length == 0:
+            give_room(self.wire)
+        if result == SSL_ERROR_WANT_READ or result == SSL_ERROR_WANT_WRITE:
+            return False
+        # The end, or what must be an exception: both are the interpreter's.
+        return TLSRecords.shake(self)
+
     cdef bint readable(self) except -1:
         return self.wire.incoming_left != 0 or openssl.SSL_pending(self.ssl) != 0
 
@@ -306,6 +324,7 @@ def make_records(context, **options):
     cdef object kind = type(portable.sslobj)
     if (getattr(kind, "read", None) is not ssl.SSLObject.read
             or getattr(kind, "write", None) is not ssl.SSLObject.write
+            or getattr(kind, "do_handshake", None) is not ssl.SSLObject.do_handshake
             or getattr(context, "_msg_callback", None) is not None
             or ssl_of(portable.sslobj, ssl_place) is NULL):
         return portable
@@ -478,12 +497,9 @@ cdef bint shakes(DirectRecords records, bytes received) except -1:
     """One step of the handshake; whether it was the last."""
     records.lend(received, len(received))
     try:
-        records.sslobj.do_handshake()
-    except ssl.SSLWantReadError:
-        return False
+        return records.shake()
     finally:
         records.take_back()
-    return True
 
 
 cdef Py_ssize_t reads(DirectRecords records, bytes received, char *memory) except? -2:

@@ -32,6 +32,8 @@ cdef class TLSRecords:
     # Received bytes, lent until `take_back`, which returns how many are unread.
     cdef int lend(self, const char *memory, size_t length) except -1
     cdef size_t take_back(self) noexcept
+    # Go on with the handshake; whether it has ended. What `do_handshake` raises.
+    cdef bint shake(self) except -1
     # Whether `read` may find something.
     cdef bint readable(self) except -1
     # Plain bytes that were read or written, ENDED_BY_PEER or NOTHING_NOW; ssl.SSLError.

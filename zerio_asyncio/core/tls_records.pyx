@@ -5,7 +5,7 @@ interpreter's ``ssl`` has loaded. ``PortableRecords``, here, needs only what ``s
 ``SSLObject`` between two ``MemoryBIO``. It works with every interpreter, at the price of a copy and
 a few Python objects per call.
 
-Handshake and shutdown are the ``SSLObject``'s own in both, so errors, host names and texts are the
+The end of a handshake and the shutdown are the ``SSLObject``'s own in both, so errors, host names and texts are the
 interpreter's.
 """
 
@@ -74,6 +74,13 @@ cdef class TLSRecords:
 
     cdef size_t take_back(self) noexcept:
         return 0
+
+    cdef bint shake(self) except -1:
+        try:
+            self.sslobj.do_handshake()
+        except AGAIN:
+            return False
+        return True
 
     cdef bint readable(self) except -1:
         return True

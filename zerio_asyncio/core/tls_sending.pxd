@@ -27,6 +27,7 @@ cdef class TLSSending(StreamLayer):
 
     # --- its state
     cdef TLSLife life
+    cdef bint server_side
     cdef bint told                 # connection_made was called, connection_lost was not
     cdef bint told_end             # eof_received was called
     cdef bint heard_end            # the stream has ended

@@ -69,6 +69,7 @@ cdef class TLSSending(StreamLayer):
         self.shutdown_timeout = (SHUTDOWN_TIMEOUT if ssl_shutdown_timeout is None
                                  else ssl_shutdown_timeout)
         self._extra = {"sslcontext": sslcontext}
+        self.server_side = server_side
         self.told = not connects
         self.backlog = []
         self.high_water, self.low_water = limits_of(None, None, WRITE_LIMIT_KIB)
