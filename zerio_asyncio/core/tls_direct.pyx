@@ -105,6 +105,12 @@ cdef int wire_read(void *bio, char *memory, size_t room, size_t *count) noexcept
     return 1
 
 
+cdef bint may_be_records(Wire *wire) noexcept:
+    """False: from OpenSSL 3.2 on, such a failure of the handshake is told only once."""
+    return wire.incoming_left == 0 or (
+        wire.incoming_left > 1 and 20 <= wire.incoming[0] <= 23 and wire.incoming[1] == 3)
+
+
 cdef bint make_room(Wire *wire, size_t length) noexcept nogil:
     cdef size_t room = wire.outgoing_length + length
     cdef char *memory
@@ -221,6 +227,8 @@ cdef class DirectRecords(TLSRecords):
 
     cdef bint shake(self) except -1:
         cdef int result
+        if not may_be_records(self.wire):
+            return TLSRecords.shake(self)
         take_room(self.wire)
         if openssl.ERR_peek_error():
             openssl.ERR_clear_error()
@@ -233,7 +241,9 @@ cdef class DirectRecords(TLSRecords):
         if result == SSL_ERROR_WANT_READ or result == SSL_ERROR_WANT_WRITE:
             return False
         # The end, or what must be an exception: both are the interpreter's.
-        return TLSRecords.shake(self)
+        if TLSRecords.shake(self):
+            return True
+        raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the peer does not speak TLS")
 
     cdef bint readable(self) except -1:
         return self.wire.incoming_left != 0 or openssl.SSL_pending(self.ssl) != 0
