@@ -61,6 +61,8 @@ cdef enum:
     # library maps and unmaps the memory for each message, and page faults cost more than reading in
     # several pieces (measured: 64 KiB echoes 36 µs, with 128 KiB of room 48 µs).
     LARGE_SIZE = 65536
+    # The same for a layer: 64 KiB come with what TLS adds to each of their records.
+    LAYERED_SIZE = LARGE_SIZE + 1024
 
 cdef enum:
     # A UDP packet holds at most 65527 bytes: its 16-bit length counts 8 of its own. Before them is
@@ -75,12 +77,12 @@ cdef enum:
 cdef class SpareBytes:
     cdef PyObject *spares[SPARES_MAX]          # owned references
     cdef int count
-    cdef PyObject *larges[LARGE_SPARES_MAX]    # of exactly LARGE_SIZE
+    cdef PyObject *larges[LARGE_SPARES_MAX]    # of one of these two sizes
     cdef int large_count
     cdef thread_lock lock
 
     cdef object make(self, const char *memory, Py_ssize_t length)
-    cdef object make_large(self)
+    cdef object make_large(self, Py_ssize_t size)
     cdef void release(self, PyObject *data) noexcept
 
 

@@ -225,8 +225,8 @@ cdef class SpareBytes:
             self.large_count -= 1
             Py_DECREF_(self.larges[self.large_count])
 
-    cdef object make_large(self):
-        """LARGE_SIZE bytes of any content, for a receive to fill before anyone sees them."""
+    cdef object make_large(self, Py_ssize_t size):
+        """``size`` bytes of any content, for a receive to fill before anyone sees them."""
         cdef PyObject *data = NULL
         cdef object result
         thread_lock_take(&self.lock)
@@ -234,9 +234,12 @@ cdef class SpareBytes:
             self.large_count -= 1
             data = self.larges[self.large_count]
         thread_lock_give(&self.lock)
+        if data is not NULL and PyBytes_GET_SIZE(<object>data) != size:
+            Py_DECREF_(data)
+            data = NULL
         if data is NULL:
-            return PyBytes_FromStringAndSize(NULL, LARGE_SIZE)
-        result = <object>zerio_recut(data, LARGE_SIZE)
+            return PyBytes_FromStringAndSize(NULL, size)
+        result = <object>zerio_recut(data, size)
         Py_DECREF_(data)
         return result
 
@@ -275,7 +278,7 @@ cdef class SpareBytes:
                 if kept:
                     self.spares[self.count] = data
                     self.count += 1
-            elif size == LARGE_SIZE:
+            elif size == LARGE_SIZE or size == LAYERED_SIZE:
                 kept = self.large_count < LARGE_SPARES_MAX
                 if kept:
                     self.larges[self.large_count] = data

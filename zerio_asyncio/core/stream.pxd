@@ -2,7 +2,8 @@
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from zerio_asyncio.core.memory cimport LARGE_SIZE, PoolSlice, ReceivedMemory, SlicePool
+from zerio_asyncio.core.memory cimport (
+    LARGE_SIZE, LAYERED_SIZE, PoolSlice, ReceivedMemory, SlicePool)
 from zerio_asyncio.core.sending cimport PROBE, RECEIVE, REQUEST_MAX, SEND, SendingTransport
 
 # How received bytes are delivered.

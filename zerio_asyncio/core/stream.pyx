@@ -39,7 +39,7 @@ import socket
 
 cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
@@ -416,8 +416,9 @@ cdef class StreamTransport(SendingTransport):
     cdef int _fetch(self) except -1:
         """There is something to receive: take it, and hold it for ``_deliver``."""
         cdef int64_t count
-        self.large = self.engine.spare_bytes.make_large()
-        count = self.provider.receive_now(self.queue, PyBytes_AS_STRING(self.large), LARGE_SIZE)
+        cdef uint32_t size = LAYERED_SIZE if self.kind == LAYERED else LARGE_SIZE
+        self.large = self.engine.spare_bytes.make_large(size)
+        count = self.provider.receive_now(self.queue, PyBytes_AS_STRING(self.large), size)
         self.readable = False
         if not self._fetched(count):
             self._hand(TRANSPORT, NOBODY)
@@ -473,7 +474,7 @@ cdef class StreamTransport(SendingTransport):
             # Nobody else has seen it, so it may still be cut to what arrived.
             data = self.large
             self.large = None
-            if count != LARGE_SIZE:
+            if count != PyBytes_GET_SIZE(data):
                 raw = <PyObject *>data
                 Py_INCREF(data)
                 data = None
