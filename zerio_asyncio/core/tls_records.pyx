@@ -116,6 +116,8 @@ cdef class PortableRecords(TLSRecords):
         return self.incoming.pending > 0 or self.sslobj.pending() > 0
 
     cdef Py_ssize_t read(self, char *memory, size_t room) except? -2:
+        if not self.readable():  # asking costs less than the exception
+            return NOTHING_NOW
         try:
             return self.reader(room, PyMemoryView_FromMemory(memory, room, PyBUF_WRITE))
         except AGAIN:
