@@ -7,13 +7,12 @@ import contextlib
 import gc
 import socket
 import ssl
-import sys
 import tracemalloc
 import weakref
 
 import pytest
 
-from .support import SECONDS, Recorder, listener, receive_all, spin
+from .support import SECONDS, WINDOWS, Recorder, listener, receive_all, spin
 from .tls import (
     VERSIONS,
     client_context,
@@ -325,7 +324,7 @@ def connect_with(address, context, session):
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"], ids=["nothing", "half-a-header"])
 def test_a_loop_that_ends_within_a_handshake(new_loop, kind, contexts, said):
     """As asyncio.run() ends: nobody has met the connection, so nobody but the loop ends it."""
-    if kind == "std" and sys.platform == "win32":
+    if kind == "std" and WINDOWS:
         pytest.skip("ProactorEventLoop leaves it open")
     loop = new_loop()
     made = []

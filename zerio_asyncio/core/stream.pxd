@@ -56,6 +56,7 @@ cdef class StreamTransport(SendingTransport):
     # receiving
     cdef int _hand(self, Owner giver, Owner taker) except -1
     cdef int _post(self) except -1
+    cdef bint _request(self) noexcept
     cdef int _drain(self) except -1
     cdef int _drained(self, int32_t status, uint32_t count) except -1
     cdef int _received(self, int32_t status, uint32_t count) except -1

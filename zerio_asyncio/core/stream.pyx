@@ -48,8 +48,8 @@ from zerio_asyncio.core.by_call cimport moves_by_call
 from zerio_asyncio.core.engine cimport Engine, check_thread, runs_elsewhere
 from zerio_asyncio.core.layer cimport StreamLayer
 from zerio_asyncio.core.memory cimport release_view
-from zerio_asyncio.core.rio cimport (RIO_BUF, RIO_EWOULDBLOCK, RIO_INVALID_SOCKET,
-                                     RIO_OPERATION_ABORTED)
+from zerio_asyncio.core.rio cimport (
+    RIO_BUF, RIO_EWOULDBLOCK, RIO_INVALID_SOCKET, RIO_OPERATION_ABORTED)
 from zerio_asyncio.core.threads cimport thread_load_int, thread_made
 from zerio_asyncio.core.transport cimport BEGUN, ENDED, OPEN, enter, leave
 
@@ -166,17 +166,13 @@ cdef class StreamTransport(SendingTransport):
 
     cdef int _drain(self) except -1:
         """Receive what the peer still sends, for nobody."""
-        cdef RIO_BUF buffer
         if self.slice.slab is NULL:
             try:
                 self.pool.take(&self.slice)
             except MemoryError:
                 self._end_linger()
                 return 0
-        buffer.BufferId = self.slice.slab.id
-        buffer.Offset = self.slice.offset
-        buffer.Length = self.pool.slice_size
-        if not self.provider.rio.RIOReceive(self.queue, &buffer, 1, 0, <void *><size_t>RECEIVE):
+        if not self._request():
             self._end_linger()
             return 0
         self.owner = KERNEL
@@ -292,7 +288,6 @@ cdef class StreamTransport(SendingTransport):
 
     cdef int _post(self) except -1:
         """Post the receive, unless one is posted or something forbids it."""
-        cdef RIO_BUF buffer
         cdef int32_t accepted
         if (self.owner != NOBODY or self._paused or self.life != OPEN or not self.attached
                 or self.reading != BEGUN):
@@ -317,11 +312,7 @@ cdef class StreamTransport(SendingTransport):
                 except MemoryError as exc:
                     self._break(exc, "Fatal read error on socket transport", self.context)
                     return 0
-            buffer.BufferId = self.slice.slab.id
-            buffer.Offset = self.slice.offset
-            buffer.Length = self.pool.slice_size
-            accepted = self.provider.rio.RIOReceive(
-                self.queue, &buffer, 1, 0, <void *><size_t>RECEIVE)
+            accepted = self._request()
         if not accepted:
             self._break(self.engine.refusal(), "Fatal read error on socket transport",
                         self.context)
@@ -329,6 +320,14 @@ cdef class StreamTransport(SendingTransport):
         self.owner = KERNEL
         self.outstanding += 1
         return 0
+
+    cdef inline bint _request(self) noexcept:
+        """Ask for a receive into the slice; whether it was accepted."""
+        cdef RIO_BUF buffer
+        buffer.BufferId = self.slice.slab.id
+        buffer.Offset = self.slice.offset
+        buffer.Length = self.pool.slice_size
+        return self.provider.rio.RIOReceive(self.queue, &buffer, 1, 0, <void *><size_t>RECEIVE)
 
     cdef int completed(self, uint64_t request, int32_t status, uint32_t count) except -1:
         if request == SEND:
@@ -415,10 +414,10 @@ cdef class StreamTransport(SendingTransport):
 
     cdef int _fetch(self) except -1:
         """There is something to receive: take it, and hold it for ``_deliver``."""
-        cdef int64_t count
-        cdef uint32_t size = LAYERED_SIZE if self.kind == LAYERED else LARGE_SIZE
-        self.large = self.engine.spare_bytes.make_large(size)
-        count = self.provider.receive_now(self.queue, PyBytes_AS_STRING(self.large), size)
+        cdef int64_t count = LAYERED_SIZE if self.kind == LAYERED else LARGE_SIZE
+        self.large = self.engine.spare_bytes.make_large(count)
+        count = self.provider.receive_now(
+            self.queue, PyBytes_AS_STRING(self.large), <uint32_t>count)
         self.readable = False
         if not self._fetched(count):
             self._hand(TRANSPORT, NOBODY)

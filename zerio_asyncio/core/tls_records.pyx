@@ -5,8 +5,8 @@ interpreter's ``ssl`` has loaded. ``PortableRecords``, here, needs only what ``s
 ``SSLObject`` between two ``MemoryBIO``. It works with every interpreter, at the price of a copy and
 a few Python objects per call.
 
-The end of a handshake and the shutdown are the ``SSLObject``'s own in both, so errors, host names and texts are the
-interpreter's.
+The end of a handshake and the shutdown are the ``SSLObject``'s own in both, so errors, host names
+and texts are the interpreter's.
 """
 
 import ssl
