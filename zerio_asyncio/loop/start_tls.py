@@ -26,10 +26,10 @@ TIMEOUTS = ("ssl_handshake_timeout", "ssl_shutdown_timeout")
 
 
 def check_timeouts(options: dict[str, Any]) -> None:
-    """``ValueError`` for an invalid timeout, NaN included, in asyncio's words."""
+    """``ValueError`` for an invalid timeout, NaN included; ``TypeError`` if it is no number."""
     for name in TIMEOUTS:
         value = options.get(name)
-        if isinstance(value, (int, float)) and not value > 0:
+        if value is not None and not value > 0:
             raise ValueError(f"{name} should be a positive number, got {value}")
 
 
