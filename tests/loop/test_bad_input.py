@@ -127,6 +127,7 @@ REFUSED = [
     ("create_server", {"host": "127.0.0.1", "port": 0, "local_addr": ("127.0.0.1", 0)}),
     ("create_server", {"host": "127.0.0.1", "port": 0, "ssl": True}),
     ("create_server", {"host": "127.0.0.1", "port": 0, "ssl_handshake_timeout": "soon"}),
+    ("create_server", {"host": "127.0.0.1", "port": 0, "ssl_handshake_timeout": 0}),
     ("create_server", {"host": "127.0.0.1", "port": 0, "ssl_shutdown_timeout": 1}),
     ("create_unix_server", {}),
     ("create_unix_server", {"nonsense": 1}),

@@ -395,7 +395,8 @@ class BaseLoop(GivenSockets, LaterArguments, Literals):
         The standard library's coroutine starts to serve and then yields once; if cancelled there,
         it would leave a server that nobody has. Here the port accepts at once and need not yield.
         """
-        check_timeouts(kwargs)
+        if kwargs.get("ssl") is not None:  # without, asyncio refuses them itself
+            check_timeouts(kwargs)
         server: Any = await super().create_server(  # type: ignore[misc]
             *args, start_serving=False, **kwargs
         )
@@ -405,7 +406,8 @@ class BaseLoop(GivenSockets, LaterArguments, Literals):
         self, *args: Any, start_serving: bool = True, **kwargs: Any
     ) -> asyncio.Server:
         """Listen on a Unix socket; see ``asyncio.loop.create_unix_server``."""
-        check_timeouts(kwargs)
+        if kwargs.get("ssl") is not None:
+            check_timeouts(kwargs)
         server = await super().create_unix_server(*args, start_serving=False, **kwargs)
         return self._serve(server, start_serving, kwargs.get("sock") is None)
 
