@@ -143,7 +143,7 @@ async def test_a_proxys_header_and_the_hello_in_one_segment(loop, contexts):
         assert await asyncio.to_thread(talk, address) == b"secret hello\n"
 
 
-async def test_the_end_in_the_flight_of_what_a_reader_pauses_at(loop, contexts):
+async def test_the_end_in_the_flight_of_what_a_reader_pauses_at(loop, kind, contexts):
     """Pausing holds back what comes later; this end has come, and is told."""
 
     class Pausing(Recorder):
@@ -167,6 +167,8 @@ async def test_the_end_in_the_flight_of_what_a_reader_pauses_at(loop, contexts):
         recorder = await server.made
         assert await recorder.lost() is None
         assert recorder.received == b"the last words"
+        if kind == "std" and sys.version_info < (3, 11):
+            return  # its layer notes that nowhere
         private = recorder.transport._ssl_protocol
         assert private._app_reading_paused, "what was asked for stays asked for"
         recorder.transport.resume_reading()
