@@ -143,6 +143,18 @@ async def test_a_proxys_header_and_the_hello_in_one_segment(loop, contexts):
         assert await asyncio.to_thread(talk, address) == b"secret hello\n"
 
 
+def say_goodbye(client, words, then=b""):
+    """``words``, close_notify and what is no TLS in one segment; all that the server sends."""
+    client.shake_hands()
+    client.send()
+    last = client.record(words)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.sslobj.unwrap()
+    client.sock.sendall(last + client.outgoing.read() + then)
+    with contextlib.suppress(ConnectionError):
+        receive_all(client.sock)
+
+
 async def test_the_end_in_the_flight_of_what_a_reader_pauses_at(loop, kind, contexts):
     """Pausing holds back what comes later; this end has come, and is told."""
 
@@ -153,40 +165,25 @@ async def test_the_end_in_the_flight_of_what_a_reader_pauses_at(loop, kind, cont
 
     def talk(address):
         with Segments(address, contexts[1]) as client:
-            client.shake_hands()
-            client.send()
-            flight = client.record(b"the last words")
-            with contextlib.suppress(ssl.SSLWantReadError):
-                client.sslobj.unwrap()
-            client.sock.sendall(flight + client.outgoing.read())
-            with contextlib.suppress(ConnectionError):
-                receive_all(client.sock)
+            say_goodbye(client, b"the last words")
 
     async with Server(loop, contexts[0], Pausing) as server:
         talking = asyncio.ensure_future(asyncio.to_thread(talk, server.address))
         recorder = await server.made
         assert await recorder.lost() is None
         assert recorder.received == b"the last words"
-        if kind == "std" and sys.version_info < (3, 11):
-            return  # its layer notes that nowhere
-        private = recorder.transport._ssl_protocol
-        assert private._app_reading_paused, "what was asked for stays asked for"
-        recorder.transport.resume_reading()
-        assert not private._app_reading_paused
         await talking
+        if kind != "std" or sys.version_info >= (3, 11):  # the layer of 3.10 notes that nowhere
+            private = recorder.transport._ssl_protocol
+            assert private._app_reading_paused, "what was asked for stays asked for"
+            recorder.transport.resume_reading()
+            assert not private._app_reading_paused
 
 
 async def test_what_follows_close_notify_is_dropped(loop, contexts):
     def talk(address):
         with Segments(address, contexts[1]) as client:
-            client.shake_hands()
-            client.send()
-            last = client.record(b"last words")
-            with contextlib.suppress(ssl.SSLWantReadError):
-                client.sslobj.unwrap()
-            client.sock.sendall(last + client.outgoing.read() + b"in the clear" * 100)
-            with contextlib.suppress(ConnectionError):
-                receive_all(client.sock)
+            say_goodbye(client, b"last words", then=b"in the clear" * 100)
 
     async with Server(loop, contexts[0]) as server:
         talking = asyncio.ensure_future(asyncio.to_thread(talk, server.address))

@@ -355,3 +355,37 @@ def test_a_loop_that_ends_within_a_handshake(new_loop, kind, contexts, caught, s
             caught.take_one(asyncio.CancelledError)
         loop.close()
         assert receive_all(client) == b""
+
+
+@pytest.mark.ours  # the client of asyncio's server waits for the end of a handshake of TLS 1.2
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+def test_what_leaves_the_loop_where_the_protocol_is_told(new_loop, contexts, version):
+    """The connection is unharmed: the last flight, and what came with it, are not lost."""
+    loop = new_loop()
+    only(contexts[0], version)
+
+    class Leaving(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+            raise SystemExit
+
+        def data_received(self, data):
+            self.transport.write(data)
+            self.transport.close()
+
+    def talk(address):
+        with socket.create_connection(address, timeout=SECONDS) as sock:
+            with contexts[1].wrap_socket(sock, server_hostname="localhost") as secure:
+                secure.sendall(b"still there")
+                return receive_all(secure)
+
+    async def serve():
+        server = await loop.create_server(Leaving, "127.0.0.1", 0, ssl=contexts[0])
+        return server, loop.run_in_executor(None, talk, server.sockets[0].getsockname())
+
+    server, talking = loop.run_until_complete(serve())
+    with pytest.raises(SystemExit):
+        loop.run_forever()
+    assert loop.run_until_complete(talking) == b"still there"
+    server.close()
+    loop.run_until_complete(server.wait_closed())
